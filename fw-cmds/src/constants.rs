@@ -1,0 +1,174 @@
+//! Numbers that belong to no field: sizes, offsets in a UAR page, operation modifiers, states.
+
+/// Declares constants of one kernel header in `include/linux/mlx5/`, and the list of them by the
+/// name the header has. Each row is `NAME: type = value, "KERNEL_NAME";`.
+macro_rules! constants {
+    (
+        $list:ident = $header:literal;
+        $( $(#[$doc:meta])* $name:ident: $type:ty = $value:expr, $kernel:literal; )+
+    ) => {
+        $(
+            $(#[$doc])*
+            #[doc = concat!("\n\nSource: `", $kernel, "` of `", $header, "`.")]
+            pub const $name: $type = $value;
+        )+
+
+        #[doc = concat!("The constants above that are from `", $header, "`, by their names there.")]
+        pub const $list: &[(&str, u64)] = &[$(($kernel, $name as u64)),+];
+    };
+}
+
+constants! {
+    DEVICE = "device.h";
+
+    /// Entries a command queue can have.
+    MAX_COMMANDS: usize = 32, "MLX5_MAX_COMMANDS";
+    /// Bytes of a command that one mailbox block carries.
+    CMD_DATA_BLOCK_SIZE: usize = 512, "MLX5_CMD_DATA_BLOCK_SIZE";
+    /// `type` of a command queue entry.
+    PCI_CMD_XPORT: u8 = 7, "MLX5_PCI_CMD_XPORT";
+    /// log2 of the device's page size in bytes.
+    ADAPTER_PAGE_SHIFT: u32 = 12, "MLX5_ADAPTER_PAGE_SHIFT";
+    /// The device's page size in bytes, whatever the host's is.
+    ADAPTER_PAGE_SIZE: usize = 4096, "MLX5_ADAPTER_PAGE_SIZE";
+    /// BlueFlame registers of a UAR page.
+    BFREGS_PER_UAR: usize = 4, "MLX5_BFREGS_PER_UAR";
+    /// Bit of `rfr_severity` in the health buffer: a cold reset is required.
+    CRR_BIT_OFFSET: u32 = 6, "MLX5_CRR_BIT_OFFSET";
+    /// Bit of `rfr_severity` in the health buffer: the firmware asks for a reset.
+    RFR_BIT_OFFSET: u32 = 7, "MLX5_RFR_BIT_OFFSET";
+    /// Bit of `initializing`: the firmware can be reset by the driver.
+    FW_RESET_SUPPORTED_OFFSET: u32 = 30, "MLX5_FW_RESET_SUPPORTED_OFFSET";
+    /// Lowest bit of the interface state (3 bits) in `cmdq_addr_l_sz`.
+    NIC_IFC_OFFSET: u32 = 8, "MLX5_NIC_IFC_OFFSET";
+    /// `sub_type` of a port event: the port is down.
+    PORT_CHANGE_SUBTYPE_DOWN: u8 = 1, "MLX5_PORT_CHANGE_SUBTYPE_DOWN";
+    /// `sub_type` of a port event: the port is active.
+    PORT_CHANGE_SUBTYPE_ACTIVE: u8 = 4, "MLX5_PORT_CHANGE_SUBTYPE_ACTIVE";
+}
+
+constants! {
+    DOORBELL = "doorbell.h";
+
+    /// Offset of the first BlueFlame register in a UAR page, in bytes.
+    BF_OFFSET: u64 = 0x800, "MLX5_BF_OFFSET";
+    /// Offset of the doorbell that arms a completion queue in a UAR page, in bytes; 8 bytes wide.
+    CQ_DOORBELL: u64 = 0x20, "MLX5_CQ_DOORBELL";
+}
+
+constants! {
+    DRIVER = "driver.h";
+
+    /// `ownership` of a command queue entry: it is the driver's.
+    CMD_OWNER_SW: u8 = 0, "CMD_OWNER_SW";
+    /// `ownership` of a command queue entry: it is the device's.
+    CMD_OWNER_HW: u8 = 1, "CMD_OWNER_HW";
+    /// `register_id` of ACCESS_REG: path MTU.
+    REG_PMTU: u16 = 0x5003, "MLX5_REG_PMTU";
+    /// `register_id` of ACCESS_REG: port type and speed.
+    REG_PTYS: u16 = 0x5004, "MLX5_REG_PTYS";
+    /// `register_id` of ACCESS_REG: virtual lanes of a port.
+    REG_PVLC: u16 = 0x500f, "MLX5_REG_PVLC";
+    /// `register_id` of ACCESS_REG: description of the node, 64 bytes of text.
+    REG_NODE_DESC: u16 = 0x6001, "MLX5_REG_NODE_DESC";
+    /// `register_id` of ACCESS_REG: byte order of the host.
+    REG_HOST_ENDIANNESS: u16 = 0x7004, "MLX5_REG_HOST_ENDIANNESS";
+    /// `register_id` of ACCESS_REG: default timeouts.
+    REG_DTOR: u16 = 0xc00e, "MLX5_REG_DTOR";
+}
+
+constants! {
+    IFC = "mlx5_ifc.h";
+
+    /// `uid` of resources that every user context may name.
+    SHARED_RESOURCE_UID: u16 = 0xffff, "MLX5_SHARED_RESOURCE_UID";
+
+    /// `op_mod` of QUERY_PAGES: pages to boot with.
+    QUERY_PAGES_BOOT: u16 = 1, "MLX5_QUERY_PAGES_IN_OP_MOD_BOOT_PAGES";
+    /// `op_mod` of QUERY_PAGES: pages to initialise with.
+    QUERY_PAGES_INIT: u16 = 2, "MLX5_QUERY_PAGES_IN_OP_MOD_INIT_PAGES";
+    /// `op_mod` of QUERY_PAGES: pages to go on with.
+    QUERY_PAGES_REGULAR: u16 = 3, "MLX5_QUERY_PAGES_IN_OP_MOD_REGULAR_PAGES";
+    /// `op_mod` of MANAGE_PAGES: the driver has no pages to give.
+    MANAGE_PAGES_CANT_GIVE: u16 = 0, "MLX5_MANAGE_PAGES_IN_OP_MOD_ALLOCATION_FAIL";
+    /// `op_mod` of MANAGE_PAGES: the driver gives pages.
+    MANAGE_PAGES_GIVE: u16 = 1, "MLX5_MANAGE_PAGES_IN_OP_MOD_ALLOCATION_SUCCESS";
+    /// `op_mod` of MANAGE_PAGES: the driver takes pages back.
+    MANAGE_PAGES_TAKE: u16 = 2, "MLX5_MANAGE_PAGES_IN_OP_MOD_HCA_RETURN_PAGES";
+    /// `op_mod` of ACCESS_REG: write the register.
+    ACCESS_REGISTER_WRITE: u16 = 0, "MLX5_ACCESS_REGISTER_IN_OP_MOD_WRITE";
+    /// `op_mod` of ACCESS_REG: read the register.
+    ACCESS_REGISTER_READ: u16 = 1, "MLX5_ACCESS_REGISTER_IN_OP_MOD_READ";
+
+    /// `profile` of TEARDOWN_HCA: everything has been destroyed already.
+    TEARDOWN_GRACEFUL_CLOSE: u16 = 0, "MLX5_TEARDOWN_HCA_IN_PROFILE_GRACEFUL_CLOSE";
+    /// `profile` of TEARDOWN_HCA: close with resources still there.
+    TEARDOWN_FORCE_CLOSE: u16 = 1, "MLX5_TEARDOWN_HCA_IN_PROFILE_FORCE_CLOSE";
+    /// `profile` of TEARDOWN_HCA: get ready for a fast close by the interface state.
+    TEARDOWN_PREPARE_FAST: u16 = 2, "MLX5_TEARDOWN_HCA_IN_PROFILE_PREPARE_FAST_TEARDOWN";
+
+    /// Interface state: full driver.
+    NIC_INTERFACE_FULL_DRIVER: u8 = 0, "MLX5_INITIAL_SEG_NIC_INTERFACE_FULL_DRIVER";
+    /// Interface state: disabled.
+    NIC_INTERFACE_DISABLED: u8 = 1, "MLX5_INITIAL_SEG_NIC_INTERFACE_DISABLED";
+    /// Interface state: a driver that uses no memory of the host.
+    NIC_INTERFACE_NO_DRAM: u8 = 2, "MLX5_INITIAL_SEG_NIC_INTERFACE_NO_DRAM_NIC";
+    /// Interface state: the driver asks for a reset.
+    NIC_INTERFACE_SW_RESET: u8 = 7, "MLX5_INITIAL_SEG_NIC_INTERFACE_SW_RESET";
+
+    /// `status` of an event queue context: all is well.
+    EQC_STATUS_OK: u8 = 0, "MLX5_EQC_STATUS_OK";
+    /// `status` of an event queue context: an entry could not be written.
+    EQC_STATUS_EQ_WRITE_FAILURE: u8 = 0xa, "MLX5_EQC_STATUS_EQ_WRITE_FAILURE";
+    /// `st` of an event queue context: the next event raises the interrupt.
+    EQC_ST_ARMED: u8 = 0x9, "MLX5_EQC_ST_ARMED";
+    /// `st` of an event queue context: the interrupt was raised, or the queue was never armed.
+    EQC_ST_FIRED: u8 = 0xa, "MLX5_EQC_ST_FIRED";
+
+    /// `port_type` of the general capabilities: InfiniBand.
+    PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
+    /// `port_type` of the general capabilities: Ethernet.
+    PORT_TYPE_ETH: u8 = 1, "MLX5_CAP_PORT_TYPE_ETH";
+
+    /// `cap` of a user context: raw packets may be sent.
+    UCTX_CAP_RAW_TX: u32 = 1 << 0, "MLX5_UCTX_CAP_RAW_TX";
+    /// `cap` of a user context: internal device resources may be used.
+    UCTX_CAP_INTERNAL_DEV_RES: u32 = 1 << 1, "MLX5_UCTX_CAP_INTERNAL_DEV_RES";
+    /// `cap` of a user context: RDMA control of this function.
+    UCTX_CAP_RDMA_CTRL: u32 = 1 << 3, "MLX5_UCTX_CAP_RDMA_CTRL";
+    /// `cap` of a user context: RDMA control of other functions.
+    UCTX_CAP_RDMA_CTRL_OTHER_VHCA: u32 = 1 << 4, "MLX5_UCTX_CAP_RDMA_CTRL_OTHER_VHCA";
+
+    /// `general_obj_types` of the general capabilities: VIRTIO_NET_Q objects can be created, and
+    /// the VirtIO emulation page is there.
+    GENERAL_OBJ_TYPES_VIRTIO_NET_Q: u64 = 1 << 13, "MLX5_GENERAL_OBJ_TYPES_CAP_VIRTIO_NET_Q";
+}
+
+/// Bytes of a command that the queue entry itself carries. Source: `in` and `out` of `struct
+/// mlx5_cmd_layout` in `device.h`.
+pub const CMD_INLINE_SIZE: usize = crate::layout::cmd_layout::IN.len as usize;
+
+/// Alignment of a mailbox block in bytes: the low 10 bits of its address are reserved. Source:
+/// `next_pointer_31_10` of `mlx5_ifc_cmd_if_box_bits` in `mlx5_ifc.h`.
+pub const CMD_MAILBOX_ALIGN: u64 = 1 << 10;
+
+/// `cmd_interface_rev` that a driver expects. Source: `CMD_IF_REV` of
+/// `drivers/net/ethernet/mellanox/mlx5/core/cmd.c`.
+pub const CMD_IF_REV: u16 = 5;
+
+/// Offset in a UAR page, in bytes, of the doorbell that sets the consumer index of an event queue
+/// and arms it: the queue's number in bits 31:24, the index in bits 23:0. Source:
+/// `MLX5_EQ_DOORBEL_OFFSET` of `drivers/net/ethernet/mellanox/mlx5/core/eq.c`.
+pub const EQ_DOORBELL_ARM: u64 = 0x40;
+
+/// As [`EQ_DOORBELL_ARM`], without arming the queue. Source: `eq_update_ci` of
+/// `drivers/net/ethernet/mellanox/mlx5/core/lib/eq.h`, which writes two words further on.
+pub const EQ_DOORBELL: u64 = 0x48;
+
+/// Bit of `initializing`: the function is that of the embedded CPU. Source: `MLX5_ECPU_BIT_NUM` of
+/// `drivers/net/ethernet/mellanox/mlx5/core/ecpf.h`.
+pub const ECPU_BIT: u32 = 23;
+
+/// Bit of `initializing`: the firmware is not ready yet. Source: `initializing` of
+/// `mlx5_ifc_initial_seg_bits` in `mlx5_ifc.h`.
+pub const INITIALIZING_BIT: u32 = 31;

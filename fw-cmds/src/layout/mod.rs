@@ -1,0 +1,82 @@
+//! The layouts, one module for each, named as in the header without `mlx5_ifc_` and `_bits`.
+//!
+//! A layout is a table whose rows read like the header: name, offset, width, the numbers in bits
+//! and in hex, offset 0 being the most significant bit of the first byte. Reserved bits have no
+//! row. What a row may hold:
+//!
+//! | row | header | constant |
+//! |---|---|---|
+//! | `OPCODE 0x00 0x10;` | `u8 opcode[0x10];` | a [`Field`] |
+//! | `PAS 0x80 [0x40];` | `u8 pas[][0x40];` | a [`FieldArray`] without a fixed end |
+//! | `EVENT_BITMASK 0x2c0 [0x40; 4];` | `u8 event_bitmask[4][0x40];` | a [`FieldArray`] of 4 |
+//! | `CAPABILITY 0x80 bytes 0x1000;` | a union or a run of bytes | [`Bytes`], length in bytes |
+//! | `EQ_CONTEXT_ENTRY 0x80 eqc;` | `struct mlx5_ifc_eqc_bits eq_context_entry;` | [`Bytes`] of the nested layout |
+//!
+//! A name with capitals in the header carries its spelling:
+//! `ATOMIC_SIZE_8B = "atomic_size_8B" 0x10 0x1;`.
+//!
+//! Beside its fields each module has `SIZE` (bytes, without the elements of an array that has no
+//! fixed end) and `LAYOUT`, the same table as data.
+//!
+//! [`Field`]: crate::field::Field
+//! [`FieldArray`]: crate::field::FieldArray
+//! [`Bytes`]: crate::field::Bytes
+
+#[macro_use]
+mod table;
+
+mod caps;
+mod caps_general;
+mod caps_general_2;
+mod command;
+mod eq;
+mod hca;
+mod init_segment;
+mod objects;
+mod resources;
+mod twin_v1;
+mod umem_uctx;
+
+pub use caps::*;
+pub use caps_general::*;
+pub use caps_general_2::*;
+pub use command::*;
+pub use eq::*;
+pub use hca::*;
+pub use init_segment::*;
+pub use objects::*;
+pub use resources::*;
+pub use table::{FieldDesc, Kind, Layout, Source};
+pub use twin_v1::*;
+pub use umem_uctx::*;
+
+/// Every layout of the crate, file by file.
+pub const ALL: &[&Layout] = &table::flatten::<{ table::count(GROUPS) }>(GROUPS);
+
+/// The layouts of each file.
+const GROUPS: &[&[&Layout]] = &[
+    command::DEVICE,
+    command::IFC,
+    command::DRIVER,
+    init_segment::DEVICE,
+    init_segment::IFC,
+    hca::IFC,
+    caps::IFC,
+    caps_general::IFC,
+    caps_general_2::IFC,
+    umem_uctx::IFC,
+    eq::DEVICE,
+    eq::IFC,
+    objects::IFC,
+    resources::IFC,
+    twin_v1::OURS,
+];
+
+/// The layout of that name, `None` if there is none.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Layout> {
+    ALL.iter().copied().find(|layout| layout.name == name)
+}
+
+#[cfg(test)]
+mod tests;

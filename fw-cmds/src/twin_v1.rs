@@ -1,0 +1,143 @@
+//! Numbers of `twin-v1`, our protocol between emulation software and the device (`harness/PROTOCOL.md`). All of them are ours; none is
+//! the vendor's. The layouts stand in [`crate::layout`]: `twin_cap`, `tlp_channel`, `emulated_function`, `tlp_message`, `gateway_post`.
+
+use crate::cap::CapType;
+use crate::object::ObjectType;
+
+/// The capability page that says whether a device speaks the protocol. Types from 0x7f0 on are used by no public header.
+pub const TWIN_CAP: CapType = CapType(0x7f0);
+/// What `twin_cap.signature` holds: "TWIN".
+pub const SIGNATURE: u32 = 0x5457_494e;
+/// Version 1, and its bit in `twin_cap.versions`.
+pub const VERSION: u8 = 1;
+
+/// General object type of a TLP channel. Types from 0x7e00 on are used by no public header.
+pub const TLP_CHANNEL: ObjectType = ObjectType(0x7e00);
+/// General object type of an emulated function.
+pub const EMULATED_FUNCTION: ObjectType = ObjectType(0x7e01);
+
+/// Bytes of a message's head; the payload follows it.
+pub const MESSAGE_HEAD: usize = 64;
+/// Regions that a function may have.
+pub const MAX_REGIONS: usize = 16;
+/// Dwords that the doorbell regions of a function may have together.
+pub const MAX_DOORBELLS: usize = 48;
+
+/// `tlp_message.kind`.
+pub mod message {
+    /// A TLP that reached an emulated function.
+    pub const TLP: u8 = 1;
+    /// A credit for one unsolicited memory write (asynchronous credit grant). Its name is `request_id`.
+    pub const CREDIT: u8 = 2;
+    /// Something happened to the function's link. What, is in `event`.
+    pub const PCI_EVENT: u8 = 3;
+
+    /// `tlp_message.flags`: the TLP waits for a completion.
+    pub const NEEDS_COMPLETION: u8 = 1 << 0;
+    /// `tlp_message.flags`: the TLP had more prefixes than the message holds.
+    pub const PREFIXES_CUT: u8 = 1 << 1;
+    /// `tlp_message.flags`: `bar` and `bar_offset` are valid.
+    pub const IN_BAR: u8 = 1 << 2;
+
+    /// `tlp_message.event`: PERST# was asserted, or the link went down.
+    pub const PERST_ASSERTED: u32 = 0;
+    /// `tlp_message.event`: PERST# was deasserted.
+    pub const PERST_DEASSERTED: u32 = 1;
+}
+
+/// Offsets in a response gateway page. A store of another width than the register's, or elsewhere, is refused and counted.
+pub mod gateway {
+    /// Consumer index, 32 bits: how many messages software has taken, modulo 2^24. Frees their slots.
+    pub const CONSUMER: u64 = 0x000;
+    /// Consumer index, 32 bits: as [`CONSUMER`], and asks for one event when the ring holds more than that.
+    pub const ARM: u64 = 0x004;
+    /// A `gateway_post`, 64 bits: starts what has been staged.
+    pub const POST: u64 = 0x008;
+    /// Where the header of a response is staged: 16 bytes in wire order; three-dword headers leave the last four alone.
+    pub const HEADER: u64 = 0x100;
+    /// Where the payload of a response is staged, in wire order.
+    pub const PAYLOAD: u64 = 0x110;
+    /// End of the staging area.
+    pub const END: u64 = 0x1000;
+    /// Indices of messages count modulo this.
+    pub const INDEX_MASK: u32 = 0xff_ffff;
+
+    /// `gateway_post.kind`: a completion of the request `id`; `length` payload bytes are staged.
+    pub const COMPLETION: u8 = 1;
+    /// `gateway_post.kind`: a memory write that spends the credit `id`; `length` payload bytes are staged.
+    pub const MEMORY_WRITE: u8 = 2;
+    /// `gateway_post.kind`: raise MSI-X vector `id` of `function`. Nothing is staged.
+    pub const MSIX: u8 = 3;
+    /// `gateway_post.kind`: give the credit `id` back unspent. Nothing is staged.
+    pub const FLUSH: u8 = 4;
+}
+
+/// `emulated_region.kind`: what becomes of accesses to a region of a BAR.
+pub mod region {
+    /// Every TLP goes to software.
+    pub const TRANSACTION: u8 = 0;
+    /// The device keeps the last value of each dword; software reads them by querying the function.
+    pub const DOORBELL: u8 = 1;
+    /// The device keeps the MSI-X table.
+    pub const MSIX_TABLE: u8 = 2;
+    /// The device keeps the MSI-X pending bits.
+    pub const MSIX_PBA: u8 = 3;
+}
+
+/// `emulated_bar.kind`.
+pub mod bar {
+    /// No BAR.
+    pub const NONE: u8 = 0;
+    /// A memory BAR with a 32-bit address.
+    pub const MEMORY32: u8 = 1;
+    /// A memory BAR with a 64-bit address; it takes two registers.
+    pub const MEMORY64: u8 = 2;
+}
+
+/// What software may do wrong at a gateway page: index into `tlp_channel.faults`, and the value of `tlp_channel.last_fault` less one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Fault {
+    /// A store that fits no register: its offset or its width.
+    Store = 0,
+    /// A consumer index that isn't between the last one and the producer index.
+    ConsumerIndex = 1,
+    /// A `gateway_post.kind` that doesn't exist.
+    PostKind = 2,
+    /// A length beyond `max_response_payload`, or that isn't the header's.
+    Length = 3,
+    /// The staged header isn't one: it breaks a rule of its format, or is of the wrong type.
+    Header = 4,
+    /// No request with that id waits for a completion.
+    Request = 5,
+    /// The completion's tag or requester isn't the request's.
+    Transaction = 6,
+    /// The completion's status, byte count or lower address doesn't continue the request.
+    ByteCount = 7,
+    /// The credit isn't held.
+    Credit = 8,
+    /// The function may not send: it isn't bus master.
+    BusMaster = 9,
+    /// The function doesn't have that vector, or isn't one of the channel's.
+    Vector = 10,
+    /// MSI-X isn't enabled.
+    MsixDisabled = 11,
+}
+
+impl Fault {
+    /// All faults, in the order of their numbers.
+    pub const ALL: [Fault; 12] = [
+        Fault::Store,
+        Fault::ConsumerIndex,
+        Fault::PostKind,
+        Fault::Length,
+        Fault::Header,
+        Fault::Request,
+        Fault::Transaction,
+        Fault::ByteCount,
+        Fault::Credit,
+        Fault::BusMaster,
+        Fault::Vector,
+        Fault::MsixDisabled,
+    ];
+}
