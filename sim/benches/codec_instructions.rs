@@ -1,0 +1,73 @@
+//! Instructions of the TLP codec, counted by valgrind: `cargo bench -p mlx5-twin-sim --bench codec_instructions`.
+//! Fails above 200 instructions for a header. Needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
+
+#![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
+
+use gungraun::prelude::*;
+use gungraun::{Callgrind, EventKind};
+use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Malformed, MessageCode, Route, Status};
+use std::hint::black_box;
+
+/// The most instructions that a decode or an encode of one header may take.
+const GATE: u64 = 200;
+
+fn write() -> Header {
+    Header::mem_write_bytes(Bdf::new(3, 0, 1), 5, 0x1_2345_6000, 64).expect("a write of 64 bytes")
+}
+
+fn read() -> Header {
+    Header::mem_read_bytes(Bdf::new(3, 0, 1), 0x2a5, 0x1_2345_6004, 256).expect("a read of 256 bytes")
+}
+
+fn completion() -> Header {
+    Header::completion_for(&read(), Bdf(0), Status::Successful).expect("its completion")
+}
+
+fn config() -> Header {
+    Header::config_read(ConfigType::Type0, Bdf(0), 1, Bdf::new(3, 0, 1), 4, 0xf).expect("a configuration read")
+}
+
+fn message() -> Header {
+    let error = MessageCode::ERR_COR;
+    Header::message(Bdf::new(3, 0, 1), 0, error, Route::ToRootComplex, [0, 0], 0).expect("an error message")
+}
+
+fn bytes(header: Header) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    header.encode(&mut bytes);
+    bytes
+}
+
+#[library_benchmark]
+#[bench::mwr64(bytes(write()))]
+#[bench::mrd64(bytes(read()))]
+#[bench::cpld(bytes(completion()))]
+#[bench::cfgrd0(bytes(config()))]
+#[bench::msg(bytes(message()))]
+#[bench::junk([0xca; 16])]
+fn decode(bytes: [u8; 16]) -> Result<Header, Malformed> {
+    black_box(Header::decode(black_box(&bytes)))
+}
+
+#[library_benchmark]
+#[bench::mwr64(write())]
+#[bench::cpld(completion())]
+fn encode(header: Header) -> ([u8; 16], usize) {
+    let mut out = [0; 16];
+    let len = black_box(&header).encode(&mut out);
+    black_box((out, len))
+}
+
+#[library_benchmark]
+#[bench::mrd64(read())]
+fn complete(request: Header) -> Result<Header, Malformed> {
+    black_box(Header::completion_for(black_box(&request), Bdf(0), Status::Successful))
+}
+
+library_benchmark_group!(name = codec, benchmarks = [decode, encode, complete]);
+
+main!(
+    config = LibraryBenchmarkConfig::default()
+        .tool(Callgrind::with_args(["--cache-sim=no"]).hard_limits([(EventKind::Ir, GATE)])),
+    library_benchmark_groups = codec
+);

@@ -1,0 +1,149 @@
+//! Slot registers of the PCI Express capability (sections 7.5.3.9 to 7.5.3.11): a slot's contents
+//! and controls. What a control does is the business of whoever owns the slot.
+
+use super::super::changed::{Changed, Trigger, Watch};
+use super::super::space::{ConfigSpace, Row};
+use super::ConfigError;
+use super::pcie::CAPS;
+
+/// Offset of Slot Capabilities.
+const SLTCAP: u16 = 0x14;
+/// Offset of Slot Control and Slot Status.
+const SLTCTL: u16 = 0x18;
+/// PCI Express Capabilities: Slot Implemented.
+const IMPLEMENTED: u32 = 1 << 24;
+/// Presence Detect State.
+const PRESENT: u32 = 1 << 22;
+/// Power Controller Control: 1 is off.
+const POWER_OFF: u32 = 1 << 10;
+
+/// Slot Control always has the enables of presence detect and data link layer changes; what
+/// depends on the slot's parts is added. Slot Status: attention button pressed, power fault, MRL,
+/// presence detect changed, command completed, data link layer state changed.
+#[rustfmt::skip]
+const ROWS: [Row; 2] = [
+    //       offset  name                         reset  rw           rw1c         sticky flr
+    Row::new(SLTCAP, "Slot Capabilities",           0,   0,           0,           0,     0),
+    Row::new(SLTCTL, "Slot Control, Slot Status",   0,   0x0000_1008, 0x011f_0000, 0,     0),
+];
+
+/// A slot below a root port or downstream port, and what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Physical Slot Number, 13 bits.
+    pub number: u16,
+    /// Can a device come and go while the system runs?
+    pub hot_plug: bool,
+    /// May it go without warning?
+    pub surprise: bool,
+    /// Is there an attention button?
+    pub attention_button: bool,
+    /// Is there an attention indicator?
+    pub attention_indicator: bool,
+    /// Is there a power indicator?
+    pub power_indicator: bool,
+    /// Can software switch the power?
+    pub power_controller: bool,
+    /// Are commands done at once, without Command Completed?
+    pub no_command_completed: bool,
+    /// Slot power limit in watts, 0 to 239.
+    pub power_limit: u8,
+    /// Is a device in it?
+    pub present: bool,
+}
+
+/// Events of a slot, as bits of Slot Status that software clears by writing 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum SlotEvent {
+    /// The attention button was pressed.
+    AttentionButton = 1 << 16,
+    /// The power controller found a fault.
+    PowerFault = 1 << 17,
+    /// A device came or went.
+    PresenceChanged = 1 << 19,
+    /// The hot-plug controller is ready for another command.
+    CommandCompleted = 1 << 20,
+    /// The data link layer came up or went down.
+    LinkChanged = 1 << 24,
+}
+
+/// The rows of a slot, and the watch on its control register. The power is on, the power
+/// indicator on, the attention indicator off.
+pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
+    let value = |field, value, allowed| ConfigError::Value { field, value, allowed };
+    if slot.number >= 1 << 13 {
+        return Err(value("Physical Slot Number", u64::from(slot.number), "13 bits"));
+    }
+    if slot.power_limit > 239 {
+        return Err(value("Slot Power Limit Value", u64::from(slot.power_limit), "0 to 239"));
+    }
+    // Part: is it there, its bit in Slot Capabilities, and in Slot Control what it makes writable
+    // and what it is reset to.
+    #[rustfmt::skip]
+    let parts = [
+        (slot.attention_button,      1 << 0,  0x0001,    0),
+        (slot.power_controller,      1 << 1,  0x0002 | POWER_OFF, 0),
+        (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
+        (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
+        (slot.surprise,              1 << 5,  0,         0),
+        (slot.hot_plug,              1 << 6,  0x0020,    0),
+        (slot.no_command_completed,  1 << 18, 0,         0),
+        (!slot.no_command_completed, 0,       0x0010,    0),
+    ];
+    let [mut capabilities, mut control] = ROWS;
+    capabilities.reset = u32::from(slot.power_limit) << 7 | u32::from(slot.number) << 19;
+    for (_, capability, writable, reset) in parts.into_iter().filter(|part| part.0) {
+        capabilities.reset |= capability;
+        control.rw |= writable;
+        control.reset |= reset;
+    }
+    control.reset |= if slot.present { PRESENT } else { 0 };
+    let watch = Watch { offset: SLTCTL, mask: 0xffff, trigger: Trigger::Written, topic: Changed::SLOT_CONTROL };
+    Ok(([capabilities, control], watch))
+}
+
+/// What the slot registers say. Without a slot: nothing, and setting does nothing.
+impl ConfigSpace {
+    /// Is there a slot below this port?
+    pub fn has_slot(&self) -> bool {
+        self.pcie(CAPS) & IMPLEMENTED != 0
+    }
+
+    /// The Slot Control register.
+    pub fn slot_control(&self) -> u16 {
+        if self.has_slot() { self.pcie(SLTCTL) as u16 } else { 0 }
+    }
+
+    /// Is a device in the slot (Presence Detect State)?
+    pub fn slot_present(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCTL) & PRESENT != 0
+    }
+
+    /// Is the slot's power on? Without a power controller it always is.
+    pub fn slot_powered(&self) -> bool {
+        u32::from(self.slot_control()) & POWER_OFF == 0
+    }
+
+    /// Shows whether a device is in the slot, and that this changed if it did. Resets don't undo
+    /// the presence.
+    pub fn set_slot_present(&mut self, present: bool) {
+        if self.has_slot() && present != self.slot_present() {
+            let bits = if present { PRESENT } else { 0 };
+            self.set_hardware(self.located.pcie + SLTCTL, PRESENT, bits);
+            self.record_slot_event(SlotEvent::PresenceChanged);
+        }
+    }
+
+    /// Sets the event's bit in Slot Status.
+    pub fn record_slot_event(&mut self, event: SlotEvent) {
+        if self.has_slot() {
+            self.set_pcie(SLTCTL, event as u32, event as u32);
+        }
+    }
+
+    /// Notes in Slot Status that the data link layer came up or went down.
+    pub(super) fn record_link_change(&mut self) {
+        self.record_slot_event(SlotEvent::LinkChanged);
+    }
+}

@@ -1,0 +1,128 @@
+//! What pciutils' `lspci` reads in our configuration spaces: an outside judge of every field.
+
+use std::process::Command;
+use std::{env, fs, process};
+
+use super::super::*;
+use super::{physical_function, port, write};
+
+/// What `lspci -vvv` must say of the function, in parts of lines, and must not say of any.
+#[test]
+fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
+    let mut function = physical_function()?;
+    write(&mut function, 0x10, 0xe000_0000);
+    write(&mut function, 0x04, 0x0006);
+    write(&mut function, 0x68, 0x515f);
+    write(&mut function, 0x88, 0x1006);
+    write(&mut function, 0x9c, 0x8000_0000);
+    let header = [0x4a00_4010, 0x40, 0x0100_0000, 0xffff_ffff];
+    function.record_uncorrectable(UncorrectableError::PoisonedTlp, Some(header));
+    let function_lines = [
+        "0207: 15b3:a2dc (rev 01)",
+        "Subsystem: 15b3:0051",
+        "Control: I/O- Mem+ BusMaster+",
+        "Interrupt: pin A routed to IRQ 0",
+        "Region 0: Memory at e0000000 (64-bit, prefetchable)",
+        "Capabilities: [60] Express (v2) Endpoint",
+        "MaxPayload 512 bytes, PhantFunc 0",
+        "ExtTag+ AttnBtn- AttnInd- PwrInd- RBE+ FLReset+",
+        "CorrErr+ NonFatalErr+ FatalErr+ UnsupReq+",
+        "RlxdOrd+ ExtTag+ PhantFunc- AuxPwr- NoSnoop- FLReset-",
+        "MaxPayload 512 bytes, MaxReadReq 4096 bytes",
+        "LnkCap:\tPort #0, Speed 32GT/s, Width x16",
+        "LnkSta:\tSpeed 32GT/s, Width x16",
+        "DevCap2: Completion Timeout: Range ABCD, TimeoutDis+",
+        "10BitTagComp+ 10BitTagReq+",
+        "DevCtl2: Completion Timeout: 65ms to 210ms, TimeoutDis-",
+        "Supported Link Speeds: 2.5-32GT/s",
+        "LnkCtl2: Target Link Speed: 32GT/s",
+        "Capabilities: [9c] MSI-X: Enable+ Count=64 Masked-",
+        "Vector table: BAR=0 offset=00002000",
+        "PBA: BAR=0 offset=00003000",
+        "Capabilities: [40] Power Management version 3",
+        "Status: D0 NoSoftRst+ PME-Enable-",
+        "Capabilities: [100 v2] Advanced Error Reporting",
+        "UESta:\tDLP- SDES- TLP+ FCP-",
+        "UESvrt:\tDLP+ SDES- TLP- FCP+ CmpltTO- CmpltAbrt- UnxCmplt- RxOF+ MalfTLP+",
+        "CEMsk:\tRxErr- BadTLP- BadDLLP- Rollover- Timeout- AdvNonFatalErr+",
+        "First Error Pointer: 0c, ECRCGenCap+ ECRCGenEn- ECRCChkCap+ ECRCChkEn-",
+        "HeaderLog: 4a004010 00000040 01000000 ffffffff",
+    ];
+
+    let mut root = port(PortType::RootPort)?;
+    write(&mut root, 0x18, 0x0005_0100);
+    write(&mut root, 0x20, 0xe3f0_e000);
+    write(&mut root, 0x24, 0x0010_0000);
+    write(&mut root, 0x28, 0x20);
+    write(&mut root, 0x2c, 0x20);
+    write(&mut root, 0x5c, 0x0010);
+    root.record_root_error(ErrorMessage::NonFatal, 0x0100);
+    let root_lines = [
+        "0604: 15b3:197b",
+        "Bus: primary=00, secondary=01, subordinate=05, sec-latency=0",
+        "Memory behind bridge: e0000000-e3ffffff",
+        "Prefetchable memory behind bridge: 0000002000000000-00000020001fffff",
+        "Express (v2) Root Port (Slot+)",
+        "LnkCap:\tPort #3, Speed 32GT/s, Width x16",
+        "Surprise+ LLActRep+ BwNot+",
+        "DLActive+ BWMgmt- ABWMgmt-",
+        "AttnBtn+ PwrCtrl+ MRL- AttnInd+ PwrInd+ HotPlug+ Surprise+",
+        "Slot #7, PowerLimit 25",
+        "AttnInd Off, PwrInd On, Power-",
+        "Status: AttnBtn- PowerFlt- MRL- CmdCplt- PresDet+ Interlock-",
+        "CRSVisible+",
+        "RootSta: CERcvd- MultCERcvd- UERcvd+ MultUERcvd-",
+        "ERR_COR: 0000 ERR_FATAL/NONFATAL: 0100",
+    ];
+    let upstream_lines = ["Express (v2) Upstream Port", "MaxPayload 512 bytes"];
+    let downstream_lines = ["Express (v2) Downstream Port (Slot+)", "PresDet+ Interlock-"];
+
+    let functions: [(&str, ConfigSpace, &[&str]); 4] = [
+        ("function", function, &function_lines),
+        ("root port", root, &root_lines),
+        ("upstream port", port(PortType::Upstream)?, &upstream_lines),
+        ("downstream port", port(PortType::Downstream)?, &downstream_lines),
+    ];
+    let mut checked = 0;
+    for (name, space, lines) in functions {
+        let Some(text) = lspci(&space)? else {
+            println!("SKIPPED: lspci (pciutils) is not on this machine, nothing was judged");
+            return Ok(());
+        };
+        for line in lines {
+            assert!(text.contains(line), "{name}: lspci doesn't say {line:?}:\n{text}");
+            checked += 1;
+        }
+        for strange in ["<?>", "nknown", "!!!", "<chain", "<access denied>", "Capabilities: [00]"] {
+            assert!(!text.contains(strange), "{name}: lspci says {strange:?}:\n{text}");
+        }
+    }
+    println!("lspci said what it should in {checked} places of 4 configuration spaces");
+    Ok(())
+}
+
+/// The text of `lspci -vvv` on a dump of this space, or `None` if there is no lspci.
+fn lspci(space: &ConfigSpace) -> Result<Option<String>, Box<dyn std::error::Error>> {
+    let file = env::temp_dir().join(format!("mlx5-twin-lspci-{}.txt", process::id()));
+    fs::write(&file, LspciDump { bdf: 0x0100, space }.to_string())?;
+    let paths = ["lspci", "/usr/bin/lspci", "/usr/sbin/lspci", "/sbin/lspci"];
+    let run = paths.iter().find_map(|path| Command::new(path).arg("-F").arg(&file).args(["-n", "-vvv"]).output().ok());
+    fs::remove_file(&file)?;
+    let Some(output) = run else { return Ok(None) };
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "lspci refused the dump: {complaints}");
+    Ok(Some(String::from_utf8(output.stdout)?))
+}
+
+#[test]
+fn a_dump_has_all_bytes_in_order() -> Result<(), ConfigError> {
+    let space = physical_function()?;
+    let text = LspciDump { bdf: 0x0341, space: &space }.to_string();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("03:08.1 function"));
+    assert_eq!(lines.next(), Some("00: b3 15 dc a2 00 00 10 00 01 00 07 02 00 00 00 00"));
+    assert_eq!(lines.next(), Some("10: 0c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"));
+    assert_eq!(text.lines().filter(|line| line.len() > 47).count(), 256);
+    assert!(text.contains("\nff0: 00"));
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! An endpoint function: configuration space, BARs, and the answers that every function gives by itself.
+
+use super::answer_dword;
+use super::arena::TlpId;
+use super::core::{Core, PortId};
+use crate::config::{BarRange, Changed, ConfigSpace};
+use crate::tlp::{Bdf, Header, Kind, Route, Status};
+
+/// What a TLP means to the function it reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// A request to a BAR. The owner answers and consumes the TLP.
+    Memory {
+        /// The BAR's number, 0 to 5.
+        bar: usize,
+        /// Offset of the request's address in it.
+        offset: u64,
+    },
+    /// A completion of a request of the function. The owner consumes the TLP.
+    Completion,
+    /// A configuration write was carried out and answered: this is what changed.
+    Configured(Changed),
+    /// It was answered and consumed; there's nothing left to do.
+    Done,
+}
+
+/// An endpoint function with registers of its own. It lives on a link of its own, as device 0.
+#[derive(Debug)]
+pub struct Function {
+    port: PortId,
+    config: ConfigSpace,
+    id: Bdf,
+    /// The BARs that decode now, kept up to date with the registers.
+    bars: Vec<BarRange>,
+}
+
+impl Function {
+    /// The function at the end `port` of a link, with these registers.
+    pub fn new(port: PortId, config: ConfigSpace) -> Function {
+        Function { port, config, id: Bdf(0), bars: Vec::with_capacity(6) }
+    }
+
+    /// Its end of the link.
+    pub fn port(&self) -> PortId {
+        self.port
+    }
+
+    /// Its registers.
+    pub fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+
+    /// Its registers, for changes from the device's side. BARs and the Command register aren't changed there.
+    pub fn config_mut(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+
+    /// Bus, device and function number, as captured from the last configuration write (0 before it).
+    pub fn id(&self) -> Bdf {
+        self.id
+    }
+
+    /// Resets the registers.
+    pub fn reset(&mut self, kind: crate::config::Reset) {
+        self.config.reset(kind);
+        self.decode();
+    }
+
+    fn decode(&mut self) {
+        self.bars.clear();
+        self.bars.extend(self.config.bars());
+    }
+
+    /// Looks at a TLP that has arrived at the function's port.
+    #[inline]
+    pub fn receive(&mut self, core: &mut Core, tlp: TlpId) -> Inbound {
+        let header = *core.header(tlp);
+        match header.route() {
+            Route::Address => {
+                let address = header.address();
+                let len = u64::from(header.length_dw()) * 4;
+                for bar in &self.bars {
+                    if let Some(offset) = bar.offset(address)
+                        && len <= bar.size - offset
+                    {
+                        return Inbound::Memory { bar: usize::from(bar.index), offset };
+                    }
+                }
+                core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
+                Inbound::Done
+            }
+            Route::Id if header.kind().is_completion() => Inbound::Completion,
+            Route::Id if matches!(header.kind(), Kind::CfgRd0 | Kind::CfgWr0) => self.configure(core, tlp, &header),
+            Route::Id => {
+                core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
+                Inbound::Done
+            }
+            // Messages to all, or to this end of the link, ask nothing of a function here.
+            _ => {
+                core.consume(tlp);
+                Inbound::Done
+            }
+        }
+    }
+
+    fn configure(&mut self, core: &mut Core, tlp: TlpId, request: &Header) -> Inbound {
+        let target = request.target();
+        if target.function() != 0 {
+            core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
+            return Inbound::Done;
+        }
+        if request.kind() == Kind::CfgRd0 {
+            let value = self.config.read(request.register());
+            core.consume(tlp);
+            answer_dword(core, self.port, request, target, value);
+            return Inbound::Done;
+        }
+        self.id = target;
+        let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let changed = self.config.write(request.register(), request.first_be(), value);
+        self.decode();
+        core.consume(tlp);
+        core.complete(self.port, request, target, Status::Successful);
+        Inbound::Configured(changed)
+    }
+
+    /// Answers a read of a BAR with `data`: the dwords that the request names, in wire order. One completion carries all of it,
+    /// cut at 128-byte boundaries only if Max_Payload_Size asks for it.
+    pub fn answer(&self, core: &mut Core, request: &Header, data: &[u8]) {
+        answer_read(core, self.port, request, self.id, self.config.max_payload(), data);
+    }
+}
+
+/// Answers a read with `data`, in completions of at most `max_payload` bytes that end at 128-byte boundaries.
+pub fn answer_read(core: &mut Core, port: PortId, request: &Header, completer: Bdf, max_payload: u32, data: &[u8]) {
+    let (start, total, max_payload) = (request.address(), request.length_dw(), u64::from(max_payload));
+    let mut from = 0;
+    while from < total {
+        let address = start + u64::from(from) * 4;
+        let mut len = u64::from(total - from) * 4;
+        if len > max_payload {
+            len = (address + max_payload) / 128 * 128 - address;
+        }
+        let length_dw = (len / 4) as u32;
+        let Ok(completion) = Header::completion_part(request, completer, Status::Successful, from, length_dw) else {
+            return;
+        };
+        let begin = from as usize * 4;
+        core.send_new(port, completion, data.get(begin..begin + len as usize).unwrap_or_default());
+        from += length_dw;
+    }
+}

@@ -1,0 +1,340 @@
+//! The fabric: nodes joined by links, and the events that move TLPs between them.
+//!
+//! A TLP is decoded once, where it enters, and lives in a slot of an arena until it's consumed. Each hop is one event: a transmitter takes
+//! credits, occupies the wire, and the TLP arrives at the other end when the wire, the flight and the receiver's latency are over. A receive
+//! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
+
+mod arena;
+mod core;
+mod dma;
+mod function;
+mod link;
+mod ports;
+mod requester;
+mod root;
+mod routing;
+mod switch;
+
+use std::fmt;
+
+pub use self::core::{Core, Faults, NodeId, PortId};
+pub use arena::{MAX_PAYLOAD, TlpId};
+pub use dma::{Dma, DmaError, Progress};
+pub use function::{Function, Inbound, answer_read};
+pub use ports::{PortIdentity, port_config};
+pub use requester::{Outcome, Requester};
+pub use root::{RootSpec, Ticket};
+
+use self::core::Event;
+use self::link::Transmitter;
+use self::root::RootComplex;
+use self::switch::Switch;
+use crate::config::ConfigSpace;
+use crate::event::EventQueue;
+use crate::host::{Access, AccessError, Data};
+use crate::memory::Memory;
+use crate::probe::Probe;
+use crate::profile;
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::tlp::{Bdf, Header, Status};
+
+/// Something that is plugged into the fabric: it consumes the TLPs that reach its ports, and sends its own.
+pub trait Device: Send {
+    /// A TLP has arrived at `port`. The device must see that it's consumed ([`Core::consume`]), now or later; until then it
+    /// occupies the receive buffer of that port.
+    fn receive(&mut self, core: &mut Core, port: PortId, tlp: TlpId);
+
+    /// A timer set by [`Core::set_timer`] has come.
+    fn timer(&mut self, core: &mut Core, token: u64);
+
+    /// The device as its own type, for whoever plugged it in.
+    fn as_any(&mut self) -> &mut dyn std::any::Any;
+}
+
+/// Which of a switch's own functions a configuration request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConfigTarget {
+    Upstream,
+    Downstream(usize),
+}
+
+enum Node {
+    Root(Box<RootComplex>),
+    Switch(Box<Switch>),
+    Device(Box<dyn Device>),
+    /// A device that isn't there yet: it swallows what reaches it.
+    Reserved,
+}
+
+/// What's wrong with a topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    /// The node above has no port left, or can't have one.
+    #[error("node {0} has no free port for another link")]
+    NoPort(u16),
+    /// There are too many links.
+    #[error("a fabric has at most 16384 links")]
+    TooManyLinks,
+}
+
+/// Links, nodes, and the events between them.
+pub struct Fabric {
+    core: Core,
+    nodes: Vec<Node>,
+    timing: profile::Timing,
+    rng: Rng,
+}
+
+impl fmt::Debug for Fabric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fabric").field("core", &self.core).field("nodes", &self.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Fabric {
+    /// An empty fabric. `seed` draws the latencies that the profile gives as ranges.
+    pub fn new(timing: profile::Timing, seed: u64) -> Fabric {
+        Fabric { core: Core::new(), nodes: Vec::new(), timing, rng: Rng::stream(seed, "links") }
+    }
+
+    fn add_node(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u16 - 1)
+    }
+
+    /// Adds a root complex.
+    pub fn add_root(&mut self, spec: RootSpec) -> NodeId {
+        let id = NodeId(self.nodes.len() as u16);
+        let root = RootComplex::new(id, spec, &self.timing);
+        self.add_node(Node::Root(Box::new(root)))
+    }
+
+    /// Makes room for a device with several ports: it's connected by [`Fabric::attach`], and put in place by [`Fabric::install`].
+    pub fn reserve(&mut self) -> NodeId {
+        self.add_node(Node::Reserved)
+    }
+
+    /// Puts a device in the place that was reserved for it.
+    pub fn install(&mut self, node: NodeId, device: Box<dyn Device>) {
+        if let Some(place @ Node::Reserved) = self.nodes.get_mut(usize::from(node.0)) {
+            *place = Node::Device(device);
+        }
+    }
+
+    /// Adds a switch below `above`, with the configuration spaces of its upstream and its downstream ports.
+    ///
+    /// # Errors
+    /// No free port above, or too many links.
+    pub fn add_switch(
+        &mut self,
+        above: NodeId,
+        link: &profile::Link,
+        upstream: ConfigSpace,
+        downstream: Vec<ConfigSpace>,
+    ) -> Result<NodeId, TopologyError> {
+        let id = NodeId(self.nodes.len() as u16);
+        let port = self.connect(above, id, link, self.timing.switch_ns)?;
+        Ok(self.add_node(Node::Switch(Box::new(Switch::new(port, upstream, downstream)))))
+    }
+
+    /// Connects a device to the next free port of `above`: gives the device's end of the link.
+    ///
+    /// # Errors
+    /// No free port above, or too many links.
+    pub fn attach(&mut self, device: NodeId, above: NodeId, link: &profile::Link) -> Result<PortId, TopologyError> {
+        self.connect(above, device, link, self.timing.endpoint_ns)
+    }
+
+    /// Plugs a device with one port in below `above`: `make` makes it for its node and its end of the link.
+    ///
+    /// # Errors
+    /// No free port above, or too many links.
+    pub fn plug(
+        &mut self,
+        above: NodeId,
+        link: &profile::Link,
+        make: impl FnOnce(NodeId, PortId) -> Box<dyn Device>,
+    ) -> Result<NodeId, TopologyError> {
+        let id = NodeId(self.nodes.len() as u16);
+        let port = self.connect(above, id, link, self.timing.endpoint_ns)?;
+        Ok(self.add_node(Node::Device(make(id, port))))
+    }
+
+    fn connect(
+        &mut self,
+        above: NodeId,
+        below: NodeId,
+        link: &profile::Link,
+        below_ns: u64,
+    ) -> Result<PortId, TopologyError> {
+        let upper = u16::try_from(self.core.owners.len()).map_err(|_| TopologyError::TooManyLinks)?;
+        if upper >= 1 << 15 {
+            return Err(TopologyError::TooManyLinks);
+        }
+        let (upper, lower) = (PortId(upper), PortId(upper + 1));
+        let no_port = TopologyError::NoPort(above.0);
+        let above_ns = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
+            Node::Root(root) => root.connect(upper).map(|_| self.timing.root_complex_ns),
+            Node::Switch(switch) if switch.has_room() => switch.connect(upper).map(|_| self.timing.switch_ns),
+            _ => None,
+        }
+        .ok_or(no_port)?;
+        let mut transmitter = |receiver_ns| {
+            let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
+            Transmitter::new(link, flight, Time::ns(receiver_ns), &self.timing)
+        };
+        let pair = [transmitter(below_ns), transmitter(above_ns)];
+        self.core.transmitters.extend(pair);
+        self.core.owners.extend([above, below]);
+        Ok(lower)
+    }
+
+    /// Lets `probe` see every TLP from now on.
+    pub fn set_probe(&mut self, probe: Option<Box<dyn Probe>>) -> Option<Box<dyn Probe>> {
+        std::mem::replace(&mut self.core.probe, probe)
+    }
+
+    /// Makes every receiver take the header from its bytes again, instead of trusting what the source decoded.
+    pub fn decode_at_each_hop(&mut self, on: bool) {
+        self.core.decode_at_each_hop = on;
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Time {
+        self.core.now
+    }
+
+    /// What went wrong so far.
+    pub fn faults(&self) -> Faults {
+        self.core.faults
+    }
+
+    /// How many TLPs are under way.
+    pub fn in_flight(&self) -> usize {
+        self.core.arena.len()
+    }
+
+    /// Lets the next event happen. `false` if there's none.
+    #[inline]
+    pub fn step(&mut self) -> bool {
+        let Some((at, event)) = self.core.queue.pop() else { return false };
+        self.core.now = at;
+        match event {
+            Event::Arrive(port, tlp) => self.arrive(port, tlp),
+            Event::Kick(port) => {
+                self.core.transmitters[usize::from(port.0)].kicked(at);
+                self.core.pump(port);
+            }
+            Event::Timer(node, token) => match &mut self.nodes[usize::from(node.0)] {
+                Node::Root(root) => root.timer(&mut self.core, token),
+                Node::Switch(_) | Node::Reserved => {}
+                Node::Device(device) => device.timer(&mut self.core, token),
+            },
+            Event::Wake(sleeper) => self.core.woken.push(sleeper),
+        }
+        true
+    }
+
+    #[inline]
+    fn arrive(&mut self, port: PortId, tlp: TlpId) {
+        self.core.hold(port, tlp);
+        if self.core.decode_at_each_hop && self.core.decode_again(tlp).is_err() {
+            self.core.count(|faults| faults.malformed += 1);
+            self.core.consume(tlp);
+            return;
+        }
+        let owner = self.core.owners[usize::from(port.0)];
+        match &mut self.nodes[usize::from(owner.0)] {
+            Node::Root(root) => root.receive(&mut self.core, port, tlp),
+            Node::Switch(switch) => switch.receive(&mut self.core, port, tlp),
+            Node::Device(device) => device.receive(&mut self.core, port, tlp),
+            Node::Reserved => self.core.consume(tlp),
+        }
+    }
+
+    /// Calls a device that was added to the fabric, as the type `D` that it has. `None` if it isn't one.
+    pub fn device<D: 'static, T>(&mut self, node: NodeId, call: impl FnOnce(&mut D, &mut Core) -> T) -> Option<T> {
+        match self.nodes.get_mut(usize::from(node.0))? {
+            Node::Device(device) => device.as_any().downcast_mut().map(|device| call(device, &mut self.core)),
+            _ => None,
+        }
+    }
+
+    fn root(&self, node: NodeId) -> Option<&RootComplex> {
+        match self.nodes.get(usize::from(node.0))? {
+            Node::Root(root) => Some(root),
+            _ => None,
+        }
+    }
+
+    fn root_mut(&mut self, node: NodeId) -> Option<(&mut RootComplex, &mut Core)> {
+        match self.nodes.get_mut(usize::from(node.0))? {
+            Node::Root(root) => Some((root, &mut self.core)),
+            _ => None,
+        }
+    }
+
+    /// The memory of a root complex. `None` if the node is none.
+    pub fn memory(&self, root: NodeId) -> Option<&Memory> {
+        self.root(root).map(RootComplex::memory)
+    }
+
+    /// The memory of a root complex. `None` if the node is none.
+    pub fn memory_mut(&mut self, root: NodeId) -> Option<&mut Memory> {
+        self.root_mut(root).map(|(root, _)| root.memory_mut())
+    }
+
+    /// Begins an access of a CPU of `root`. Its result will be had by [`Fabric::next_result`].
+    ///
+    /// # Errors
+    /// What's wrong with the access itself, before any TLP is sent.
+    pub fn access(&mut self, root: NodeId, access: Access) -> Result<Ticket, AccessError> {
+        let no_root = AccessError::UnsupportedRequest(0);
+        let (root, core) = self.root_mut(root).ok_or(no_root)?;
+        root.access(core, access)
+    }
+
+    /// The next result of an access that was begun at `root`.
+    pub fn next_result(&mut self, root: NodeId) -> Option<(Ticket, Result<Data, AccessError>)> {
+        self.root_mut(root)?.0.next_result()
+    }
+
+    /// The next interrupt message that reached `root`: its data.
+    pub fn next_interrupt(&mut self, root: NodeId) -> Option<u32> {
+        self.root_mut(root)?.0.next_interrupt()
+    }
+
+    /// Sees that [`Fabric::next_woken`] gives `sleeper` at `at`.
+    pub fn wake_at(&mut self, at: Time, sleeper: u32) {
+        self.core.queue.push(at, Event::Wake(sleeper));
+    }
+
+    /// A sleeper whose time has come.
+    pub fn next_woken(&mut self) -> Option<u32> {
+        self.core.woken.pop()
+    }
+}
+
+/// Carries out a configuration request to a bridge's own registers, and answers it.
+pub(crate) fn bridge_config(core: &mut Core, port: PortId, tlp: TlpId, config: &mut ConfigSpace, completer: Bdf) {
+    let request = *core.header(tlp);
+    let register = request.register();
+    if request.has_data() {
+        let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        config.write(register, request.first_be(), value);
+        core.consume(tlp);
+        core.complete(port, &request, completer, Status::Successful);
+    } else {
+        let value = config.read(register);
+        core.consume(tlp);
+        answer_dword(core, port, &request, completer, value);
+    }
+}
+
+/// Sends the completion of a one-dword read.
+pub(crate) fn answer_dword(core: &mut Core, port: PortId, request: &Header, completer: Bdf, value: u32) {
+    if let Ok(completion) = Header::completion_for(request, completer, Status::Successful) {
+        core.send_new(port, completion, &value.to_le_bytes());
+    }
+}

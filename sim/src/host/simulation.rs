@@ -1,0 +1,295 @@
+//! The fabric and the host programs on it, moved on event by event.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::program::{Answer, Reply, Request};
+use super::{Access, AccessError, Data, Host};
+use crate::fabric::{Fabric, NodeId, Ticket};
+use crate::time::Time;
+
+/// The numbers of programs that are to be polled, in the order in which they became ready.
+type Ready = Arc<Mutex<VecDeque<u32>>>;
+
+#[derive(Debug)]
+struct ProgramWaker {
+    program: u32,
+    ready: Ready,
+}
+
+impl Wake for ProgramWaker {
+    fn wake(self: Arc<Self>) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.program);
+    }
+}
+
+struct Program {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waker: Waker,
+}
+
+/// A root complex on which programs run.
+#[derive(Debug)]
+struct Cores {
+    root: NodeId,
+    host: Host,
+    /// Interrupts that came and that nobody waited for, by vector.
+    pending: BTreeMap<u32, u64>,
+    /// Requests that wait for an interrupt, by vector, the first one first.
+    waiting: BTreeMap<u32, VecDeque<u32>>,
+}
+
+/// Where the answer to an access or the end of a sleep goes.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    cores: usize,
+    request: u32,
+}
+
+/// A fabric with host programs.
+pub struct Simulation {
+    fabric: Fabric,
+    cores: Vec<Cores>,
+    programs: Vec<Option<Program>>,
+    running: usize,
+    ready: Ready,
+    /// By ticket: who asked.
+    askers: BTreeMap<Ticket, Asker>,
+    /// Results of accesses that no program asked for: they were made by [`Simulation::access`].
+    results: BTreeMap<Ticket, Result<Data, AccessError>>,
+    /// By number of the wake-up: who sleeps.
+    sleepers: Vec<Option<Asker>>,
+    free_sleepers: Vec<u32>,
+    /// Reused while requests are taken up.
+    taken: Vec<(u32, Request)>,
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulation")
+            .field("fabric", &self.fabric)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Simulation {
+    /// A simulation of `fabric`, without programs.
+    pub fn new(fabric: Fabric) -> Simulation {
+        Simulation {
+            fabric,
+            cores: Vec::new(),
+            programs: Vec::new(),
+            running: 0,
+            ready: Ready::default(),
+            askers: BTreeMap::new(),
+            results: BTreeMap::new(),
+            sleepers: Vec::new(),
+            free_sleepers: Vec::new(),
+            taken: Vec::new(),
+        }
+    }
+
+    /// The fabric.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// The fabric.
+    pub fn fabric_mut(&mut self) -> &mut Fabric {
+        &mut self.fabric
+    }
+
+    /// The host of a root complex. From the first call on, that root complex's interrupts go to its programs.
+    pub fn host(&mut self, root: NodeId) -> Host {
+        if let Some(cores) = self.cores.iter().find(|cores| cores.root == root) {
+            return cores.host.clone();
+        }
+        let host = Host::new();
+        host.lock().now = self.fabric.now();
+        self.cores.push(Cores { root, host: host.clone(), pending: BTreeMap::new(), waiting: BTreeMap::new() });
+        host
+    }
+
+    /// Starts a program. It's first polled by the next [`Simulation::step`].
+    pub fn spawn(&mut self, program: impl Future<Output = ()> + Send + 'static) {
+        let number = self.programs.len() as u32;
+        let waker = Waker::from(Arc::new(ProgramWaker { program: number, ready: Arc::clone(&self.ready) }));
+        self.programs.push(Some(Program { future: Box::pin(program), waker }));
+        self.running += 1;
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
+    }
+
+    /// How many programs haven't ended.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Runs a program to its end, together with all else that happens in the meantime. `None` if nothing more can happen and
+    /// it still waits.
+    pub fn run<T: Send + 'static>(&mut self, program: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let result = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&result);
+        self.spawn(async move {
+            let value = program.await;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        });
+        loop {
+            if let Some(value) = result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Some(value);
+            }
+            if !self.step() {
+                return result.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+        }
+    }
+
+    /// Lets the programs that are ready run; if none is, lets the next event happen. Gives `false` if there was neither.
+    pub fn step(&mut self) -> bool {
+        if self.run_ready() {
+            // Some accesses need no TLP and are answered at once.
+            self.hand_out();
+            return true;
+        }
+        let happened = self.fabric.step();
+        if happened {
+            self.hand_out();
+        }
+        happened
+    }
+
+    /// Makes an access from outside, as software on the cores of `root` that isn't one of the programs here. Its result is had by
+    /// [`Simulation::result`].
+    ///
+    /// # Errors
+    /// What is wrong with the access itself.
+    pub fn access(&mut self, root: NodeId, access: Access) -> Result<Ticket, AccessError> {
+        self.fabric.access(root, access)
+    }
+
+    /// Takes the result of such an access, if it has come.
+    pub fn result(&mut self, ticket: Ticket) -> Option<Result<Data, AccessError>> {
+        self.results.remove(&ticket)
+    }
+
+    /// Takes an interrupt of `root` that no program waited for; of several, the one with the lowest vector.
+    pub fn next_interrupt(&mut self, root: NodeId) -> Option<u32> {
+        let cores = self.cores.iter_mut().find(|cores| cores.root == root)?;
+        let (&vector, count) = cores.pending.iter_mut().find(|(_, count)| **count > 0)?;
+        *count -= 1;
+        Some(vector)
+    }
+
+    /// Polls the programs that are ready, and takes up what they ask for, until none is ready. Whether any was.
+    fn run_ready(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            let next = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(number) = next else { return any };
+            let Some(program) = &mut self.programs[number as usize] else { continue };
+            any = true;
+            let mut context = Context::from_waker(&program.waker);
+            if let Poll::Ready(()) = program.future.as_mut().poll(&mut context) {
+                self.programs[number as usize] = None;
+                self.running -= 1;
+            }
+            for cores in 0..self.cores.len() {
+                self.take_up(cores);
+            }
+        }
+    }
+
+    /// Takes up the requests that the programs of one host have made.
+    fn take_up(&mut self, cores: usize) {
+        let mut taken = std::mem::take(&mut self.taken);
+        std::mem::swap(&mut taken, &mut self.cores[cores].host.lock().requests);
+        for (request, what) in taken.drain(..) {
+            let asker = Asker { cores, request };
+            let root = self.cores[cores].root;
+            match what {
+                Request::Access(access) => self.begin(asker, root, access),
+                Request::Sleep(until) => self.sleep(asker, until),
+                Request::Interrupt(vector) => self.interrupt(asker, vector),
+                Request::Load { address, len } => {
+                    let mut bytes = vec![0; len];
+                    let read = self.fabric.memory(root).and_then(|memory| memory.read(address, &mut bytes).ok());
+                    self.answer(asker, read.map(|()| Reply::Bytes(bytes)).ok_or(AccessError::NoMemory(address)));
+                }
+                Request::Store { address, bytes } => {
+                    let written = self.fabric.memory_mut(root).and_then(|memory| memory.write(address, &bytes).ok());
+                    self.answer(asker, written.map(|()| Reply::Done).ok_or(AccessError::NoMemory(address)));
+                }
+            }
+        }
+        self.taken = taken;
+    }
+
+    fn begin(&mut self, asker: Asker, root: NodeId, access: Access) {
+        match self.fabric.access(root, access) {
+            Ok(ticket) => {
+                self.askers.insert(ticket, asker);
+            }
+            Err(error) => self.answer(asker, Err(error)),
+        }
+    }
+
+    fn sleep(&mut self, asker: Asker, until: Time) {
+        let number = self.free_sleepers.pop().unwrap_or(self.sleepers.len() as u32);
+        match self.sleepers.get_mut(number as usize) {
+            Some(free) => *free = Some(asker),
+            None => self.sleepers.push(Some(asker)),
+        }
+        self.fabric.wake_at(until, number);
+    }
+
+    fn interrupt(&mut self, asker: Asker, vector: u32) {
+        let cores = &mut self.cores[asker.cores];
+        match cores.pending.get_mut(&vector).filter(|count| **count > 0) {
+            Some(count) => {
+                *count -= 1;
+                self.answer(asker, Ok(Reply::Done));
+            }
+            None => cores.waiting.entry(vector).or_default().push_back(asker.request),
+        }
+    }
+
+    /// Hands out what the last event brought: answers, wake-ups and interrupts.
+    fn hand_out(&mut self) {
+        let now = self.fabric.now();
+        for cores in &self.cores {
+            cores.host.lock().now = now;
+        }
+        while let Some(number) = self.fabric.next_woken() {
+            if let Some(asker) = self.sleepers.get_mut(number as usize).and_then(Option::take) {
+                self.free_sleepers.push(number);
+                self.answer(asker, Ok(Reply::Done));
+            }
+        }
+        for number in 0..self.cores.len() {
+            let root = self.cores[number].root;
+            while let Some((ticket, result)) = self.fabric.next_result(root) {
+                match self.askers.remove(&ticket) {
+                    Some(asker) => self.answer(asker, result.map(Reply::Data)),
+                    None => {
+                        self.results.insert(ticket, result);
+                    }
+                }
+            }
+            while let Some(vector) = self.fabric.next_interrupt(root) {
+                let cores = &mut self.cores[number];
+                let waiter = cores.waiting.get_mut(&vector).and_then(VecDeque::pop_front);
+                match waiter {
+                    Some(request) => self.answer(Asker { cores: number, request }, Ok(Reply::Done)),
+                    None => *cores.pending.entry(vector).or_default() += 1,
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, asker: Asker, answer: Answer) {
+        self.cores[asker.cores].host.lock().answer(asker.request, answer);
+    }
+}

@@ -1,0 +1,318 @@
+//! The sections `[topology]` and `[timing]` of a profile: what the fabric looks like, and how long things take.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// A value of a profile that no fabric can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value} is out of range: {allowed}")]
+pub struct OutOfRange {
+    /// The field, with its section: `topology.host.link.lanes`.
+    pub field: String,
+    /// What the profile says.
+    pub value: u64,
+    /// What would be right.
+    pub allowed: &'static str,
+}
+
+/// Gives an error unless `ok`.
+fn check(section: &str, field: &str, value: impl Into<u64>, ok: bool, allowed: &'static str) -> Result<(), OutOfRange> {
+    if ok {
+        return Ok(());
+    }
+    Err(OutOfRange { field: format!("{section}.{field}"), value: value.into(), allowed })
+}
+
+/// A latency that isn't known to the last digit. A seed draws one value of the range per link and direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The shortest, in picoseconds.
+    pub min_ps: u64,
+    /// The longest, in picoseconds.
+    pub max_ps: u64,
+}
+
+/// Flow-control credits that a receiver advertises, per class. A data credit is 16 bytes. 0 means infinite, as in InitFC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credits {
+    /// Posted headers, 0 to 127.
+    pub posted_headers: u32,
+    /// Posted data, 0 to 2,047.
+    pub posted_data: u32,
+    /// Non-posted headers, 0 to 127.
+    pub nonposted_headers: u32,
+    /// Non-posted data, 0 to 2,047.
+    pub nonposted_data: u32,
+    /// Completion headers, 0 to 127.
+    pub completion_headers: u32,
+    /// Completion data, 0 to 2,047.
+    pub completion_data: u32,
+}
+
+/// A link: its speed, its length, and the buffers at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// 1 (2.5 GT/s) to 5 (32 GT/s).
+    pub generation: u8,
+    /// 1, 2, 4, 8, 12, 16 or 32.
+    pub lanes: u8,
+    /// Time of flight.
+    pub propagation: Range,
+    /// What the receiver at each end advertises.
+    pub credits: Credits,
+}
+
+impl Link {
+    fn validate(&self, section: &str, max_payload: u32) -> Result<(), OutOfRange> {
+        check(section, "generation", self.generation, (1..=5).contains(&self.generation), "1 to 5")?;
+        check(
+            section,
+            "lanes",
+            self.lanes,
+            [1, 2, 4, 8, 12, 16, 32].contains(&self.lanes),
+            "1, 2, 4, 8, 12, 16 or 32",
+        )?;
+        let Range { min_ps, max_ps } = self.propagation;
+        check(section, "propagation.max_ps", max_ps, max_ps <= 1_000_000_000, "0 to 1000000000 (1 ms)")?;
+        check(section, "propagation.min_ps", min_ps, min_ps <= max_ps, "0 to propagation.max_ps")?;
+        let data = max_payload.div_ceil(16);
+        let c = &self.credits;
+        for (field, value) in [
+            ("credits.posted_headers", c.posted_headers),
+            ("credits.nonposted_headers", c.nonposted_headers),
+            ("credits.completion_headers", c.completion_headers),
+        ] {
+            check(section, field, value, value <= 127, "0 (infinite) to 127")?;
+        }
+        for (field, value) in [("credits.posted_data", c.posted_data), ("credits.completion_data", c.completion_data)] {
+            let enough = value == 0 || (data..=2047).contains(&value);
+            check(section, field, value, enough, "0 (infinite), or max_payload / 16 to 2047")?;
+        }
+        // The largest non-posted request is a 128-byte deferrable memory write; an atomic has up to 32 bytes.
+        let enough = c.nonposted_data == 0 || (8..=2047).contains(&c.nonposted_data);
+        check(section, "credits.nonposted_data", c.nonposted_data, enough, "0 (infinite), or 8 to 2047")
+    }
+
+    /// Picoseconds per byte on the wire in 1/65,536, encoding included (8b/10b up to generation 2, 128b/130b from 3).
+    pub fn ps_per_byte_q16(&self) -> u64 {
+        // Lane rate in MT/s, and bits on the wire for one byte, as a fraction.
+        let (mega_transfers, line_bits, data_bits) = match self.generation {
+            1 => (2_500_u64, 10, 8),
+            2 => (5_000, 10, 8),
+            3 => (8_000, 130, 128),
+            4 => (16_000, 130, 128),
+            _ => (32_000, 130, 128),
+        };
+        let ps_numerator = 8 * 1_000_000 * line_bits;
+        (ps_numerator << 16) / (mega_transfers * data_bits * u64::from(self.lanes))
+    }
+
+    /// Bytes that frame a TLP on the wire: sequence number and LCRC, and STP and END symbols (generations 1 and 2) or the
+    /// STP token that holds the sequence number (from 3 on).
+    pub fn framing_bytes(&self) -> u64 {
+        8
+    }
+}
+
+/// One side of the device: a root complex with its memory, and the link to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// Memory of the root complex in MiB, a whole number from 16 to 2,048; it begins at address 0.
+    pub memory_mib: u64,
+    /// The link below its root port.
+    pub link: Link,
+}
+
+/// The section `[topology]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// Max_Payload_Size that enumeration sets everywhere: 128 to 4,096 bytes.
+    pub max_payload: u32,
+    /// Max_Read_Request_Size that enumeration sets everywhere: 128 to 4,096 bytes.
+    pub max_read_request: u32,
+    /// Read Completion Boundary of the root complexes: 64 or 128 bytes.
+    pub read_completion_boundary: u32,
+    /// Downstream ports of the device's internal switch, 1 to 32.
+    pub downstream_ports: u8,
+    /// How many of them, from the first one on, have a static function behind them: 1 to `downstream_ports`.
+    pub static_functions: u8,
+    /// The host.
+    pub host: Side,
+    /// The DPU's own cores.
+    pub dpu: Side,
+    /// The link between the internal switch and an emulated function.
+    pub internal_link: Link,
+}
+
+/// The topology of the profile `bluefield3-ib`, whose file gives the source of each number.
+impl Default for Topology {
+    fn default() -> Topology {
+        let edge = Credits {
+            posted_headers: 127,
+            posted_data: 1024,
+            nonposted_headers: 127,
+            nonposted_data: 128,
+            completion_headers: 127,
+            completion_data: 1024,
+        };
+        let dpu = Credits { completion_headers: 0, completion_data: 0, ..edge };
+        let internal = Credits {
+            posted_headers: 32,
+            posted_data: 256,
+            nonposted_headers: 32,
+            nonposted_data: 64,
+            completion_headers: 32,
+            completion_data: 256,
+        };
+        let link = |credits, min_ps, max_ps| Link {
+            generation: 5,
+            lanes: 16,
+            propagation: Range { min_ps, max_ps },
+            credits,
+        };
+        Topology {
+            max_payload: 256,
+            max_read_request: 512,
+            read_completion_boundary: 64,
+            downstream_ports: 4,
+            static_functions: 1,
+            host: Side { memory_mib: 256, link: link(edge, 1_000, 3_000) },
+            dpu: Side { memory_mib: 256, link: link(dpu, 50, 150) },
+            internal_link: link(internal, 50, 150),
+        }
+    }
+}
+
+impl Topology {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that's out of its range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        let size = |bytes: u32| bytes.is_power_of_two() && (128..=4096).contains(&bytes);
+        let powers = "128, 256, 512, 1024, 2048 or 4096";
+        check("topology", "max_payload", self.max_payload, size(self.max_payload), powers)?;
+        check("topology", "max_read_request", self.max_read_request, size(self.max_read_request), powers)?;
+        let rcb = self.read_completion_boundary;
+        check("topology", "read_completion_boundary", rcb, [64, 128].contains(&rcb), "64 or 128")?;
+        let ports = self.downstream_ports;
+        check("topology", "downstream_ports", ports, (1..=32).contains(&ports), "1 to 32")?;
+        let functions = self.static_functions;
+        check("topology", "static_functions", functions, (1..=ports).contains(&functions), "1 to downstream_ports")?;
+        for (section, side) in [("topology.host", &self.host), ("topology.dpu", &self.dpu)] {
+            let ok = (16..=2048).contains(&side.memory_mib);
+            check(section, "memory_mib", side.memory_mib, ok, "16 to 2048")?;
+            side.link.validate(&format!("{section}.link"), self.max_payload)?;
+        }
+        self.internal_link.validate("topology.internal_link", self.max_payload)
+    }
+}
+
+/// The section `[timing]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// From the last symbol of a TLP at an endpoint's receiver to its use, in ns, 0 to 10,000.
+    pub endpoint_ns: u64,
+    /// From the last symbol at a switch's ingress to the egress queue, in ns, 0 to 10,000.
+    pub switch_ns: u64,
+    /// From the last symbol at a root port to the root complex, in ns, 0 to 10,000.
+    pub root_complex_ns: u64,
+    /// From a read at the root complex to its first completion, in ns, 0 to 100,000.
+    pub memory_read_ns: u64,
+    /// From a freed receive buffer to the credit at the transmitter, in ns, 0 to 100,000.
+    pub update_fc_ns: u64,
+    /// Completion timeout of every requester, in us: 50 to 64,000,000 (the ranges of Device Control 2).
+    pub completion_timeout_us: u64,
+    /// Share of a link's bytes that data link packets and ordered sets take, in thousandths, 0 to 500.
+    pub dllp_permille: u64,
+    /// Virtual time that one poll by software takes, in ns, 1 to 1,000,000.
+    pub poll_ns: u64,
+}
+
+/// The timing of the profile `bluefield3-ib`, whose file gives the source of each number.
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            endpoint_ns: 100,
+            switch_ns: 105,
+            root_complex_ns: 100,
+            memory_read_ns: 150,
+            update_fc_ns: 50,
+            completion_timeout_us: 50_000,
+            dllp_permille: 13,
+            poll_ns: 100,
+        }
+    }
+}
+
+impl Timing {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that's out of its range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        for (field, value) in [
+            ("endpoint_ns", self.endpoint_ns),
+            ("switch_ns", self.switch_ns),
+            ("root_complex_ns", self.root_complex_ns),
+        ] {
+            check("timing", field, value, value <= 10_000, "0 to 10000")?;
+        }
+        for (field, value) in [("memory_read_ns", self.memory_read_ns), ("update_fc_ns", self.update_fc_ns)] {
+            check("timing", field, value, value <= 100_000, "0 to 100000")?;
+        }
+        let timeout = self.completion_timeout_us;
+        check("timing", "completion_timeout_us", timeout, (50..=64_000_000).contains(&timeout), "50 to 64000000")?;
+        check("timing", "dllp_permille", self.dllp_permille, self.dllp_permille <= 500, "0 to 500")?;
+        check("timing", "poll_ns", self.poll_ns, (1..=1_000_000).contains(&self.poll_ns), "1 to 1000000")
+    }
+
+    /// The completion timeout.
+    pub fn completion_timeout(&self) -> Time {
+        Time::us(self.completion_timeout_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(generation: u8, lanes: u8) -> Link {
+        let credits = Credits {
+            posted_headers: 0,
+            posted_data: 0,
+            nonposted_headers: 0,
+            nonposted_data: 0,
+            completion_headers: 0,
+            completion_data: 0,
+        };
+        Link { generation, lanes, propagation: Range { min_ps: 0, max_ps: 0 }, credits }
+    }
+
+    #[test]
+    fn wire_rate_by_generation() {
+        // Raw rates: 0.25 GB/s, 0.5 GB/s a lane; 7.877 GB/s for 3 x8; 31.508 and 63.015 GB/s for 4 and 5 x16.
+        for (generation, lanes, bytes_per_us) in
+            [(1, 1, 250), (2, 1, 500), (3, 8, 7_877), (4, 16, 31_508), (5, 16, 63_015)]
+        {
+            let ps = link(generation, lanes).ps_per_byte_q16() * bytes_per_us >> 16;
+            assert!((999_000..=1_001_000).contains(&ps), "generation {generation} x{lanes}: {ps} ps");
+        }
+    }
+
+    #[test]
+    fn credits_must_hold_the_largest_payload() {
+        let mut link = link(3, 8);
+        link.credits.posted_data = 15;
+        assert!(link.validate("topology.host.link", 256).is_err());
+        link.credits.posted_data = 16;
+        assert_eq!(link.validate("topology.host.link", 256), Ok(()));
+    }
+}

@@ -1,0 +1,80 @@
+//! A small tree for tests: a root complex, a switch, and endpoints whose BARs are memory.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::cell::Cell;
+
+use mlx5_twin_sim::Fabric;
+use mlx5_twin_sim::config::PortType;
+use mlx5_twin_sim::endpoint::MemoryEndpoint;
+use mlx5_twin_sim::fabric::{NodeId, PortIdentity, RootSpec, port_config};
+use mlx5_twin_sim::host::Simulation;
+use mlx5_twin_sim::memory::Memory;
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
+
+pub(crate) struct Tree {
+    pub(crate) simulation: Simulation,
+    pub(crate) root: NodeId,
+    pub(crate) switch: NodeId,
+    pub(crate) endpoints: Vec<NodeId>,
+}
+
+pub(crate) const TIMING: Timing = Timing {
+    endpoint_ns: 50,
+    switch_ns: 100,
+    root_complex_ns: 60,
+    memory_read_ns: 80,
+    update_fc_ns: 30,
+    completion_timeout_us: 50_000,
+    dllp_permille: 0,
+    poll_ns: 100,
+};
+
+thread_local! {
+    static JITTER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs `f` with links whose flight time is a range.
+pub(crate) fn with_jitter<T>(f: impl FnOnce() -> T) -> T {
+    JITTER.set(500);
+    let result = f();
+    JITTER.set(0);
+    result
+}
+
+pub(crate) fn link(generation: u8, lanes: u8) -> Link {
+    let credits = Credits {
+        posted_headers: 32,
+        posted_data: 256,
+        nonposted_headers: 32,
+        nonposted_data: 32,
+        completion_headers: 0,
+        completion_data: 0,
+    };
+    Link { generation, lanes, propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() }, credits }
+}
+
+/// A root complex with 64 MiB, a switch, and `count` endpoints with a BAR of 1 MiB each.
+pub(crate) fn tree(count: u8, seed: u64) -> Tree {
+    let mut fabric = Fabric::new(TIMING, seed);
+    let (upper, lower) = (link(4, 16), link(3, 8));
+    let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 512 };
+    let port = |port_type, number, link| port_config(identity, port_type, number, link).unwrap();
+    let root = fabric.add_root(RootSpec {
+        memory: Memory::new(64 << 20).unwrap(),
+        read_completion_boundary: 64,
+        ports: vec![port(PortType::RootPort, 0, &upper)],
+    });
+    let downstream = (0..count).map(|number| port(PortType::Downstream, number, &lower)).collect();
+    let switch = fabric.add_switch(root, &upper, port(PortType::Upstream, 0, &upper), downstream).unwrap();
+    let endpoint = |_| {
+        fabric
+            .plug(switch, &lower, |_, port| {
+                let config = MemoryEndpoint::config(0xfff1, 2, 1 << 20).unwrap();
+                Box::new(MemoryEndpoint::new(port, config, Memory::new(1 << 20).unwrap()))
+            })
+            .unwrap()
+    };
+    let endpoints = (0..count).map(endpoint).collect();
+    Tree { simulation: Simulation::new(fabric), root, switch, endpoints }
+}

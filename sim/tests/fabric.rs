@@ -1,0 +1,124 @@
+//! A host finds, configures and uses what is plugged in below a switch, by TLPs alone.
+
+mod common;
+
+use common::{Tree, tree};
+use mlx5_twin_sim::Time;
+use mlx5_twin_sim::host::{AccessError, Host, Settings, enumerate};
+use mlx5_twin_sim::tlp::Bdf;
+
+async fn find(host: &Host) -> Vec<mlx5_twin_sim::host::Found> {
+    let settings = Settings { map: Default::default(), max_payload: 256, max_read_request: 512 };
+    enumerate(host, settings).await.expect("enumeration")
+}
+
+#[test]
+fn enumeration_finds_the_tree_and_gives_addresses() {
+    let Tree { mut simulation, root, .. } = tree(3, 1);
+    let host = simulation.host(root);
+    let found = simulation.run(async move { find(&host).await }).expect("an end");
+    let ids: Vec<_> = found.iter().map(|function| (function.id, function.bridge)).collect();
+    let bdf = Bdf::new;
+    assert_eq!(
+        ids,
+        [
+            (bdf(0, 1, 0), true),
+            (bdf(1, 0, 0), true),
+            (bdf(2, 0, 0), true),
+            (bdf(3, 0, 0), false),
+            (bdf(2, 1, 0), true),
+            (bdf(4, 0, 0), false),
+            (bdf(2, 2, 0), true),
+            (bdf(5, 0, 0), false),
+        ]
+    );
+    let mut bars: Vec<_> = found.iter().flat_map(|function| function.bars.iter()).collect();
+    bars.sort_by_key(|bar| bar.address);
+    assert_eq!(bars.len(), 3);
+    for pair in bars.windows(2) {
+        assert!(pair[0].address + pair[0].size <= pair[1].address, "BARs overlap: {pair:?}");
+    }
+    assert!(bars.iter().all(|bar| bar.address % bar.size == 0 && bar.size == 1 << 20));
+}
+
+#[test]
+fn reads_return_what_was_written() {
+    let Tree { mut simulation, root, .. } = tree(2, 1);
+    let host = simulation.host(root);
+    let read = simulation.run(async move {
+        let found = find(&host).await;
+        let bars: Vec<_> = found.iter().flat_map(|function| function.bars.clone()).collect();
+        let mut read = Vec::new();
+        for (number, bar) in bars.iter().enumerate() {
+            for offset in [0, 4, 0x1001, 0xff_fff] {
+                let value = (number as u8 + 1) ^ offset as u8;
+                host.write(bar.address + offset, &[value]).await.unwrap();
+            }
+            host.write64(bar.address + 0x40, 0x1122_3344_5566_7788 + number as u64).await.unwrap();
+            for offset in [0, 4, 0x1001, 0xff_fff] {
+                let value = host.read(bar.address + offset, 1).await.unwrap().bytes()[0];
+                assert_eq!(value, (number as u8 + 1) ^ offset as u8);
+            }
+            read.push(host.read64(bar.address + 0x40).await.unwrap());
+        }
+        read
+    });
+    assert_eq!(read, Some(vec![0x1122_3344_5566_7788, 0x1122_3344_5566_7789]));
+    assert_eq!(simulation.fabric().in_flight(), 0);
+}
+
+#[test]
+fn nobody_home_is_an_unsupported_request() {
+    let Tree { mut simulation, root, .. } = tree(1, 1);
+    let host = simulation.host(root);
+    let errors = simulation.run(async move {
+        let found = find(&host).await;
+        let bar = &found[3].bars[0];
+        let beyond = bar.address + bar.size;
+        (
+            host.config_read(Bdf::new(3, 1, 0), 0).await.unwrap_err(),
+            host.config_read(Bdf::new(9, 0, 0), 0).await.unwrap_err(),
+            host.read32(beyond).await.unwrap_err(),
+            host.read(bar.address + 60, 8).await.unwrap_err(),
+        )
+    });
+    let config = |bus, device| AccessError::UnsupportedRequest(u64::from(Bdf::new(bus, device, 0).0) << 12);
+    let (first, second, third, fourth) = errors.unwrap();
+    assert_eq!((first, second), (config(3, 1), config(9, 0)));
+    assert!(matches!(third, AccessError::UnsupportedRequest(_)));
+    assert!(matches!(fourth, AccessError::Shape { len: 8, .. }));
+}
+
+#[test]
+fn time_passes_as_the_links_say() {
+    let Tree { mut simulation, root, .. } = tree(1, 1);
+    let host = simulation.host(root);
+    let span = simulation
+        .run(async move {
+            let found = find(&host).await;
+            let begin = host.now();
+            host.read32(found[3].bars[0].address).await.unwrap();
+            host.now().since(begin)
+        })
+        .unwrap();
+    // Two links down and up: 4DW request, 3DW completion with one dword, 8 bytes framing each; flight 1 ns, switch 100 ns,
+    // endpoint 50 ns, root complex 60 ns; generation 4 x16 at 31.5 GB/s; generation 3 x8 below the switch, 7.9 GB/s.
+    let wire = (24 + 24) * 1000 / 31_508 + (24 + 24) * 1000 / 7_877;
+    let expected = wire + 4 + 100 + 50 + 100 + 60;
+    let measured = span.as_ns();
+    assert!(measured.abs_diff(expected as u64) <= 2, "{measured} ns, expected about {expected} ns");
+    assert!(span < Time::us(1));
+}
+
+#[test]
+fn a_seed_draws_the_latencies() {
+    let run = |seed| {
+        let Tree { mut simulation, root, .. } = tree(2, seed);
+        let host = simulation.host(root);
+        simulation.run(async move { find(&host).await });
+        simulation.fabric().now()
+    };
+    assert_eq!(run(5), run(5));
+    let common = common::with_jitter(|| (run(5), run(6)));
+    assert_ne!(common.0, common.1);
+}
