@@ -1,0 +1,375 @@
+//! The device on the fabric: the mlx5 function on the DPU's side, and the emulated functions on the host's side.
+//!
+//! What software does reaches it as TLPs to BAR 0, what it does to memory are TLPs that it sends; there is no other way in or out.
+
+mod bar0;
+mod command_queue;
+mod event_queue;
+mod init_segment;
+
+use std::any::Any;
+
+use mlx5_twin_fw_cmds::event::EventType;
+use mlx5_twin_fw_cmds::twin_v1;
+use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixCapability, MsixOutcome, MsixTable, Reset};
+use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortId, TlpId};
+use mlx5_twin_sim::time::Time;
+use mlx5_twin_sim::tlp::{Header, Kind, Status};
+
+use self::command_queue::{CommandQueue, Step};
+use self::init_segment::{InitSegment, Written};
+use crate::emulation::Emulation;
+use crate::firmware::{Effect, Executed, Firmware};
+use crate::machine::BuildError;
+use crate::profile::Bar0Map;
+
+/// Tags of the function's DMA engine: all 8-bit ones.
+const TAGS: u16 = 256;
+
+/// What a timer of the device is for: the upper half of its token.
+mod timer {
+    /// A DMA read may be late.
+    pub(super) const DMA: u64 = 0;
+    /// A command has had its time: the low half has slot and generation.
+    pub(super) const COMMAND: u64 = 1 << 32;
+}
+
+/// What happened that nobody is told of otherwise (ours).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commands that were carried out, whatever their status.
+    pub commands: u64,
+    /// Commands that ended with a delivery status other than 0.
+    pub delivery_errors: u64,
+    /// Bits of the command doorbell for slots that were busy.
+    pub busy_doorbells: u64,
+    /// Accesses to places of BAR 0 where nothing is, or of a width that nothing there has.
+    pub stray_accesses: u64,
+    /// Stores to response gateway pages that no channel holds.
+    pub gateway_unbound: u64,
+    /// Events that found their queue full.
+    pub eq_overruns: u64,
+    /// DMA of the device that didn't succeed.
+    pub dma_errors: u64,
+}
+
+/// Port and DMA engine of the mlx5 function, as its parts use them.
+pub(crate) struct Bus<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) function: &'a Function,
+    pub(crate) dma: &'a mut Dma,
+    pub(crate) counters: &'a mut Counters,
+}
+
+impl Bus<'_> {
+    /// Begins to read memory.
+    pub(crate) fn read(&mut self, address: u64, len: usize, token: u64) {
+        self.dma.read(self.core, self.function, address, len, token);
+    }
+
+    /// Writes memory; a failure is counted.
+    pub(crate) fn write(&mut self, address: u64, data: &[u8]) {
+        if let Err(error) = Dma::write(self.core, self.function, address, data) {
+            tracing::debug!(%error, "device write");
+            self.counters.dma_errors += 1;
+        }
+    }
+}
+
+/// The device.
+#[derive(Debug)]
+pub struct Dpu {
+    node: NodeId,
+    function: Function,
+    dma: Dma,
+    firmware: Firmware,
+    queue: CommandQueue,
+    init: InitSegment,
+    msix: MsixTable,
+    emulation: Emulation,
+    counters: Counters,
+}
+
+impl Dpu {
+    /// The device as node `node`: the mlx5 function at `port` with these registers, and emulated functions at the ports that `emulation` has.
+    ///
+    /// # Errors
+    /// An MSI-X table or a firmware version that can't be.
+    pub fn new(
+        node: NodeId,
+        port: PortId,
+        config: ConfigSpace,
+        firmware: Firmware,
+        emulation: Emulation,
+        timeout: Time,
+    ) -> Result<Dpu, BuildError> {
+        let msix = MsixTable::new(&msix_capability(firmware.bar0(), firmware.profile().device.msix_vectors))?;
+        let device = &firmware.profile().device;
+        Ok(Dpu {
+            node,
+            function: Function::new(port, config),
+            dma: Dma::new(TAGS, timeout),
+            queue: CommandQueue::new(device.log_cmdq_size, device.log_cmdq_stride),
+            init: InitSegment::new(device.version()?),
+            msix,
+            emulation,
+            counters: Counters::default(),
+            firmware,
+        })
+    }
+
+    /// The firmware.
+    pub fn firmware(&self) -> &Firmware {
+        &self.firmware
+    }
+
+    /// Channels and emulated functions.
+    pub fn emulation(&self) -> &Emulation {
+        &self.emulation
+    }
+
+    /// What happened that nobody is told of otherwise.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn parts<'a>(&'a mut self, core: &'a mut Core) -> (Bus<'a>, &'a mut CommandQueue, &'a mut Firmware, &'a mut Emulation) {
+        let bus = Bus {
+            core,
+            function: &self.function,
+            dma: &mut self.dma,
+            counters: &mut self.counters,
+        };
+        (bus, &mut self.queue, &mut self.firmware, &mut self.emulation)
+    }
+
+    // --- TLPs to BAR 0 ---
+
+    fn access(&mut self, core: &mut Core, tlp: TlpId, offset: u64) {
+        let header = *core.header(tlp);
+        match header.kind() {
+            Kind::MWr32 | Kind::MWr64 => self.write_bar(core, tlp, &header, offset),
+            Kind::MRd32 | Kind::MRd64 => {
+                let mut data = [0; 4096];
+                let len = header.length_dw() as usize * 4;
+                self.read_bar(core.now(), offset, &mut data[..len]);
+                core.consume(tlp);
+                self.function.answer(core, &header, &data[..len]);
+            }
+            _ => core.refuse(self.function.port(), tlp, self.function.id(), Status::UnsupportedRequest),
+        }
+    }
+
+    fn write_bar(&mut self, core: &mut Core, tlp: TlpId, header: &Header, offset: u64) {
+        // What is written is copied out first: it's at most a cache line, or else nothing that BAR 0 has a place for.
+        let payload = core.payload(tlp);
+        let mut bytes = [0; 64];
+        let len = payload.len().min(64);
+        bytes[..len].copy_from_slice(&payload[..len]);
+        let whole = payload.len() <= 64;
+        let enables = header.byte_enables();
+        let (start, count) = enables.range(offset);
+        let contiguous = enables.enabled() == count;
+        core.consume(tlp);
+        if self.write_msix(core, offset, &bytes[..len], enables.first, enables.last) {
+            return;
+        }
+        let skip = (start - offset) as usize;
+        let Some(data) = bytes.get(skip..skip + count as usize).filter(|_| whole && contiguous && count > 0) else {
+            self.counters.stray_accesses += 1;
+            return;
+        };
+        self.store(core, start, data);
+    }
+
+    fn write_msix(&mut self, core: &mut Core, offset: u64, dwords: &[u8], first_be: u8, last_be: u8) -> bool {
+        let Some(region) = self.msix.region(0, offset) else { return false };
+        if self.msix.write(region, dwords, first_be, last_be).is_err() {
+            self.counters.stray_accesses += 1;
+        }
+        self.send_unmasked(core);
+        true
+    }
+
+    /// A store of software has arrived: bytes at an offset of BAR 0.
+    fn store(&mut self, core: &mut Core, offset: u64, bytes: &[u8]) {
+        let map = self.firmware.bar0();
+        if map.init_segment.contains(&offset) {
+            match self.init.write(offset, bytes) {
+                Written::Nothing => {}
+                Written::Stray => self.counters.stray_accesses += 1,
+                Written::QueueAddress(address) => self.queue.set_address(address),
+                Written::ResetRequest => self.reset(core),
+                Written::Doorbell(vector) => {
+                    let events = event_queue::exists(&self.firmware, EventType::CMD);
+                    let (mut bus, queue, ..) = self.parts(core);
+                    queue.doorbell(&mut bus, vector, events);
+                    self.go_on(core);
+                }
+            }
+        } else if let Some((page, inside)) = map.tlp_pages.as_ref().and_then(|window| window.locate(offset)) {
+            let (mut bus, _, _, emulation) = self.parts(core);
+            emulation.store(&mut bus, page, inside, bytes);
+            self.counters.gateway_unbound = self.emulation.unbound();
+            self.go_on(core);
+        } else if map.uars.contains(&offset) {
+            match bar0::uar_store(&self.firmware, offset, bytes) {
+                Some(doorbell) => event_queue::doorbell(self, core, doorbell),
+                None => self.counters.stray_accesses += 1,
+            }
+        } else if map.virtio_vars.as_ref().is_none_or(|window| window.locate(offset).is_none()) {
+            // A VirtIO doorbell page takes any store; no queue listens yet.
+            self.counters.stray_accesses += 1;
+        }
+    }
+
+    fn read_bar(&mut self, now: Time, offset: u64, data: &mut [u8]) {
+        if let Some(region) = self.msix.region(0, offset) {
+            if self.msix.read(region, data).is_err() {
+                self.counters.stray_accesses += 1;
+                data.fill(0);
+            }
+            return;
+        }
+        for (dword, bytes) in (offset..).step_by(4).zip(data.chunks_exact_mut(4)) {
+            let value = if self.firmware.bar0().init_segment.contains(&dword) {
+                self.init.read(dword, now, &self.queue)
+            } else {
+                0
+            };
+            bytes.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    // --- What goes on inside ---
+
+    /// Carries on with all that the last step has made possible: DMA reads that have ended, commands, events.
+    fn go_on(&mut self, core: &mut Core) {
+        while let Some(progress) = self.dma.next_ended() {
+            let (mut bus, queue, ..) = self.parts(core);
+            if progress.result.is_err() {
+                bus.counters.dma_errors += 1;
+            }
+            match queue.fetched(&mut bus, progress.token, progress.result.as_deref().ok()) {
+                Step::Waiting => {}
+                Step::Execute(slot) => {
+                    let span = Time::ns(self.firmware.command_ns(self.queue.opcode(slot)));
+                    let token = timer::COMMAND | self.queue.timer_token(slot);
+                    core.set_timer(self.node, core.now() + span, token);
+                }
+            }
+            if let Ok(buffer) = progress.result {
+                self.dma.recycle(buffer);
+            }
+        }
+        let (mut bus, _, _, emulation) = self.parts(core);
+        emulation.settle(&mut bus);
+        while let Some(channel) = self.emulation.next_event() {
+            event_queue::post_object(self, core, twin_v1::TLP_CHANNEL, channel);
+        }
+        if let Some(at) = self.dma.take_call() {
+            core.set_timer(self.node, at, timer::DMA);
+        }
+    }
+
+    fn execute(&mut self, core: &mut Core, slot: usize) {
+        let (mut bus, queue, firmware, emulation) = self.parts(core);
+        let executed = queue.execute(&mut bus, slot, |input, output| firmware.execute(input, output, emulation));
+        let Some((executed, events)) = executed else { return };
+        self.counters.commands += 1;
+        let Executed { opcode, op_mod, uid, status, syndrome, ref effect } = executed;
+        tracing::debug!(at = %core.now(), %opcode, op_mod, uid, %status, syndrome, "command");
+        // Whoever made the queue for command events by this command polls for its end.
+        let made_queue = matches!(effect, Effect::EqCreated(_));
+        if events && !made_queue {
+            event_queue::post_command(self, core, slot);
+        }
+        self.go_on(core);
+    }
+
+    /// Sends an interrupt, if the host's settings let it go now.
+    pub(crate) fn interrupt(&mut self, core: &mut Core, vector: u16) {
+        let config = self.function.config();
+        if let Ok(MsixOutcome::Send(message)) =
+            self.msix.raise(vector, config.msix_enabled(), config.msix_function_masked())
+        {
+            self.send_interrupt(core, message.address, message.data);
+        }
+    }
+
+    fn send_interrupt(&mut self, core: &mut Core, address: u64, data: u32) {
+        if Dma::write(core, &self.function, address, &data.to_le_bytes()).is_err() {
+            self.counters.dma_errors += 1;
+        }
+    }
+
+    fn send_unmasked(&mut self, core: &mut Core) {
+        let config = self.function.config();
+        let messages: Vec<_> = self.msix.unmasked(config.msix_enabled(), config.msix_function_masked()).collect();
+        for message in messages {
+            self.send_interrupt(core, message.address, message.data);
+        }
+    }
+
+    fn configured(&mut self, core: &mut Core, changed: Changed) {
+        if changed.contains(Changed::FUNCTION_LEVEL_RESET) {
+            self.function.reset(Reset::FunctionLevel);
+            self.reset(core);
+        } else if changed.contains(Changed::MSIX) {
+            self.send_unmasked(core);
+        }
+    }
+
+    /// Function-level reset, or the reset that a driver asks for by the interface state: everything that software made is gone.
+    fn reset(&mut self, core: &mut Core) {
+        self.dma.reset(core.now());
+        self.queue.reset();
+        self.init.reset();
+        self.msix.reset();
+        self.firmware.reset(&mut self.emulation);
+        self.go_on(core);
+    }
+}
+
+/// Where BAR 0 has the MSI-X table and its pending bits.
+pub(crate) fn msix_capability(map: &Bar0Map, vectors: u16) -> MsixCapability {
+    MsixCapability {
+        vectors,
+        table_bar: 0,
+        table_offset: map.msix_table.start as u32,
+        pba_bar: 0,
+        pba_offset: map.msix_pba.start as u32,
+    }
+}
+
+impl Device for Dpu {
+    fn receive(&mut self, core: &mut Core, port: PortId, tlp: TlpId) {
+        if port != self.function.port() {
+            let (mut bus, _, _, emulation) = self.parts(core);
+            emulation.receive(&mut bus, port, tlp);
+            return self.go_on(core);
+        }
+        match self.function.receive(core, tlp) {
+            Inbound::Memory { offset, .. } => self.access(core, tlp, offset),
+            Inbound::Completion => {
+                self.dma.complete(core, &self.function, tlp);
+                self.go_on(core);
+            }
+            Inbound::Configured(changed) => self.configured(core, changed),
+            Inbound::Done => {}
+        }
+    }
+
+    fn timer(&mut self, core: &mut Core, token: u64) {
+        if token & timer::COMMAND == 0 {
+            self.dma.expire(core, &self.function);
+            self.go_on(core);
+        } else if let Some(slot) = self.queue.due(token & 0xffff_ffff) {
+            self.execute(core, slot);
+        }
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}

@@ -1,0 +1,318 @@
+//! Emulated functions: where TLPs leave the fabric for software, and its answers come back (`twin-v1`, `harness/PROTOCOL.md`).
+//!
+//! A function stands at a port of its own. What reaches it goes, region by region, to its channel's ring or is answered here; what software stores
+//! to the channel's gateway page goes out at that port.
+
+mod channel;
+mod function;
+mod gateway;
+mod objects;
+mod requests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use mlx5_twin_fw_cmds::field::FieldError;
+use mlx5_twin_fw_cmds::layout::twin_cap;
+use mlx5_twin_fw_cmds::twin_v1;
+use mlx5_twin_sim::config::MsixMessage;
+use mlx5_twin_sim::fabric::{Core, PortId, TlpId};
+use mlx5_twin_sim::tlp::{Bdf, Class, Header, Kind, Status};
+
+pub use self::channel::ChannelCounters;
+
+use self::channel::Channel;
+use self::function::{Claimed, Target};
+use crate::device::Bus;
+
+/// How far this device speaks `twin-v1` (ours).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwinLimits {
+    /// Channels at a time.
+    pub max_channels: u32,
+    /// log2 of the most slots of a ring.
+    pub log_max_ring_slots: u8,
+    /// log2 of the least bytes of a slot: a head and the largest payload.
+    pub log_min_slot_stride: u8,
+    /// log2 of the most bytes of a slot.
+    pub log_max_slot_stride: u8,
+    /// Credits of a channel.
+    pub max_credits: u16,
+    /// Payload bytes of a response.
+    pub max_response_payload: u32,
+    /// Open requests of a function.
+    pub max_requests: u32,
+    /// MSI-X vectors of a function.
+    pub max_msix: u16,
+}
+
+impl TwinLimits {
+    /// The limits of a device whose emulated links carry payloads of up to `max_payload` bytes.
+    pub fn new(max_payload: u32) -> TwinLimits {
+        let slot = (twin_v1::MESSAGE_HEAD as u32 + max_payload).next_power_of_two();
+        TwinLimits {
+            max_channels: 32,
+            log_max_ring_slots: 12,
+            log_min_slot_stride: slot.trailing_zeros() as u8,
+            log_max_slot_stride: 13,
+            max_credits: 64,
+            max_response_payload: 2048,
+            max_requests: 256,
+            max_msix: 256,
+        }
+    }
+
+    /// The capability page that tells software.
+    ///
+    /// # Errors
+    /// A value that its field can't hold.
+    pub fn page(&self, functions: usize) -> Result<Vec<u8>, FieldError> {
+        let mut page = vec![0; twin_cap::SIZE];
+        let ports = if functions >= 32 { u32::MAX } else { (1 << functions) - 1 };
+        for (field, value) in [
+            (twin_cap::SIGNATURE, u64::from(twin_v1::SIGNATURE)),
+            (twin_cap::VERSIONS, 1 << twin_v1::VERSION),
+            (twin_cap::LOG_MAX_CHANNEL, u64::from(self.max_channels.ilog2())),
+            (twin_cap::LOG_MAX_RING_SLOTS, u64::from(self.log_max_ring_slots)),
+            (twin_cap::LOG_MIN_SLOT_STRIDE, u64::from(self.log_min_slot_stride)),
+            (twin_cap::LOG_MAX_SLOT_STRIDE, u64::from(self.log_max_slot_stride)),
+            (twin_cap::MAX_FUNCTIONS, functions as u64),
+            (twin_cap::MAX_CREDITS, u64::from(self.max_credits)),
+            (twin_cap::MAX_RESPONSE_PAYLOAD, u64::from(self.max_response_payload)),
+            (twin_cap::MAX_REQUESTS, u64::from(self.max_requests)),
+            (twin_cap::MAX_REGIONS, twin_v1::MAX_REGIONS as u64),
+            (twin_cap::MAX_MSIX, u64::from(self.max_msix)),
+            (twin_cap::STATIC_PORTS, u64::from(ports)),
+        ] {
+            field.set(&mut page, value)?;
+        }
+        Ok(page)
+    }
+}
+
+/// A port at which an emulated function can stand.
+#[derive(Debug)]
+struct EmulatedPort {
+    port: PortId,
+    claimed: Option<Claimed>,
+    /// Bus, device and function number from the last configuration write.
+    id: Bdf,
+    /// TLPs that wait for a slot or a free request, in the receive buffer, oldest first: posted ones, then the others.
+    waiting: [VecDeque<(u64, TlpId)>; 2],
+    /// Number of the next one.
+    arrivals: u64,
+}
+
+/// Something to be done on the fabric that a command has left behind.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    /// End this request without success.
+    Abort(PortId, Header, Bdf),
+    /// Do away with what waits at this port.
+    Discard(usize),
+    /// Hand out the credits of a new channel.
+    Grant(u32),
+}
+
+/// Channels and emulated functions.
+#[derive(Debug)]
+pub struct Emulation {
+    limits: TwinLimits,
+    ports: Vec<EmulatedPort>,
+    channels: BTreeMap<u32, Channel>,
+    /// By page id: the channel that holds the gateway page.
+    pages: Vec<Option<u32>>,
+    /// By object id: the port of a function.
+    functions: BTreeMap<u32, usize>,
+    actions: VecDeque<Action>,
+    events: VecDeque<u32>,
+    unbound: u64,
+}
+
+impl Emulation {
+    /// Emulation at these ports, with `pages` response gateway pages.
+    pub fn new(limits: TwinLimits, ports: &[PortId], pages: u32) -> Emulation {
+        let port = |&port: &PortId| EmulatedPort {
+            port,
+            claimed: None,
+            id: Bdf(0),
+            waiting: [VecDeque::new(), VecDeque::new()],
+            arrivals: 0,
+        };
+        Emulation {
+            limits,
+            ports: ports.iter().map(port).collect(),
+            channels: BTreeMap::new(),
+            pages: vec![None; pages as usize],
+            functions: BTreeMap::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            unbound: 0,
+        }
+    }
+
+    /// Stores to gateway pages that no channel holds.
+    pub fn unbound(&self) -> u64 {
+        self.unbound
+    }
+
+    /// Channels alive, with their counters.
+    pub fn channels(&self) -> impl Iterator<Item = (u32, ChannelCounters)> + '_ {
+        self.channels.iter().map(|(&id, channel)| (id, channel.counters))
+    }
+
+    /// Functions that software has claimed.
+    pub fn claimed(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// The next channel that has asked for an event which has come.
+    pub(crate) fn next_event(&mut self) -> Option<u32> {
+        self.events.pop_front()
+    }
+
+    // --- From the host ---
+
+    /// A TLP has reached an emulated function's port.
+    pub(crate) fn receive(&mut self, bus: &mut Bus<'_>, port: PortId, tlp: TlpId) {
+        let Some(number) = self.ports.iter().position(|emulated| emulated.port == port) else {
+            return bus.core.consume(tlp);
+        };
+        let header = *bus.core.header(tlp);
+        let emulated = &mut self.ports[number];
+        let kind = header.kind();
+        if kind.is_completion() {
+            // Software sends no requests that are answered.
+            bus.core.count(|faults| faults.unexpected_completion += 1);
+            return bus.core.consume(tlp);
+        }
+        if matches!(kind, Kind::CfgRd0 | Kind::CfgWr0) && header.target().function() == 0 {
+            if emulated.claimed.is_none() {
+                return bus.core.refuse(port, tlp, header.target(), Status::ConfigRequestRetry);
+            }
+            if header.has_data() {
+                emulated.id = header.target();
+            }
+            return self.deliver(bus, number, tlp);
+        }
+        let id = emulated.id;
+        let Some(claimed) = &mut emulated.claimed else {
+            return refuse(bus.core, port, tlp, id);
+        };
+        match claimed.target(&header) {
+            Target::Software => self.deliver(bus, number, tlp),
+            Target::Device { region, offset } => {
+                let messages = claimed.access(bus.core, port, id, tlp, region, offset);
+                self.send_messages(bus.core, number, &messages);
+            }
+            Target::Ignore => bus.core.consume(tlp),
+            Target::Nobody => refuse(bus.core, port, tlp, id),
+        }
+    }
+
+    /// Hands a TLP to software, or lets it wait.
+    fn deliver(&mut self, bus: &mut Bus<'_>, number: usize, tlp: TlpId) {
+        let class = usize::from(bus.core.header(tlp).class() != Class::Posted);
+        let emulated = &mut self.ports[number];
+        emulated.waiting[class].push_back((emulated.arrivals, tlp));
+        emulated.arrivals += 1;
+        if !self.pump(bus, number)
+            && let Some(channel) = self.channel_of(number)
+        {
+            channel.counters.withheld += 1;
+        }
+    }
+
+    fn channel_of(&mut self, number: usize) -> Option<&mut Channel> {
+        let channel = self.ports.get(number)?.claimed.as_ref()?.channel;
+        self.channels.get_mut(&channel)
+    }
+
+    /// Delivers what waits at a port as far as there are slots and free requests. A posted TLP passes a non-posted one that is stuck; a
+    /// non-posted one never passes a posted one. Says whether nothing waits any more.
+    fn pump(&mut self, bus: &mut Bus<'_>, number: usize) -> bool {
+        loop {
+            let emulated = &mut self.ports[number];
+            let first = |class: usize| emulated.waiting[class].front().map(|&(order, _)| order);
+            let class = match (first(0), first(1)) {
+                (None, None) => return true,
+                (Some(_), None) => 0,
+                (None, Some(_)) => 1,
+                (Some(posted), Some(other)) => usize::from(other < posted),
+            };
+            let Some(claimed) = &mut emulated.claimed else { return false };
+            let Some(channel) = self.channels.get_mut(&claimed.channel) else { return false };
+            let class = if class == 1 && claimed.requests.is_full() { 0 } else { class };
+            if !channel.has_slot() {
+                return false;
+            }
+            let Some((_, tlp)) = emulated.waiting[class].pop_front() else { return false };
+            let header = *bus.core.header(tlp);
+            if header.payload_len() > channel.payload_room() {
+                bus.core.count(|faults| faults.malformed += 1);
+                refuse(bus.core, emulated.port, tlp, emulated.id);
+                continue;
+            }
+            let place = claimed.place(&header);
+            let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            let request = if header.class() == Class::NonPosted { claimed.requests.open(header, value) } else { 0 };
+            channel.write_tlp(bus, number as u8, request, tlp, place);
+            bus.core.consume(tlp);
+            if channel.take_event() {
+                self.events.push_back(channel.id);
+            }
+        }
+    }
+
+    /// Delivers what waits for slots of a channel: credits first, then the TLPs of its functions, port by port.
+    fn pump_channel(&mut self, bus: &mut Bus<'_>, id: u32) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        channel.grant(bus);
+        if channel.take_event() {
+            self.events.push_back(id);
+        }
+        for number in 0..self.ports.len() {
+            if self.ports[number].claimed.as_ref().is_some_and(|claimed| claimed.channel == id) {
+                self.pump(bus, number);
+            }
+        }
+    }
+
+    /// Does what commands have left behind.
+    pub(crate) fn settle(&mut self, bus: &mut Bus<'_>) {
+        while let Some(action) = self.actions.pop_front() {
+            match action {
+                Action::Abort(port, request, id) => bus.core.complete(port, &request, id, Status::CompleterAbort),
+                Action::Discard(number) => self.discard(bus.core, number),
+                Action::Grant(channel) => self.pump_channel(bus, channel),
+            }
+        }
+    }
+
+    fn discard(&mut self, core: &mut Core, number: usize) {
+        let emulated = &mut self.ports[number];
+        if emulated.claimed.is_some() {
+            return;
+        }
+        let waiting = emulated.waiting.each_mut().map(std::mem::take);
+        for (_, tlp) in waiting.into_iter().flatten() {
+            core.refuse(emulated.port, tlp, emulated.id, Status::CompleterAbort);
+        }
+    }
+
+    /// Sends interrupt messages of a function, if it's bus master.
+    fn send_messages(&self, core: &mut Core, number: usize, messages: &[MsixMessage]) {
+        let emulated = &self.ports[number];
+        if !emulated.claimed.as_ref().is_some_and(|claimed| claimed.shadow.bus_master()) {
+            return;
+        }
+        for message in messages {
+            if let Ok(header) = Header::mem_write_bytes(emulated.id, 0, message.address, 4) {
+                core.send_new(emulated.port, header, &message.data.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn refuse(core: &mut Core, port: PortId, tlp: TlpId, id: Bdf) {
+    core.refuse(port, tlp, id, Status::UnsupportedRequest);
+}

@@ -1,0 +1,338 @@
+//! The general objects behind channels and emulated functions.
+
+use mlx5_twin_fw_cmds::field::{Field, FieldError};
+use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region, tlp_channel};
+use mlx5_twin_fw_cmds::object::ObjectType;
+use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, MAX_DOORBELLS, MAX_REGIONS, TLP_CHANNEL, VERSION, bar, region};
+use mlx5_twin_sim::config::{MsixCapability, MsixTable};
+
+use super::channel::{Channel, ChannelSpec, set_all};
+use super::function::{Claimed, EmulatedBar, Region, Shadow};
+use super::requests::Requests;
+use super::{Action, Emulation};
+use crate::firmware::resources::Held;
+use crate::firmware::{Failure, ObjectKinds, Resources};
+
+/// An object's context begins after the command's header: 16 bytes of input and of output.
+const CONTEXT: usize = 16;
+
+impl ObjectKinds for Emulation {
+    fn handles(&self, obj_type: ObjectType) -> bool {
+        obj_type == TLP_CHANNEL || obj_type == EMULATED_FUNCTION
+    }
+
+    fn create(
+        &mut self,
+        obj_type: ObjectType,
+        obj_id: u32,
+        uid: u16,
+        input: &[u8],
+        resources: &Resources,
+    ) -> Result<(), Failure> {
+        let context = input.get(CONTEXT..).unwrap_or_default();
+        if obj_type == TLP_CHANNEL {
+            self.create_channel(obj_id, uid, context, resources)
+        } else {
+            self.create_function(obj_id, uid, context)
+        }
+    }
+
+    fn held(&self, obj_type: ObjectType, obj_id: u32) -> Vec<Held> {
+        if obj_type == TLP_CHANNEL {
+            let channel = self.channels.get(&obj_id);
+            return channel.map(|channel| Held::Umem(channel.spec.umem_id)).into_iter().collect();
+        }
+        Vec::new()
+    }
+
+    fn query(&self, obj_type: ObjectType, obj_id: u32, _uid: u16, output: &mut [u8]) -> Result<(), Failure> {
+        let context = output.get_mut(CONTEXT..).unwrap_or_default();
+        if obj_type == TLP_CHANNEL {
+            self.query_channel(obj_id, context)
+        } else {
+            self.query_function(obj_id, context)
+        }
+    }
+
+    fn modify(&mut self, _: ObjectType, _: u32, _: u16, _: &[u8], _: &Resources) -> Result<(), Failure> {
+        // Nothing of either object can be modified in version 1.
+        Err(Failure::OBJECT_MODIFY)
+    }
+
+    fn destroy(&mut self, obj_type: ObjectType, obj_id: u32, _uid: u16) -> Result<(), Failure> {
+        if obj_type == EMULATED_FUNCTION {
+            self.destroy_function(obj_id);
+            return Ok(());
+        }
+        let used = self.ports.iter().flat_map(|port| &port.claimed).any(|claimed| claimed.channel == obj_id);
+        if used {
+            return Err(Failure::OBJECT_IN_USE);
+        }
+        self.destroy_channel(obj_id);
+        Ok(())
+    }
+
+    fn dropped(&mut self, obj_type: ObjectType, obj_id: u32, _uid: u16) {
+        if obj_type == EMULATED_FUNCTION {
+            return self.destroy_function(obj_id);
+        }
+        let left: Vec<u32> = self
+            .functions
+            .iter()
+            .filter(|(_, number)| self.ports[**number].claimed.as_ref().is_some_and(|claimed| claimed.channel == obj_id))
+            .map(|(&id, _)| id)
+            .collect();
+        for function in left {
+            self.destroy_function(function);
+        }
+        self.destroy_channel(obj_id);
+    }
+}
+
+impl Emulation {
+    fn create_channel(
+        &mut self,
+        id: u32,
+        uid: u16,
+        context: &[u8],
+        resources: &Resources,
+    ) -> Result<(), Failure> {
+        let field = |field: Field| field.get(context).map_err(short);
+        let limits = self.limits;
+        let version = field(tlp_channel::VERSION)?;
+        rule(version == u64::from(VERSION), Failure::TWIN_VERSION)?;
+        let log_slots = field(tlp_channel::LOG_RING_SLOTS)?;
+        let log_stride = field(tlp_channel::LOG_SLOT_STRIDE)?;
+        let shapes = u64::from(limits.log_min_slot_stride)..=u64::from(limits.log_max_slot_stride);
+        let shape = log_slots <= u64::from(limits.log_max_ring_slots) && shapes.contains(&log_stride);
+        rule(shape, Failure::TWIN_RING)?;
+        let credits = field(tlp_channel::CREDITS)?;
+        rule(credits <= u64::from(limits.max_credits), Failure::TWIN_CREDITS)?;
+        let page = field(tlp_channel::GATEWAY_PAGE_ID)? as u32;
+        let holder = self.pages.get(page as usize).ok_or(Failure::TWIN_PAGE)?;
+        rule(holder.is_none(), Failure::TWIN_PAGE_TAKEN)?;
+        let umem_id = field(tlp_channel::RING_UMEM_ID)? as u32;
+        let umem = resources.umem(umem_id, uid)?;
+        let umem_offset = field(tlp_channel::RING_UMEM_OFFSET)?;
+        let length = 1_u64 << (log_slots + log_stride);
+        let aligned = umem_offset.is_multiple_of(1 << log_stride);
+        let inside = umem_offset.checked_add(length).is_some_and(|end| end <= umem.size());
+        rule(aligned && inside && umem.is_writable(umem_offset, length), Failure::TWIN_RING_MEMORY)?;
+        rule(self.channels.len() < limits.max_channels as usize, Failure::TWIN_CHANNELS)?;
+        let spec = ChannelSpec {
+            id,
+            uid,
+            page,
+            umem_id,
+            umem: umem.clone(),
+            umem_offset,
+            log_slots: log_slots as u8,
+            log_stride: log_stride as u8,
+            credits: credits as u16,
+        };
+        self.channels.insert(id, Channel::new(spec));
+        self.pages[page as usize] = Some(id);
+        self.actions.push_back(Action::Grant(id));
+        Ok(())
+    }
+
+    fn destroy_channel(&mut self, id: u32) {
+        if let Some(channel) = self.channels.remove(&id)
+            && let Some(holder) = self.pages.get_mut(channel.spec.page as usize)
+        {
+            *holder = None;
+        }
+    }
+
+    fn query_channel(&self, id: u32, context: &mut [u8]) -> Result<(), Failure> {
+        let channel = self.channels.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
+        let counters = &channel.counters;
+        let claimed = self.ports.iter().flat_map(|port| &port.claimed).filter(|claimed| claimed.channel == id);
+        let open: usize = claimed.map(|claimed| claimed.requests.len()).sum();
+        let spec = &channel.spec;
+        let fields = [
+            (tlp_channel::VERSION, u64::from(VERSION)),
+            (tlp_channel::LOG_RING_SLOTS, u64::from(spec.log_slots)),
+            (tlp_channel::LOG_SLOT_STRIDE, u64::from(spec.log_stride)),
+            (tlp_channel::GATEWAY_PAGE_ID, u64::from(spec.page)),
+            (tlp_channel::RING_UMEM_ID, u64::from(spec.umem_id)),
+            (tlp_channel::RING_UMEM_OFFSET, spec.umem_offset),
+            (tlp_channel::CREDITS, u64::from(spec.credits)),
+            (tlp_channel::PRODUCER_INDEX, u64::from(channel.producer & 0xff_ffff)),
+            (tlp_channel::CONSUMER_INDEX, u64::from(channel.consumer)),
+            (tlp_channel::OPEN_REQUESTS, open as u64),
+            (tlp_channel::MESSAGES, counters.messages),
+            (tlp_channel::RESPONSES, counters.responses),
+            (tlp_channel::WITHHELD, counters.withheld),
+            (tlp_channel::LAST_FAULT, counters.last_fault.map_or(0, |fault| u64::from(fault as u8) + 1)),
+        ];
+        set_all(context, &fields).map_err(|_| Failure::OUTPUT_TOO_SHORT)?;
+        for (number, &count) in counters.faults.iter().enumerate() {
+            let set = tlp_channel::FAULTS.set(context, number, u64::from(count));
+            set.map_err(|_| Failure::OUTPUT_TOO_SHORT)?;
+        }
+        Ok(())
+    }
+
+    fn create_function(&mut self, id: u32, uid: u16, context: &[u8]) -> Result<(), Failure> {
+        let field = |field: Field| field.get(context).map_err(short);
+        let channel = field(tlp_channel_id())? as u32;
+        let owner = self.channels.get(&channel).ok_or(Failure::OBJECT_UNKNOWN)?.spec.uid;
+        rule(owner == uid, Failure::OBJECT_FOREIGN)?;
+        let number = field(emulated_function::PORT)? as usize;
+        let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
+        rule(port.claimed.is_none(), Failure::TWIN_PORT_TAKEN)?;
+        let bars = parse_bars(context)?;
+        let regions = parse_regions(context, &bars)?;
+        let vectors = field(emulated_function::NUM_MSIX)? as u16;
+        rule(vectors <= self.limits.max_msix, Failure::TWIN_MSIX)?;
+        let msix = parse_msix(vectors, &regions)?;
+        let msix_offset = field(emulated_function::MSIX_CAP_OFFSET)? as u16;
+        let pcie_offset = field(emulated_function::PCIE_CAP_OFFSET)? as u16;
+        for offset in [msix_offset, pcie_offset] {
+            let legal = offset == 0 || (offset.is_multiple_of(4) && (0x40..0x100).contains(&offset));
+            rule(legal, Failure::TWIN_CAPABILITY)?;
+        }
+        let claimed = Claimed {
+            channel,
+            bars,
+            regions,
+            msix,
+            msix_offset,
+            pcie_offset,
+            doorbells: [0; MAX_DOORBELLS],
+            requests: Requests::new(self.limits.max_requests),
+            shadow: Shadow::default(),
+        };
+        self.ports[number].claimed = Some(claimed);
+        self.functions.insert(id, number);
+        Ok(())
+    }
+
+    fn destroy_function(&mut self, id: u32) {
+        let Some(number) = self.functions.remove(&id) else { return };
+        let port = &mut self.ports[number];
+        if let Some(claimed) = port.claimed.take() {
+            for request in claimed.requests.iter() {
+                self.actions.push_back(Action::Abort(port.port, request.header, port.id));
+            }
+        }
+        self.actions.push_back(Action::Discard(number));
+    }
+
+    fn query_function(&self, id: u32, context: &mut [u8]) -> Result<(), Failure> {
+        let number = *self.functions.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
+        let port = &self.ports[number];
+        let claimed = port.claimed.as_ref().ok_or(Failure::OBJECT_UNKNOWN)?;
+        let vectors = claimed.msix.as_ref().map_or(0, MsixTable::vectors);
+        let fields = [
+            (emulated_function::CHANNEL_ID, u64::from(claimed.channel)),
+            (emulated_function::PORT, number as u64),
+            (emulated_function::NUM_MSIX, u64::from(vectors)),
+            (emulated_function::MSIX_CAP_OFFSET, u64::from(claimed.msix_offset)),
+            (emulated_function::PCIE_CAP_OFFSET, u64::from(claimed.pcie_offset)),
+            (emulated_function::NUM_REGIONS, claimed.regions.len() as u64),
+            (emulated_function::FUNCTION_ID, u64::from(port.id.0)),
+        ];
+        let set = set_all(context, &fields);
+        let doorbells = claimed.doorbells.iter().enumerate();
+        let values = doorbells.map(|(number, &value)| (emulated_function::DOORBELL, number, u64::from(value)));
+        set.and_then(|()| {
+            for (array, number, value) in values {
+                array.set(context, number, value)?;
+            }
+            Ok(())
+        })
+        .map_err(|_| Failure::OUTPUT_TOO_SHORT)
+    }
+}
+
+fn tlp_channel_id() -> Field {
+    emulated_function::CHANNEL_ID
+}
+
+fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(failure) }
+}
+
+/// A context that ends before one of its fields.
+fn short(_: FieldError) -> Failure {
+    Failure::INPUT_TOO_SHORT
+}
+
+fn parse_bars(context: &[u8]) -> Result<[Option<EmulatedBar>; 6], Failure> {
+    let entries = emulated_function::BARS.slice(context).map_err(short)?;
+    let mut bars = [None; 6];
+    let mut upper_half = false;
+    for (number, entry) in entries.chunks_exact(emulated_bar::SIZE).enumerate() {
+        let kind = emulated_bar::KIND.get(entry).map_err(short)? as u8;
+        let log_size = emulated_bar::LOG_SIZE.get(entry).map_err(short)?;
+        let taken = std::mem::take(&mut upper_half);
+        if kind == bar::NONE {
+            continue;
+        }
+        let limit = match kind {
+            bar::MEMORY32 => 31,
+            bar::MEMORY64 if number < 5 => 40,
+            _ => return Err(Failure::TWIN_BAR),
+        };
+        rule(!taken && (7..=limit).contains(&log_size), Failure::TWIN_BAR)?;
+        upper_half = kind == bar::MEMORY64;
+        bars[number] = Some(EmulatedBar { is_64bit: upper_half, size: 1 << log_size });
+    }
+    Ok(bars)
+}
+
+fn parse_regions(context: &[u8], bars: &[Option<EmulatedBar>; 6]) -> Result<Vec<Region>, Failure> {
+    let count = emulated_function::NUM_REGIONS.get(context).map_err(short)? as usize;
+    rule(count <= MAX_REGIONS, Failure::TWIN_REGION)?;
+    let entries = emulated_function::REGIONS.slice(context).map_err(short)?;
+    let mut regions: Vec<Region> = Vec::with_capacity(count);
+    let mut doorbells = 0;
+    for entry in entries.chunks_exact(emulated_region::SIZE).take(count) {
+        let field = |field: Field| field.get(entry).map_err(short);
+        let kind = field(emulated_region::KIND)? as u8;
+        let (offset, length) = (field(emulated_region::OFFSET)?, field(emulated_region::LENGTH)?);
+        let bar = field(emulated_region::BAR)?;
+        let size = bars.get(bar as usize).copied().flatten().ok_or(Failure::TWIN_REGION)?.size;
+        let legal = kind <= region::MSIX_PBA
+            && length > 0
+            && offset.is_multiple_of(4)
+            && length.is_multiple_of(4)
+            && offset.checked_add(length).is_some_and(|end| end <= size);
+        rule(legal, Failure::TWIN_REGION)?;
+        let apart = |other: &Region| {
+            u64::from(other.bar) != bar || offset + length <= other.offset || other.offset + other.length <= offset
+        };
+        rule(regions.iter().all(apart), Failure::TWIN_REGION_OVERLAP)?;
+        let first_doorbell = doorbells;
+        if kind == region::DOORBELL {
+            doorbells += usize::try_from(length / 4).unwrap_or(usize::MAX).min(MAX_DOORBELLS + 1);
+            rule(doorbells <= MAX_DOORBELLS, Failure::TWIN_DOORBELLS)?;
+        }
+        regions.push(Region { kind, bar: bar as u8, offset, length, first_doorbell });
+    }
+    Ok(regions)
+}
+
+/// The MSI-X table: its two regions are there, with the lengths it needs, exactly if there are vectors.
+fn parse_msix(vectors: u16, regions: &[Region]) -> Result<Option<MsixTable>, Failure> {
+    let mut tables = regions.iter().filter(|region| region.kind == region::MSIX_TABLE);
+    let mut pbas = regions.iter().filter(|region| region.kind == region::MSIX_PBA);
+    let (table, pba) = match (tables.next(), pbas.next(), vectors) {
+        (None, None, 0) => return Ok(None),
+        (Some(table), Some(pba), 1..) if tables.next().is_none() && pbas.next().is_none() => (table, pba),
+        _ => return Err(Failure::TWIN_MSIX),
+    };
+    let lengths = table.length == u64::from(vectors) * 16 && pba.length == u64::from(vectors).div_ceil(64) * 8;
+    rule(lengths, Failure::TWIN_MSIX)?;
+    let offset = |region: &Region| u32::try_from(region.offset).map_err(|_| Failure::TWIN_MSIX);
+    let place = MsixCapability {
+        vectors,
+        table_bar: table.bar,
+        table_offset: offset(table)?,
+        pba_bar: pba.bar,
+        pba_offset: offset(pba)?,
+    };
+    MsixTable::new(&place).map(Some).map_err(|_| Failure::TWIN_MSIX)
+}

@@ -1,0 +1,157 @@
+//! The requests of a function that wait for software's completion.
+
+use mlx5_twin_sim::tlp::{Header, Status};
+
+/// Bits of a request's id that are its place in the table; the others count how often the place was used.
+const PLACE_BITS: u32 = 12;
+const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
+
+/// An open request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// The request itself.
+    pub(super) header: Header,
+    /// What a configuration write wants to write.
+    pub(super) value: u32,
+    /// Dwords that have been answered.
+    pub(super) from_dw: u32,
+    id: u32,
+}
+
+impl Request {
+    /// Byte Count and Lower Address that the next completion must have.
+    pub(super) fn expected(&self) -> (u32, u8) {
+        let (count, lower) = (self.header.completion_byte_count(), self.header.completion_lower_address());
+        if self.from_dw == 0 {
+            return (count, lower);
+        }
+        let sent = self.from_dw * 4 - u32::from(lower & 3);
+        (count.saturating_sub(sent), ((u32::from(lower & 0x7c) + self.from_dw * 4) & 0x7f) as u8)
+    }
+
+    /// Whether a completion continues the request: its status, Byte Count and Lower Address, and how much data it has.
+    pub(super) fn continues(&self, completion: &Header) -> bool {
+        let asked = self.header.completion_length_dw();
+        if completion.status() != Status::Successful {
+            return !completion.has_data();
+        }
+        if asked == 0 {
+            return !completion.has_data();
+        }
+        let dwords = if completion.has_data() { completion.length_dw() } else { 0 };
+        let (count, lower) = self.expected();
+        // A part that isn't the last ends on a boundary of 128 bytes: the Read Completion Boundary of all but root complexes.
+        let end = self.from_dw + dwords;
+        let cut_well = end == asked || (self.header.address() / 4 + u64::from(end)).is_multiple_of(32);
+        dwords > 0
+            && end <= asked
+            && cut_well
+            && completion.byte_count() == count
+            && completion.lower_address() == lower
+    }
+}
+
+/// The table of open requests.
+#[derive(Debug)]
+pub(super) struct Requests {
+    open: Vec<Option<Request>>,
+    uses: Vec<u32>,
+    free: Vec<u32>,
+}
+
+impl Requests {
+    /// A table for `count` requests, 4,096 at most.
+    pub(super) fn new(count: u32) -> Requests {
+        let count = count.min(PLACE_MASK + 1);
+        Requests {
+            open: vec![None; count as usize],
+            uses: vec![0; count as usize],
+            free: (0..count).rev().collect(),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len() - self.free.len()
+    }
+
+    /// Enters a request: gives its id, which is never 0. The table isn't full.
+    pub(super) fn open(&mut self, header: Header, value: u32) -> u32 {
+        let Some(place) = self.free.pop() else { return 0 };
+        let uses = &mut self.uses[place as usize];
+        // 20 bits of count, without 0.
+        *uses = *uses % ((1 << (32 - PLACE_BITS)) - 1) + 1;
+        let id = *uses << PLACE_BITS | place;
+        self.open[place as usize] = Some(Request { header, value, from_dw: 0, id });
+        id
+    }
+
+    /// The open request with this id.
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Request> {
+        self.open.get_mut((id & PLACE_MASK) as usize)?.as_mut().filter(|request| request.id == id)
+    }
+
+    /// Ends a request.
+    pub(super) fn close(&mut self, id: u32) {
+        let place = id & PLACE_MASK;
+        if self.get_mut(id).is_some() {
+            self.open[place as usize] = None;
+            self.free.push(place);
+        }
+    }
+
+    /// All open requests, in the order of their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.open.iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlx5_twin_sim::tlp::{Attr, Bdf};
+
+    use super::*;
+
+    const HOST: Bdf = Bdf(0);
+    const SELF: Bdf = Bdf(0x300);
+
+    #[test]
+    fn an_id_is_used_once() {
+        let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
+        let mut requests = Requests::new(1);
+        let first = requests.open(header, 0);
+        assert!(requests.is_full());
+        requests.close(first);
+        let second = requests.open(header, 0);
+        assert_ne!(first, second);
+        assert!(requests.get_mut(first).is_none());
+        requests.close(first);
+        assert_eq!(requests.len(), 1);
+        assert!(requests.get_mut(second).is_some());
+    }
+
+    #[test]
+    fn a_completion_must_continue_its_request() {
+        let header = Header::mem_read_bytes(HOST, 1, 0x1002, 200).unwrap();
+        let mut requests = Requests::new(4);
+        let id = requests.open(header, 0);
+        let request = requests.get_mut(id).unwrap();
+        let completion = |count, lower, dwords, status| {
+            Header::completion(SELF, HOST, 1, status, count, lower, dwords, 0, Attr::NONE).unwrap()
+        };
+        let ok = Status::Successful;
+        assert!(request.continues(&completion(200, 2, 51, ok)));
+        assert!(request.continues(&completion(200, 2, 32, ok)), "ends at 0x1080");
+        assert!(!request.continues(&completion(200, 2, 16, ok)), "ends at 0x1040");
+        assert!(!request.continues(&completion(198, 2, 32, ok)), "wrong byte count");
+        assert!(!request.continues(&completion(200, 0, 16, ok)), "wrong lower address");
+        assert!(request.continues(&completion(4, 0, 0, Status::CompleterAbort)));
+        request.from_dw = 32;
+        assert_eq!(request.expected(), (74, 0));
+        assert!(request.continues(&completion(74, 0, 19, ok)));
+        assert!(!request.continues(&completion(200, 2, 32, ok)), "the first part again");
+    }
+}

@@ -1,0 +1,247 @@
+//! Which commands there are: one table of opcodes, lengths, states and handlers.
+
+use mlx5_twin_fw_cmds::field::{Field, FieldArray};
+use mlx5_twin_fw_cmds::layout::*;
+use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_fw_cmds::status::Status;
+
+use super::commands::{adapter, caps, eq, hca, object, pages, pd, register, uar, uctx, umem};
+use super::resources::Owner;
+use super::syndrome::{Failure, Syndrome};
+use super::{Effect, Firmware, ObjectKinds, State};
+
+/// Bytes of a command that hold opcode, uid and op_mod.
+pub(super) const MIN_INPUT: usize = 8;
+
+/// Carries out one command, whose lengths, state and caller have been checked.
+pub(super) type Handler =
+    fn(&mut Firmware, &Command<'_>, &mut Answer<'_>, &mut dyn ObjectKinds) -> Result<Effect, Failure>;
+
+/// Who may send a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The driver only (uid 0 or 0xffff). Ours: what a user context may send is not public, but
+    /// none of these can be meant.
+    Driver,
+    /// The driver, and user contexts.
+    Any,
+}
+
+/// Which operation modifiers a command has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpMods {
+    /// Only 0.
+    Zero,
+    /// What the command's own rules say.
+    Own,
+}
+
+/// One command.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Its opcode.
+    pub opcode: Opcode,
+    /// Shortest input, in bytes.
+    pub input: usize,
+    /// Shortest output, in bytes.
+    pub output: usize,
+    /// States in which it is allowed.
+    pub states: &'static [State],
+    /// Who may send it.
+    pub caller: Caller,
+    /// Its operation modifiers.
+    pub op_mods: OpMods,
+    pub(super) handler: Handler,
+}
+
+/// The command with this opcode, if there is one.
+#[must_use]
+pub fn spec(opcode: Opcode) -> Option<&'static Spec> {
+    let index = COMMANDS.binary_search_by_key(&opcode, |spec| spec.opcode).ok()?;
+    COMMANDS.get(index)
+}
+
+const ANY_STATE: &[State] = &[State::Disabled, State::Enabled, State::Initialised, State::TornDown];
+const DISABLED: &[State] = &[State::Disabled];
+const ENABLED: &[State] = &[State::Enabled];
+const INITIALISED: &[State] = &[State::Initialised];
+const AT_REST: &[State] = &[State::Enabled, State::TornDown];
+const RUNNING: &[State] = &[State::Enabled, State::Initialised];
+const NOT_DISABLED: &[State] = &[State::Enabled, State::Initialised, State::TornDown];
+
+const fn row(
+    opcode: Opcode,
+    (input, output): (usize, usize),
+    states: &'static [State],
+    caller: Caller,
+    op_mods: OpMods,
+    handler: Handler,
+) -> Spec {
+    Spec { opcode, input, output, states, caller, op_mods, handler }
+}
+
+use Caller::{Any, Driver};
+use OpMods::{Own, Zero};
+
+/// Every command, by rising opcode.
+#[rustfmt::skip]
+pub const COMMANDS: &[Spec] = &[
+    row(Opcode::QUERY_HCA_CAP, (query_hca_cap_in::SIZE, query_hca_cap_out::SIZE), RUNNING, Any, Own, caps::query),
+    row(Opcode::QUERY_ADAPTER, (query_adapter_in::SIZE, query_adapter_out::SIZE), RUNNING, Any, Zero, adapter::query),
+    row(Opcode::INIT_HCA, (init_hca_in::SIZE, init_hca_out::SIZE), ENABLED, Driver, Zero, hca::init),
+    row(Opcode::TEARDOWN_HCA, (teardown_hca_in::SIZE, teardown_hca_out::SIZE), INITIALISED, Driver, Zero, hca::teardown),
+    row(Opcode::ENABLE_HCA, (enable_hca_in::SIZE, enable_hca_out::SIZE), DISABLED, Driver, Zero, hca::enable),
+    row(Opcode::DISABLE_HCA, (disable_hca_in::SIZE, disable_hca_out::SIZE), AT_REST, Driver, Zero, hca::disable),
+    row(Opcode::QUERY_PAGES, (query_pages_in::SIZE, query_pages_out::SIZE), NOT_DISABLED, Driver, Own, pages::query),
+    row(Opcode::MANAGE_PAGES, (manage_pages_in::SIZE, manage_pages_out::SIZE), NOT_DISABLED, Driver, Own, pages::manage),
+    row(Opcode::SET_HCA_CAP, (set_hca_cap_in::SIZE, set_hca_cap_out::SIZE), ENABLED, Driver, Own, caps::set),
+    row(Opcode::QUERY_ISSI, (query_issi_in::SIZE, query_issi_out::SIZE), NOT_DISABLED, Any, Zero, hca::query_issi),
+    row(Opcode::SET_ISSI, (set_issi_in::SIZE, set_issi_out::SIZE), ENABLED, Driver, Zero, hca::set_issi),
+    row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
+    row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
+    row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),
+    row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::alloc),
+    row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::dealloc),
+    row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::alloc),
+    row(Opcode::DEALLOC_UAR, (dealloc_uar_in::SIZE, dealloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::dealloc),
+    row(Opcode::ACCESS_REG, (access_register_in::SIZE, access_register_out::SIZE), RUNNING, Driver, Own, register::access),
+    row(Opcode::NOP, (nop_in::SIZE, nop_out::SIZE), ANY_STATE, Any, Zero, hca::nop),
+    row(Opcode::CREATE_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::create),
+    row(Opcode::MODIFY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::modify),
+    row(Opcode::QUERY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::query),
+    row(Opcode::DESTROY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::destroy),
+    row(Opcode::CREATE_UCTX, (create_uctx_in::SIZE, create_uctx_out::SIZE), INITIALISED, Driver, Zero, uctx::create),
+    row(Opcode::DESTROY_UCTX, (destroy_uctx_in::SIZE, destroy_uctx_out::SIZE), INITIALISED, Driver, Zero, uctx::destroy),
+    row(Opcode::CREATE_UMEM, (create_umem_in::SIZE, create_umem_out::SIZE), INITIALISED, Any, Zero, umem::create),
+    row(Opcode::DESTROY_UMEM, (destroy_umem_in::SIZE, destroy_umem_out::SIZE), INITIALISED, Any, Zero, umem::destroy),
+];
+
+/// The bytes of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Command<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Command<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Opcode; 0 if the command is too short for one. The other two fields of the header likewise.
+    pub(super) fn opcode(&self) -> Opcode {
+        Opcode(self.get(mbox_in::OPCODE).unwrap_or(0))
+    }
+
+    pub(super) fn uid(&self) -> u16 {
+        self.get(mbox_in::UID).unwrap_or(0)
+    }
+
+    pub(super) fn op_mod(&self) -> u16 {
+        self.get(mbox_in::OP_MOD).unwrap_or(0)
+    }
+
+    /// Who sends the command.
+    pub(super) fn actor(&self) -> Owner {
+        Owner::of(self.uid())
+    }
+
+    /// A field as the integer it fits in.
+    pub(super) fn get<T: TryFrom<u64>>(&self, field: Field) -> Result<T, Failure> {
+        let value = field.get(self.bytes).map_err(|error| Failure::of_input(&error))?;
+        T::try_from(value).map_err(|_| Failure::INTERNAL)
+    }
+
+    /// A field of one bit.
+    pub(super) fn flag(&self, field: Field) -> Result<bool, Failure> {
+        Ok(self.get::<u64>(field)? != 0)
+    }
+
+    /// The first `count` elements of an array. Checks that they are there before it stores any.
+    pub(super) fn list(&self, array: FieldArray, count: u64) -> Result<Vec<u64>, Failure> {
+        let count = usize::try_from(count).map_err(|_| Failure::INPUT_TOO_SHORT)?;
+        let Some(last) = count.checked_sub(1) else { return Ok(Vec::new()) };
+        let element = |index| array.get(self.bytes, index).map_err(|error| Failure::of_input(&error));
+        element(last)?;
+        (0..count).map(element).collect()
+    }
+}
+
+/// The bytes of an answer: all zero at first.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    bytes: &'a mut [u8],
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(bytes: &'a mut [u8]) -> Self {
+        if bytes.len() >= super::MIN_OUTPUT {
+            bytes.fill(0);
+        }
+        Self { bytes }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// Writes a field.
+    pub(super) fn set(&mut self, field: Field, value: impl Into<u64>) -> Result<(), Failure> {
+        field.set(self.bytes, value.into()).map_err(|error| Failure::of_output(&error))
+    }
+
+    /// Writes as many elements of an array as there is room for.
+    pub(super) fn set_list(&mut self, array: FieldArray, values: &[u64]) {
+        for (index, value) in values.iter().enumerate() {
+            if array.set(self.bytes, index, *value).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Writes status and syndrome. A refused command answers nothing else.
+    pub(super) fn finish(&mut self, status: Status, syndrome: Syndrome) {
+        if self.bytes.len() < super::MIN_OUTPUT {
+            return;
+        }
+        if status != Status::OK {
+            self.bytes.fill(0);
+        }
+        let fields = [(mbox_out::STATUS, status.0.into()), (mbox_out::SYNDROME, syndrome.0.into())];
+        for (field, value) in fields {
+            let written = field.set(self.bytes, value);
+            debug_assert!(written.is_ok(), "the length was checked above: {written:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_sorted_by_opcode() {
+        for pair in COMMANDS.windows(2) {
+            assert!(pair[0].opcode < pair[1].opcode, "{} before {}", pair[0].opcode, pair[1].opcode);
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_name_and_room_for_its_status() {
+        for spec in COMMANDS {
+            assert!(spec.opcode.name().is_some(), "{}", spec.opcode);
+            assert!(spec.input >= MIN_INPUT && spec.output >= super::super::MIN_OUTPUT);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How much of everything there may be.
+
+use mlx5_twin_fw_cmds::field::Field;
+use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
+
+use crate::profile::{Capabilities, Profile, ProfileError};
+
+/// Entries in the page lists of all UMEMs and event queues together, at most: 32 MiB of the
+/// simulator's memory, 16 GiB of registered memory in pages of 4 KiB. Ours.
+pub const PAGE_BUDGET: usize = 1 << 22;
+
+/// General objects at most. Ours: no public capability says how many there are.
+pub const MAX_OBJECTS: u32 = 1 << 16;
+
+/// What the current capabilities and the device allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// User contexts: 2^`log_max_uctx`; none if that is 0, which means 'no DEVX' to Linux.
+    pub uctxs: u32,
+    /// Capabilities a user context may ask for (`uctx_cap`).
+    pub uctx_cap: u32,
+    /// Index of the first UAR page.
+    pub first_uar: u32,
+    /// UAR pages.
+    pub uars: u32,
+    /// Protection domains: 2^`log_max_pd`.
+    pub pds: u32,
+    /// UMEMs: 2^`log_max_umem`.
+    pub umems: u32,
+    /// Whether the driver itself may have UMEMs (`umem_uid_0`).
+    pub umem_uid_0: bool,
+    /// Whether UMEMs may ask for address translation services (`ats`).
+    pub ats: bool,
+    /// Event queues: `max_num_eqs`, or 2^`log_max_eq` if that is 0.
+    pub eqs: u32,
+    /// log2 of the entries of an event queue (`log_max_eq_sz`).
+    pub log_eq_size: u32,
+    /// MSI-X vectors of the function.
+    pub msix_vectors: u16,
+}
+
+impl Limits {
+    /// The limits that go with a profile's device and the current capabilities.
+    ///
+    /// # Errors
+    /// [`ProfileError`] if the regions of BAR0 don't fit, which a validated profile's do.
+    pub fn new(profile: &Profile, capabilities: &Capabilities) -> Result<Self, ProfileError> {
+        let bar0 = profile.bar0(capabilities)?;
+        let cap = |field: Field| u32::try_from(capabilities.general(field)).unwrap_or(u32::MAX);
+        let log = |field| 1u32.checked_shl(cap(field)).unwrap_or(u32::MAX);
+        let uctxs = match cap(cmd_hca_cap::LOG_MAX_UCTX) {
+            0 => 0,
+            _ => log(cmd_hca_cap::LOG_MAX_UCTX),
+        };
+        let eqs = match cap(cmd_hca_cap::MAX_NUM_EQS) {
+            0 => log(cmd_hca_cap::LOG_MAX_EQ),
+            eqs => eqs,
+        };
+        Ok(Self {
+            uctxs,
+            uctx_cap: cap(cmd_hca_cap::UCTX_CAP),
+            first_uar: profile.device.first_uar,
+            uars: bar0.uar_count(),
+            pds: log(cmd_hca_cap::LOG_MAX_PD),
+            umems: log(cmd_hca_cap::LOG_MAX_UMEM),
+            umem_uid_0: cap(cmd_hca_cap::UMEM_UID_0) != 0,
+            ats: cap(cmd_hca_cap::ATS) != 0,
+            // An EQ number has 8 bits, and 0 is not used.
+            eqs: eqs.min(255),
+            log_eq_size: cap(cmd_hca_cap::LOG_MAX_EQ_SZ),
+            msix_vectors: profile.device.msix_vectors,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! The order in which Linux 7.3.4 drives a function, as observed on a function of this profile:
+//! mlx5_core's probe, the commands of mlx5_ib that this firmware has, one user context, unload.
+
+use mlx5_twin_fw_cmds::cap::{CapMode, CapType};
+use mlx5_twin_fw_cmds::event::EventType;
+
+use super::*;
+use crate::profile::PagesWanted;
+
+fn query_cap(uid: u16, cap_type: CapType, mode: CapMode) -> Vec<u8> {
+    plain(Opcode::QUERY_HCA_CAP, uid, &[(query_hca_cap_in::OP_MOD, cap_type.op_mod(mode).into())])
+}
+
+/// Sets a page to the values in force, after a change.
+fn set_cap(machine: &mut Machine, cap_type: CapType, change: &[(Field, u64)]) {
+    let current = machine.ok(&query_cap(0, cap_type, CapMode::Current));
+    let mut set = plain(Opcode::SET_HCA_CAP, 0, &[(set_hca_cap_in::OP_MOD, cap_type.op_mod(CapMode::Max).into())]);
+    set[16..].copy_from_slice(&current[16..]);
+    for (field, value) in change {
+        field.set(&mut set[16..], *value).expect("fits");
+    }
+    machine.ok(&set);
+    let after = machine.ok(&query_cap(0, cap_type, CapMode::Current));
+    assert_eq!(after[16..], set[16..], "CUR is what was set");
+}
+
+/// Gives as many pages as the stage asks for.
+fn give_pages(machine: &mut Machine, op_mod: u64, base: u64) -> u32 {
+    let query = plain(Opcode::QUERY_PAGES, 0, &[(query_pages_in::OP_MOD, op_mod)]);
+    let wanted = machine.number(&query, query_pages_out::NUM_PAGES);
+    if wanted > 0 {
+        let pages: Vec<u64> = (0..u64::from(wanted)).map(|page| base + page * 4096).collect();
+        machine.ok(&manage_pages(1, wanted, &pages));
+    }
+    wanted
+}
+
+fn probe_and_remove(machine: &mut Machine) {
+    // mlx5_core: function_setup.
+    machine.ok(&plain(Opcode::ENABLE_HCA, 0, &[]));
+    let issi = machine.ok(&plain(Opcode::QUERY_ISSI, 0, &[]));
+    assert_eq!(query_issi_out::SUPPORTED_ISSI_DW0.get(&issi), Ok(1 << 1));
+    machine.ok(&plain(Opcode::SET_ISSI, 0, &[(set_issi_in::CURRENT_ISSI, 1)]));
+    let boot = give_pages(machine, 1, 0x10_0000);
+    machine.ok(&command(Opcode::ACCESS_REG, 0, 32, &[(access_register_in::REGISTER_ID, 0x7004)]));
+    machine.ok(&query_cap(0, CapType::GENERAL, CapMode::Current));
+    machine.ok(&query_cap(0, CapType::GENERAL, CapMode::Max));
+    set_cap(machine, CapType::GENERAL, &[]);
+    machine.ok(&query_cap(0, CapType::ATOMIC, CapMode::Current));
+    machine.ok(&query_cap(0, CapType::ATOMIC, CapMode::Max));
+    set_cap(machine, CapType::ATOMIC, &[(atomic_caps::ATOMIC_REQ_8B_ENDIANNESS_MODE, 1)]);
+    let init = give_pages(machine, 2, 0x20_0000);
+    machine.ok(&plain(Opcode::INIT_HCA, 0, &[]));
+    for cap_type in
+        [CapType::GENERAL, CapType::ATOMIC, CapType::VDPA_EMULATION, CapType::DEV_EVENT, CapType::TLP_EMULATION]
+    {
+        machine.ok(&query_cap(0, cap_type, CapMode::Current));
+    }
+    let adapter = machine.ok(&plain(Opcode::QUERY_ADAPTER, 0, &[]));
+    assert_eq!(adapter[0x29..0x2c], [0x00, 0x02, 0xc9], "ieee_vendor_id");
+    assert_eq!(adapter[0x100..0x110], *b"TWIN000000001\0\0\0", "vsd_contd_psid");
+
+    // mlx5_core: load.
+    let uar = machine.number(&plain(Opcode::ALLOC_UAR, 0, &[]), alloc_uar_out::UAR);
+    assert_eq!(uar, 0x100);
+    let command_eq = machine.number(&create_eq(0, 8, uar, 0, 0x400), create_eq_out::EQ_NUMBER);
+    let async_eq = machine.number(&create_eq(0, 13, uar, 0, 0x1f02be), create_eq_out::EQ_NUMBER);
+    let resources = machine.firmware.resources();
+    let for_commands: Vec<_> = resources.eqs_for_event(EventType::CMD).map(|(eqn, _)| u32::from(eqn)).collect();
+    assert_eq!(for_commands, [command_eq]);
+
+    // mlx5_ib: what this firmware has of it.
+    let whitelist = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID);
+    let user_uar = machine.number(&plain(Opcode::ALLOC_UAR, 0, &[]), alloc_uar_out::UAR);
+    let pds = [(); 3].map(|()| machine.number(&plain(Opcode::ALLOC_PD, 0, &[]), alloc_pd_out::PD));
+    let completion_eq = machine.number(&create_eq(0xffff, 11, uar, 1, 0), create_eq_out::EQ_NUMBER);
+
+    // A user context.
+    let uid = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID) as u16;
+    machine.ok(&query_cap(uid, CapType::GENERAL, CapMode::Current));
+    machine.ok(&query_cap(uid, CapType::ATOMIC, CapMode::Current));
+    machine.ok(&plain(Opcode::QUERY_ADAPTER, uid, &[]));
+    let own_uar = machine.number(&plain(Opcode::ALLOC_UAR, uid, &[]), alloc_uar_out::UAR);
+    machine.ok(&plain(Opcode::QUERY_EQ, uid, &[(query_eq_in::EQ_NUMBER, completion_eq.into())]));
+    machine.ok(&plain(Opcode::DEALLOC_UAR, uid, &[(dealloc_uar_in::UAR, own_uar.into())]));
+    machine.ok(&plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, uid.into())]));
+    machine.check();
+
+    // Unload.
+    for pd in pds {
+        machine.ok(&plain(Opcode::DEALLOC_PD, 0, &[(dealloc_pd_in::PD, pd.into())]));
+    }
+    machine.ok(&plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, whitelist.into())]));
+    machine.ok(&plain(Opcode::DEALLOC_UAR, 0, &[(dealloc_uar_in::UAR, user_uar.into())]));
+    for eqn in [completion_eq, async_eq, command_eq] {
+        machine.ok(&plain(Opcode::DESTROY_EQ, 0, &[(destroy_eq_in::EQ_NUMBER, eqn.into())]));
+    }
+    machine.ok(&plain(Opcode::DEALLOC_UAR, 0, &[(dealloc_uar_in::UAR, uar.into())]));
+    let left = Balance { pages_given: (boot + init) as usize, ..Balance::default() };
+    assert_eq!(machine.balance(), left, "the driver destroyed all it made");
+    machine.ok(&plain(Opcode::TEARDOWN_HCA, 0, &[]));
+    while machine.balance().pages_given > 0 {
+        let taken = machine.ok(&manage_pages(2, 5, &[]));
+        let number = manage_pages_out::OUTPUT_NUM_ENTRIES.get(&taken).expect("is there");
+        assert!((1..=5).contains(&number));
+    }
+    machine.ok(&plain(Opcode::DISABLE_HCA, 0, &[]));
+    assert!(machine.balance().is_zero());
+}
+
+fn default_profile() -> Profile {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/profiles/bluefield3-ib.toml");
+    let text = std::fs::read_to_string(path).expect("the default profile can be read");
+    toml::from_str(&text).expect("the default profile fits")
+}
+
+#[test]
+fn linux_probes_and_removes_again_and_again() {
+    let mut machine = Machine::new(&default_profile());
+    let atomic = |machine: &Machine| {
+        let page = machine.firmware.capabilities().page(CapType::ATOMIC, CapMode::Current);
+        page.map(<[u8]>::to_vec)
+    };
+    let fresh = atomic(&machine);
+    for _ in 0..3 {
+        probe_and_remove(&mut machine);
+        assert_eq!(atomic(&machine), fresh, "the capabilities are those of the profile again");
+    }
+}
+
+#[test]
+fn linux_gives_pages_and_takes_them_back() {
+    let mut profile = default_profile();
+    profile.pages = PagesWanted { boot: 3, init: 9 };
+    let mut machine = Machine::new(&profile);
+    for _ in 0..2 {
+        probe_and_remove(&mut machine);
+    }
+}
+
+#[test]
+fn a_reset_at_any_point_is_a_fresh_start() {
+    let mut machine = Machine::new(&default_profile());
+    machine.firmware.reset(&mut machine.boxes);
+    machine.ok(&plain(Opcode::ENABLE_HCA, 0, &[]));
+    machine.firmware.reset(&mut machine.boxes);
+    machine.ok(&plain(Opcode::ENABLE_HCA, 0, &[]));
+    machine.ok(&plain(Opcode::INIT_HCA, 0, &[]));
+    machine.ok(&plain(Opcode::CREATE_UCTX, 0, &[]));
+    machine.ok(&object(Opcode::CREATE_GENERAL_OBJECT, 1, 0, 0, 0));
+    machine.firmware.reset(&mut machine.boxes);
+    machine.check();
+    assert_eq!((machine.firmware.state(), machine.boxes.boxes.len()), (State::Disabled, 0));
+    probe_and_remove(&mut machine);
+}

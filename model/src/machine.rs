@@ -1,0 +1,140 @@
+//! A whole machine: a host with an emulated function in it, the DPU that shows it, and the links between them.
+
+use mlx5_twin_fw_cmds::field::FieldError;
+use mlx5_twin_fw_cmds::twin_v1;
+use mlx5_twin_sim::config::{
+    AerCapability, Bar, ConfigError, ConfigSpace, PcieCapability, PortType, PowerCapability, Type0,
+};
+use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, port_config};
+use mlx5_twin_sim::host::Simulation;
+use mlx5_twin_sim::memory::{Memory, MemoryError};
+use mlx5_twin_sim::profile::{Link, Side};
+
+use crate::device::{Dpu, msix_capability};
+use crate::emulation::{Emulation, TwinLimits};
+use crate::firmware::Firmware;
+use crate::profile::{Profile, ProfileError};
+
+/// Identity of the root ports (ours: the vendor ID isn't assigned).
+const ROOT_PORT: (u16, u16) = (0xfff1, 0x0001);
+/// Identity of the ports of the device's internal switch: the vendor is the device's own; the device ID is ours.
+const SWITCH_PORT: u16 = 0x197b;
+
+/// Why a profile gives no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The profile breaks a rule.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A function's registers can't be what the profile says.
+    #[error("configuration space: {0}")]
+    Config(#[from] ConfigError),
+    /// The topology can't be.
+    #[error("topology: {0}")]
+    Topology(#[from] TopologyError),
+    /// A root complex's memory can't be.
+    #[error("memory: {0}")]
+    Memory(#[from] MemoryError),
+    /// A limit doesn't fit the capability page that tells of it.
+    #[error("capability page of twin-v1: {0}")]
+    Limit(#[from] FieldError),
+}
+
+/// A machine that's ready to run: nothing has been enumerated yet.
+#[derive(Debug)]
+pub struct Machine {
+    /// The fabric, and the programs on it.
+    pub simulation: Simulation,
+    /// The host's root complex. Below it is the device's internal switch, and below that the emulated functions.
+    pub host: NodeId,
+    /// The root complex of the DPU's cores. Below it is the mlx5 function.
+    pub dpu: NodeId,
+    /// The device, a [`Dpu`].
+    pub device: NodeId,
+    /// The names of the links' two ends, upper end first, by link number.
+    pub links: Vec<(String, String)>,
+}
+
+impl Machine {
+    /// Builds the machine that `profile` describes. `seed` draws what the profile gives as a range.
+    ///
+    /// # Errors
+    /// What the profile breaks.
+    pub fn build(profile: &Profile, seed: u64) -> Result<Machine, BuildError> {
+        let mut firmware = Firmware::new(profile)?;
+        let topology = &profile.topology;
+        let mut fabric = Fabric::new(profile.timing, seed);
+        let host = fabric.add_root(root(profile, &topology.host)?);
+        let dpu = fabric.add_root(root(profile, &topology.dpu)?);
+
+        let vendor_id = profile.device.vendor_id;
+        let identity = PortIdentity { vendor_id, device_id: SWITCH_PORT, max_payload: topology.max_payload };
+        let upstream = port_config(identity, PortType::Upstream, 0, &topology.host.link)?;
+        let downstream = (0..topology.downstream_ports)
+            .map(|number| port_config(identity, PortType::Downstream, number, &topology.internal_link))
+            .collect::<Result<Vec<_>, _>>()?;
+        let switch = fabric.add_switch(host, &topology.host.link, upstream, downstream)?;
+        let mut links = vec![("host".to_owned(), "switch".to_owned())];
+
+        let device = fabric.reserve();
+        let port = fabric.attach(device, dpu, &topology.dpu.link)?;
+        links.push(("dpu".to_owned(), "mlx5".to_owned()));
+        let mut ports = Vec::new();
+        for number in 0..topology.static_functions {
+            ports.push(fabric.attach(device, switch, &topology.internal_link)?);
+            links.push(("switch".to_owned(), format!("function {number}")));
+        }
+        let limits = TwinLimits::new(topology.max_payload);
+        firmware.add_page(twin_v1::TWIN_CAP, limits.page(ports.len())?)?;
+        let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
+        let emulation = Emulation::new(limits, &ports, pages);
+        let config = function_config(&firmware, &topology.dpu.link)?;
+        let timeout = profile.timing.completion_timeout();
+        let dpu_device = Dpu::new(device, port, config, firmware, emulation, timeout)?;
+        fabric.install(device, Box::new(dpu_device));
+        Ok(Machine { simulation: Simulation::new(fabric), host, dpu, device, links })
+    }
+
+    /// Looks at the device.
+    pub fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
+        self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
+    }
+}
+
+fn root(profile: &Profile, side: &Side) -> Result<RootSpec, BuildError> {
+    let (vendor_id, device_id) = ROOT_PORT;
+    let identity = PortIdentity { vendor_id, device_id, max_payload: profile.topology.max_payload };
+    Ok(RootSpec {
+        memory: Memory::new(side.memory_mib << 20)?,
+        read_completion_boundary: profile.topology.read_completion_boundary,
+        ports: vec![port_config(identity, PortType::RootPort, 0, &side.link)?],
+    })
+}
+
+/// The registers of the mlx5 function.
+fn function_config(firmware: &Firmware, link: &Link) -> Result<ConfigSpace, ConfigError> {
+    let device = &firmware.profile().device;
+    let mut bars = [None; 6];
+    bars[0] = Some(Bar::memory64(firmware.bar0().size));
+    let mut config = Type0 {
+        vendor_id: device.vendor_id,
+        device_id: device.device_id,
+        revision: device.revision,
+        class_code: device.class_code,
+        subsystem_vendor_id: device.subsystem_vendor_id,
+        subsystem_id: device.subsystem_id,
+        bars,
+        ..Type0::default()
+    }
+    .build()?;
+    config.add(&PowerCapability { no_soft_reset: true })?;
+    config.add(&PcieCapability {
+        max_payload: firmware.profile().topology.max_payload,
+        link_generation: link.generation,
+        link_width: link.lanes,
+        ..PcieCapability::new(PortType::Endpoint)
+    })?;
+    config.add(&msix_capability(firmware.bar0(), device.msix_vectors))?;
+    config.add(&AerCapability::default())?;
+    Ok(config)
+}

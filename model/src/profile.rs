@@ -1,0 +1,220 @@
+//! The parts of a profile file that describe the device: `[device]`, `[capabilities.*]`, `[pages]`
+//! and `[firmware_timing]`.
+//!
+//! A profile is a TOML file; other sections of it belong to other crates. Every section refuses
+//! keys it doesn't know and checks its own ranges; [`Capabilities::build`] and [`Profile::bar0`]
+//! check what only makes sense together.
+
+mod bar0;
+mod capabilities;
+mod device;
+mod timing;
+
+use core::fmt::Display;
+
+use mlx5_twin_sim::profile::{OutOfRange, Timing, Topology};
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use bar0::{Bar0Map, Window};
+pub use capabilities::{
+    CAP_PAGE_BYTES, Capabilities, CapabilityMap, CapabilitySections, CapabilityValue, GATES, Gate, SECTIONS, Section,
+};
+pub use device::{Device, FirmwareVersion};
+pub use timing::{FirmwareTiming, MAX_COMMAND_NS};
+
+/// Most pages the firmware can ask for at one stage: 4 GiB. Ours.
+pub const MAX_PAGES: i32 = 1 << 20;
+
+/// What the model takes from a profile file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Profile {
+    /// `[device]`: the PCI function and what it says about itself.
+    pub device: Device,
+    /// `[capabilities.*]`: the capability pages.
+    pub capabilities: CapabilitySections,
+    /// `[pages]`: host memory the firmware asks for.
+    pub pages: PagesWanted,
+    /// `[firmware_timing]`: how long commands take.
+    pub firmware_timing: FirmwareTiming,
+    /// `[topology]`: the fabric around the device.
+    pub topology: Topology,
+    /// `[timing]`: how long things take on the fabric.
+    pub timing: Timing,
+}
+
+impl Profile {
+    /// Checks every section on its own and all together.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with section, field, value and what is allowed.
+    pub fn validate(&self) -> Result<(), ProfileError> {
+        self.device.validate()?;
+        self.pages.validate()?;
+        self.firmware_timing.validate()?;
+        self.topology.validate()?;
+        self.timing.validate()?;
+        let capabilities = Capabilities::build(&self.capabilities)?;
+        self.bar0(&capabilities).map(drop)
+    }
+
+    /// Where everything is in BAR0.
+    ///
+    /// # Errors
+    /// [`ProfileError::OutsideBar`], [`ProfileError::Overlap`], [`ProfileError::Rule`].
+    pub fn bar0(&self, capabilities: &Capabilities) -> Result<Bar0Map, ProfileError> {
+        Bar0Map::new(&self.device, capabilities)
+    }
+}
+
+/// `[pages]`: how many pages of 4 KiB the firmware asks the driver for. With 0 the driver gives
+/// none and MANAGE_PAGES is never sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PagesWanted {
+    /// Before anything else, 0 to [`MAX_PAGES`].
+    pub boot: i32,
+    /// In addition before INIT_HCA, 0 to [`MAX_PAGES`].
+    pub init: i32,
+}
+
+impl PagesWanted {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`ProfileError::OutOfRange`].
+    pub fn validate(&self) -> Result<(), ProfileError> {
+        in_range("pages.boot", self.boot, 0, MAX_PAGES)?;
+        in_range("pages.init", self.init, 0, MAX_PAGES)
+    }
+}
+
+/// Why a profile can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProfileError {
+    /// A number is outside its range.
+    #[error("{field} = {value}: allowed is {min} to {max}")]
+    OutOfRange {
+        /// Section and field.
+        field: String,
+        /// The value in the profile.
+        value: i128,
+        /// Smallest value allowed.
+        min: i128,
+        /// Largest value allowed.
+        max: i128,
+    },
+    /// A number of `[topology]` or `[timing]` is outside its range.
+    #[error(transparent)]
+    Fabric(#[from] OutOfRange),
+    /// A value breaks a rule that is no range.
+    #[error("{field} = {value}: {rule}")]
+    Rule {
+        /// Section and field.
+        field: String,
+        /// The value in the profile.
+        value: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// A capability section names a field that its page does not have.
+    #[error("{field}: {layout} of Linux's mlx5_ifc.h has no such field")]
+    UnknownField {
+        /// Section and field.
+        field: String,
+        /// Name of the page's layout.
+        layout: &'static str,
+    },
+    /// A capability's value has more bits than its field.
+    #[error("{field} = {value:#x}: the field has {width} bits")]
+    TooWide {
+        /// Section and field.
+        field: String,
+        /// The value in the profile.
+        value: u64,
+        /// Width of the field in bits.
+        width: u32,
+    },
+    /// A list has another length than the field.
+    #[error("{field}: the field takes {expected}, the profile has {found}")]
+    Shape {
+        /// Section and field.
+        field: String,
+        /// What the field takes.
+        expected: String,
+        /// What the profile has.
+        found: String,
+    },
+    /// A bit says that there is a capability page, and the profile has no section for it.
+    #[error("{gate} says there is a capability page {section}, but the profile has no such section")]
+    SectionMissing {
+        /// Section and field of the bit.
+        gate: String,
+        /// The section that is missing.
+        section: String,
+    },
+    /// A region does not lie inside BAR0.
+    #[error("{region} is {start:#x}..{end:#x}, BAR0 ends at {size:#x} (device.bar0_size)")]
+    OutsideBar {
+        /// What the region is, and the fields that place it.
+        region: &'static str,
+        /// First byte.
+        start: u64,
+        /// End, exclusive.
+        end: u64,
+        /// Size of BAR0.
+        size: u64,
+    },
+    /// Two regions of BAR0 overlap.
+    #[error("{first} overlaps {second}: both have byte {at:#x} of BAR0")]
+    Overlap {
+        /// What the first region is, and the fields that place it.
+        first: &'static str,
+        /// What the second region is, and the fields that place it.
+        second: &'static str,
+        /// The first byte both have.
+        at: u64,
+    },
+    /// `firmware_timing.commands` names a command that mlx5 does not have.
+    #[error("firmware_timing.commands.{name}: no command of Linux's mlx5_ifc.h has this name")]
+    UnknownCommand {
+        /// The name in the profile.
+        name: String,
+    },
+    /// A page can't be added: there is one of this type.
+    #[error("capability type {cap_type:#x} has a page already")]
+    PageTaken {
+        /// The capability type.
+        cap_type: u16,
+    },
+    /// A capability page is longer than an answer can hold.
+    #[error("capability page of {len} bytes: allowed is up to {CAP_PAGE_BYTES}")]
+    PageTooLong {
+        /// Its length.
+        len: usize,
+    },
+}
+
+/// Checks that a number is in its range.
+pub(crate) fn in_range<T>(field: &str, value: T, min: T, max: T) -> Result<(), ProfileError>
+where
+    T: Copy + PartialOrd + Into<i128>,
+{
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let (value, min, max) = (value.into(), min.into(), max.into());
+    Err(ProfileError::OutOfRange { field: field.to_owned(), value, min, max })
+}
+
+/// Checks a rule that is no range.
+pub(crate) fn rule(holds: bool, field: &str, value: impl Display, rule: &'static str) -> Result<(), ProfileError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ProfileError::Rule { field: field.to_owned(), value: value.to_string(), rule })
+}
+
+#[cfg(test)]
+mod tests;
