@@ -11,6 +11,8 @@ pub mod emulation;
 pub mod firmware;
 mod machine;
 pub mod profile;
+#[cfg(any(test, feature = "proptest"))]
+pub mod strategies;
 
 pub use device::Dpu;
 pub use machine::{BuildError, Machine};

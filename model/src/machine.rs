@@ -16,7 +16,7 @@ use crate::firmware::Firmware;
 use crate::profile::{Profile, ProfileError};
 
 /// Identity of the root ports (ours: the vendor ID isn't assigned).
-const ROOT_PORT: (u16, u16) = (0xfff1, 0x0001);
+const ROOT_PORT: (u16, u16) = (0xfff1, 0x8000);
 /// Identity of the ports of the device's internal switch: the vendor is the device's own; the device ID is ours.
 const SWITCH_PORT: u16 = 0x197b;
 

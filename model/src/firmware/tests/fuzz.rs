@@ -1,41 +1,10 @@
 //! Any bytes as commands: nothing panics, the tables stay sound.
 
-use mlx5_twin_fw_cmds::strategies;
 use proptest::prelude::*;
 
 use super::*;
 use crate::profile::PagesWanted;
-
-/// An opcode: mostly one that the firmware has.
-fn any_opcode() -> impl Strategy<Value = Opcode> {
-    prop_oneof![
-        6 => prop::sample::select(COMMANDS).prop_map(|spec| spec.opcode),
-        1 => strategies::any_opcode(),
-    ]
-}
-
-/// A byte: mostly zero, else mostly small.
-fn sparse_byte() -> impl Strategy<Value = u8> {
-    prop_oneof![14 => Just(0u8), 2 => 1u8..5, 1 => any::<u8>()]
-}
-
-/// A command with a plausible header; its body is sparse, so that some are carried out.
-fn any_command() -> impl Strategy<Value = Vec<u8>> {
-    let body = prop_oneof![
-        prop::collection::vec(sparse_byte(), 0..400),
-        prop::collection::vec(Just(0u8), 0..400),
-        prop::collection::vec(any::<u8>(), 0..400),
-    ];
-    let uid = prop_oneof![5 => Just(0u16), 3 => 1u16..4, 1 => any::<u16>()];
-    let op_mod = prop_oneof![5 => Just(0u16), 2 => 0u16..8, 1 => Just(BOX.0), 1 => any::<u16>()];
-    let parts = (any_opcode(), uid, op_mod, body);
-    let plausible = parts.prop_map(|(opcode, uid, op_mod, body)| {
-        let mut bytes = command(opcode, uid, 8, &[(mbox_in::OP_MOD, op_mod.into())]);
-        bytes.extend(body);
-        bytes
-    });
-    prop_oneof![9 => plausible, 1 => strategies::any_buffer(64)]
-}
+use crate::strategies::any_command;
 
 /// A way through the states, so that commands are met in each of them.
 fn path() -> impl Strategy<Value = Vec<Vec<u8>>> {

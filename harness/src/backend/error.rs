@@ -1,0 +1,79 @@
+//! What a backend can answer but success.
+
+use mlx5_twin_fw_cmds::field::FieldError;
+use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_fw_cmds::status::Status;
+
+/// Why a call of a [`super::Backend`] failed. Each variant has the errno that the kernel's verbs interface gives.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The firmware answered with a status.
+    #[error("{opcode} failed: status {status}, syndrome {syndrome:#x}")]
+    Command {
+        /// The command.
+        opcode: Opcode,
+        /// Its status.
+        status: Status,
+        /// Its syndrome; the model's are explained in `model/SYNDROMES.md`.
+        syndrome: u32,
+    },
+    /// The call itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The device lacks the capability.
+    #[error("the device doesn't support {0}")]
+    NotSupported(&'static str),
+    /// Nothing of the kind is left.
+    #[error("no {0} is left")]
+    NoSpace(&'static str),
+    /// No memory for DMA is left.
+    #[error("no memory is left for {len} bytes")]
+    NoMemory {
+        /// How much was asked for.
+        len: usize,
+    },
+    /// An access outside of a page or of memory, or at an offset that isn't a multiple of its width.
+    #[error("an access of {width} bytes at offset {offset:#x} doesn't fit {len:#x} bytes")]
+    Offset {
+        /// Where.
+        offset: usize,
+        /// How many bytes.
+        width: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// The firmware doesn't speak our protocol.
+    #[error("the device's firmware doesn't speak twin-v1 (capability page 0x7f0: {0})")]
+    NoTwin(String),
+    /// The device is gone, or doesn't behave as it must.
+    #[error("device error: {0}")]
+    Device(String),
+}
+
+impl Error {
+    /// The errno that Linux gives in this case.
+    pub fn errno(&self) -> i32 {
+        const EIO: i32 = 5;
+        const ENOMEM: i32 = 12;
+        const EFAULT: i32 = 14;
+        const EINVAL: i32 = 22;
+        const ENOSPC: i32 = 28;
+        const EOPNOTSUPP: i32 = 95;
+        match self {
+            Error::Command { status, .. } => status.errno().unwrap_or(EIO),
+            Error::Invalid(_) => EINVAL,
+            Error::NotSupported(_) | Error::NoTwin(_) => EOPNOTSUPP,
+            Error::NoSpace(_) => ENOSPC,
+            Error::NoMemory { .. } => ENOMEM,
+            Error::Offset { .. } => EFAULT,
+            Error::Device(_) => EIO,
+        }
+    }
+}
+
+/// A command or an answer that is too short for a field of it, or a value that doesn't fit its field.
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Error {
+        Error::Invalid(error.to_string())
+    }
+}

@@ -1,0 +1,15 @@
+//! The TLP channel: how the TLPs of emulated functions reach software, and how its responses go back.
+//!
+//! What is public about it ends at 'there are channels, credits, PCI events and response gateway pages'. The rest is a protocol of our
+//! own, `twin-v1` (`harness/PROTOCOL.md`), behind the trait [`ChannelProtocol`]. Device authors see neither: they use
+//! [`emulation`](crate::emulation).
+
+mod error;
+mod protocol;
+pub mod twin_v1;
+
+pub use error::Error;
+pub use protocol::{
+    ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Settings, TlpMessage,
+    Waited,
+};

@@ -1,0 +1,262 @@
+//! What every protocol of a TLP channel offers, in the terms of PCI Express.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mlx5_twin_sim::config::Bar;
+use mlx5_twin_sim::time::Time;
+use mlx5_twin_sim::tlp::{Header, Prefix};
+
+use super::Error;
+use crate::backend::Backend;
+
+/// What software asks of a channel when it opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Messages that the ring holds: a power of two.
+    pub ring_slots: u32,
+    /// Asynchronous credits, each good for one unsolicited memory write.
+    pub credits: u16,
+}
+
+impl Default for Settings {
+    /// 256 slots, no credits.
+    fn default() -> Settings {
+        Settings { ring_slots: 256, credits: 0 }
+    }
+}
+
+/// What the device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most slots of a ring.
+    pub max_ring_slots: u32,
+    /// Emulated functions of the device.
+    pub max_functions: u16,
+    /// Credits of a channel.
+    pub max_credits: u16,
+    /// Payload bytes of one response: a multiple of 4, at least 128.
+    pub max_response_payload: usize,
+    /// Requests of a function that may wait for their completion.
+    pub max_requests: u32,
+    /// Regions of a function.
+    pub max_regions: u16,
+    /// Dwords of all doorbell regions of a function together.
+    pub max_doorbells: u64,
+    /// MSI-X vectors of a function.
+    pub max_msix: u16,
+    /// Bit n: port n has a static function, which the host sees from its start on.
+    pub static_ports: u32,
+}
+
+/// What becomes of accesses to a region of a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegionKind {
+    /// Every TLP goes to software.
+    Transaction,
+    /// The device keeps the last value of each dword.
+    Doorbell,
+    /// The device keeps the MSI-X table.
+    MsixTable,
+    /// The device keeps the MSI-X pending bits.
+    MsixPba,
+}
+
+/// A region of a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Region {
+    /// What becomes of accesses to it.
+    pub kind: RegionKind,
+    /// The BAR, 0 to 5.
+    pub bar: u8,
+    /// Offset in the BAR in bytes: a multiple of 4, below 4 GiB.
+    pub offset: u64,
+    /// Length in bytes: a multiple of 4, not 0.
+    pub length: u64,
+}
+
+/// What the device must know of a function to route its TLPs. Everything else in configuration space is software's alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionLayout {
+    /// The downstream port of the device's switch.
+    pub port: u8,
+    /// MSI-X vectors; 0 for none.
+    pub vectors: u16,
+    /// Byte offset of the MSI-X capability; 0 for none.
+    pub msix_capability: u16,
+    /// Byte offset of the PCI Express capability; 0 for none.
+    pub pcie_capability: u16,
+    /// Memory BARs by slot. The slot after a 64-bit one is `None`.
+    pub bars: [Option<Bar>; 6],
+    /// Regions.
+    pub regions: Vec<Region>,
+}
+
+/// What happened to a function's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PciEvent {
+    /// PERST# was asserted, or the link went down.
+    PerstAsserted,
+    /// PERST# was deasserted.
+    PerstDeasserted,
+}
+
+/// A TLP that reached an emulated function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlpMessage {
+    /// The function's port: one of this channel.
+    pub port: u8,
+    /// Names the request if it waits for a completion: exactly then is it a non-posted one.
+    pub request: Option<u32>,
+    /// When it reached the function; zero where there's no such clock.
+    pub time: Time,
+    /// Its header: not that of a completion.
+    pub header: Header,
+    /// Its first prefix.
+    pub prefix: Option<Prefix>,
+    /// For memory requests, and only for them: the BAR that was hit, and the offset in it of the request's first dword. All of the
+    /// request lies in the BAR.
+    pub bar: Option<(u8, u64)>,
+    /// Its payload in wire order, as long as the header says.
+    pub payload: Vec<u8>,
+}
+
+/// What comes out of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A TLP.
+    Tlp(TlpMessage),
+    /// A credit.
+    Credit {
+        /// The port that the message names. The credit is the channel's, whichever it is.
+        port: u8,
+        /// The credit's name.
+        id: u32,
+    },
+    /// Something happened to a function's link.
+    PciEvent {
+        /// The function's port: one of this channel.
+        port: u8,
+        /// What happened.
+        event: PciEvent,
+    },
+}
+
+/// How a wait for messages ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Waited {
+    /// Something happened: it is time to poll.
+    Woken,
+    /// Nothing will ever happen again. Real devices never say this.
+    Silent,
+}
+
+/// What the device counted for a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests that wait for their completion.
+    pub open_requests: u32,
+    /// Messages written to the ring.
+    pub messages: u64,
+    /// Responses accepted.
+    pub responses: u64,
+    /// TLPs that had to wait for a free slot of the ring.
+    pub withheld: u64,
+    /// Responses refused, by the rule that they broke: its name and how many. Only those that aren't 0.
+    pub faults: Vec<(String, u64)>,
+}
+
+/// A protocol between software and a TLP channel of the device.
+///
+/// What it hands out is checked: a [`Message`] keeps the rules of its docs, whatever the device wrote. Responses are checked by who
+/// calls it, and again by the device, which counts what it refuses ([`Counters::faults`]).
+///
+/// A channel takes all events of its backend context while it waits: software with other subscriptions gives it a context of its own.
+pub trait ChannelProtocol: fmt::Debug + Send {
+    /// Opens a channel.
+    ///
+    /// # Errors
+    /// [`crate::backend::Error::NoTwin`] if the device doesn't speak the protocol; [`Error::Capability`], [`Error::Limit`],
+    /// [`Error::RingSlots`], [`Error::TooSmall`]; what the device answers. Nothing is left behind.
+    fn open(backend: Arc<dyn Backend>, settings: &Settings) -> Result<Self, Error>
+    where
+        Self: Sized;
+
+    /// What the device can do.
+    fn limits(&self) -> &Limits;
+
+    /// Claims the function at a port.
+    ///
+    /// # Errors
+    /// [`Error::PortTaken`]; [`Error::Field`] if a value of the layout has no room in the command; what the device answers.
+    fn attach(&mut self, layout: &FunctionLayout) -> Result<(), Error>;
+
+    /// Gives the function at a port back. The device ends its open requests with Completer Abort; what is left of it in the channel
+    /// is dropped.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; what the device answers.
+    fn detach(&mut self, port: u8) -> Result<(), Error>;
+
+    /// The next message, if one is there.
+    ///
+    /// # Errors
+    /// [`Error::Message`] and [`Error::Header`] for a message that breaks a rule; the next call goes on with the one after it.
+    fn poll(&mut self) -> Result<Option<Message>, Error>;
+
+    /// Waits until there may be a message again: to be called after [`ChannelProtocol::poll`] had none. A message that came in
+    /// between ends the wait at once.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn wait(&mut self) -> Result<Waited, Error>;
+
+    /// To be called in a loop that polls, if a poll had nothing: lets simulated time pass.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn pause(&mut self) -> Result<Waited, Error>;
+
+    /// Sends one completion of a request.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
+
+    /// Sends a memory write and spends a credit for it.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn memory_write(&mut self, port: u8, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
+
+    /// Gives a credit back unspent. It isn't granted again.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn flush_credit(&mut self, credit: u32) -> Result<(), Error>;
+
+    /// Raises an MSI-X vector.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn raise_msix(&mut self, port: u8, vector: u16) -> Result<(), Error>;
+
+    /// The last values written to the dwords of the doorbell regions of a function, in the order of its regions. 0 where nothing
+    /// was written.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; what the device answers.
+    fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error>;
+
+    /// What the device counted.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn counters(&mut self) -> Result<Counters, Error>;
+
+    /// Destroys functions, channel, ring and gateway page, in this order. Dropping does the same and tells nothing.
+    ///
+    /// # Errors
+    /// The first thing that the device refused; the rest is tried nevertheless.
+    fn close(self: Box<Self>) -> Result<(), Error>;
+}

@@ -1,0 +1,154 @@
+//! The command line: `mlx5-twin run DEVICE` and `mlx5-twin caps`.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the run failed, or the host found something that isn't as expected |
+//! | 2 | an argument or a file that it names is wrong; nothing was run |
+
+mod caps;
+mod run;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mlx5-twin",
+    version,
+    after_help = "Without a command it runs 'run scratch'. RUST_LOG sets what is logged."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an emulated device, with a host that finds and exercises it
+    Run(RunArguments),
+    /// Show the capability pages by field name
+    Caps(CapsArguments),
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// The device: scratch
+    device: String,
+    /// What is below the emulation software
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Draws the host's choices, and latencies within the ranges of the profile
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write each TLP on each link to this file (pcapng)
+    #[arg(long, value_name = "OUT.pcapng")]
+    capture: Option<PathBuf>,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CapsArguments {
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Show the fields that are 0 too
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ProfileArgument {
+    /// What the device and the fabric are (TOML); the built-in one is bluefield3-ib
+    #[arg(long = "profile", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+/// Why the program ends with another exit code than 0.
+#[derive(Debug)]
+enum Failure {
+    /// Something that the user gave is wrong: exit code 2.
+    Input(String),
+    /// Running failed: exit code 1.
+    Run(String),
+}
+
+/// The program. Results go to standard output; messages and logs to standard error.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let command = arguments.command.unwrap_or_else(|| {
+        let profile = ProfileArgument { path: None };
+        Command::Run(RunArguments {
+            device: "scratch".to_owned(),
+            backend: "sim".to_owned(),
+            profile,
+            seed: 1,
+            capture: None,
+            json: false,
+        })
+    });
+    let result = match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Caps(arguments) => caps::caps(&arguments),
+    };
+    let (code, message) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Run(message)) => (1, message),
+        Err(Failure::Input(message)) => (2, message),
+    };
+    // Nobody is there to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "mlx5-twin: {message}");
+    ExitCode::from(code)
+}
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Run(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as one JSON object.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::Run(error.to_string()))?;
+    text.push('\n');
+    print(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_device() {
+        let help = Arguments::command().find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        for device in crate::devices::DEVICES {
+            assert!(help.contains(device.name), "{help}");
+        }
+    }
+}

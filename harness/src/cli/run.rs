@@ -1,0 +1,55 @@
+//! `mlx5-twin run`.
+
+use crate::capture::{Description, Recorder};
+use crate::devices::{self, DEVICES};
+use crate::profile::{self, Loaded};
+use crate::run::{self, Plan};
+
+use super::{Failure, RunArguments, print, print_json};
+
+/// The backends that there are.
+const BACKENDS: &[&str] = &["sim"];
+
+/// Checks everything that was given, then runs.
+pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    let Some(device) = devices::find(&arguments.device) else {
+        let known: Vec<_> =
+            DEVICES.iter().map(|device| format!("\n  {:<10}{}", device.name, device.description)).collect();
+        return Err(Failure::Input(format!(
+            "there is no device {:?}; known devices:{}",
+            arguments.device,
+            known.concat()
+        )));
+    };
+    if !BACKENDS.contains(&arguments.backend.as_str()) {
+        let known = BACKENDS.join(", ");
+        return Err(Failure::Input(format!("there is no backend {:?}; known backends: {known}", arguments.backend)));
+    }
+    let loaded = profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    let Loaded { name, hash, .. } = &loaded;
+    let description = Description {
+        device: device.name.to_owned(),
+        profile: name.clone(),
+        profile_hash: *hash,
+        seed: arguments.seed,
+        links: run::link_names(&loaded.profile).map_err(|error| Failure::Input(error.to_string()))?,
+    };
+    let capture = match &arguments.capture {
+        Some(path) => {
+            let recorder = Recorder::create(path, description).map_err(|error| Failure::Input(error.to_string()))?;
+            Some((path.clone(), recorder))
+        }
+        None => None,
+    };
+    let plan = Plan { device, profile: loaded, seed: arguments.seed, capture };
+    let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
+    if arguments.json {
+        print_json(&report)?
+    } else {
+        print(&report.to_string())?
+    }
+    match report.host.mismatches {
+        0 => Ok(()),
+        count => Err(Failure::Run(format!("{count} values that the host read aren't as expected"))),
+    }
+}

@@ -1,0 +1,419 @@
+//! A channel and the functions that share it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use mlx5_twin_sim::config::ConfigSpace;
+use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
+
+use super::state::{Effect, Open, State};
+use super::{
+    Access, Counters, Description, Doorbell, Error, Limits, Message, Port, Read, RegionKind, Request, RequestId,
+    Settings, Write,
+};
+use crate::backend::Backend;
+use crate::channel::twin_v1::TwinV1;
+use crate::channel::{self, ChannelProtocol, TlpMessage, Waited};
+
+/// Completions are cut at multiples of this, except for the last (Read Completion Boundary, PCIe base specification 2.3.1.1: 128
+/// bytes for all but root complexes).
+const BOUNDARY: u64 = 128;
+
+/// A TLP channel, with the functions that were claimed for it. All of them are served from one loop.
+///
+/// The channel takes all events of its backend context: other subscriptions, and other channels that wait in another thread, want
+/// a context of their own ([`Backend::open_context`]).
+///
+/// Dropping it gives the functions back, then the channel.
+#[derive(Debug)]
+pub struct Channel {
+    functions: BTreeMap<Port, State>,
+    credits: VecDeque<u32>,
+    granted: u16,
+    silent: bool,
+    protocol: Box<dyn ChannelProtocol>,
+}
+
+impl Channel {
+    /// Opens a channel by the protocol `twin-v1`.
+    ///
+    /// # Errors
+    /// [`crate::backend::Error::NoTwin`] if the device doesn't speak it; more asked for than the device can do; what it refuses.
+    pub fn open(backend: Arc<dyn Backend>, settings: &Settings) -> Result<Channel, Error> {
+        let protocol = TwinV1::open(backend, settings)?;
+        Ok(Channel::over(Box::new(protocol), settings))
+    }
+
+    /// The channel that `protocol` has opened with these settings.
+    pub fn over(protocol: Box<dyn ChannelProtocol>, settings: &Settings) -> Channel {
+        let granted = settings.credits;
+        Channel { functions: BTreeMap::new(), credits: VecDeque::new(), granted, silent: false, protocol }
+    }
+
+    /// What the device can do.
+    pub fn limits(&self) -> &Limits {
+        self.protocol.limits()
+    }
+
+    /// Claims a function. The description's ring and credits don't count here.
+    ///
+    /// # Errors
+    /// [`Error::Description`] with the rule that is broken; [`channel::Error::PortTaken`]; what the device answers.
+    pub fn claim(&mut self, description: &Description) -> Result<Port, Error> {
+        let built = description.build(self.protocol.limits())?;
+        self.protocol.attach(&built.layout)?;
+        let port = description.port();
+        self.functions.insert(port, State::new(built));
+        Ok(port)
+    }
+
+    /// Gives a function back: its open requests end with Completer Abort.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; what the device answers.
+    pub fn release(&mut self, port: Port) -> Result<(), Error> {
+        self.function(port)?;
+        self.protocol.detach(port.0)?;
+        self.functions.remove(&port);
+        Ok(())
+    }
+
+    /// Gives everything back, and says if that went wrong.
+    ///
+    /// # Errors
+    /// The first thing that the device refused; the rest is tried nevertheless.
+    pub fn close(self) -> Result<(), Error> {
+        Ok(self.protocol.close()?)
+    }
+
+    // --- What comes ---
+
+    /// Waits for the next request. `None` if nothing will ever happen again; real devices never say this. A [`Request::Credit`] is
+    /// the channel's; its port means nothing.
+    ///
+    /// # Errors
+    /// The device is gone, or wrote a message that breaks a rule. After the latter the next call goes on with the message after it.
+    // An iterator would hide the errors' meaning: some of them don't end the loop.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<(Port, Request)>, Error> {
+        self.silent = false;
+        loop {
+            if let Some(found) = self.take()? {
+                return Ok(Some(found));
+            }
+            if self.silent {
+                return Ok(None);
+            }
+            self.silent = self.protocol.wait()? == Waited::Silent;
+        }
+    }
+
+    /// The next request, if one is there. If not, a little simulated time passes.
+    ///
+    /// # Errors
+    /// As [`Channel::next`].
+    pub fn poll(&mut self) -> Result<Option<(Port, Request)>, Error> {
+        let found = self.take()?;
+        self.silent = found.is_none() && self.protocol.pause()? == Waited::Silent;
+        Ok(found)
+    }
+
+    /// Whether the last call found that nothing will ever happen again.
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Goes through the messages that are there, up to one that the author gets.
+    fn take(&mut self) -> Result<Option<(Port, Request)>, Error> {
+        while let Some(message) = self.protocol.poll()? {
+            let (port, request) = match message {
+                channel::Message::Credit { port, id } => {
+                    self.hold(id)?;
+                    (port, Some(Request::Credit))
+                }
+                channel::Message::PciEvent { port, event } => {
+                    self.function_mut(Port(port))?.pci_event(event);
+                    (port, Some(Request::PciEvent(event)))
+                }
+                channel::Message::Tlp(tlp) => (tlp.port, self.receive(tlp)?),
+            };
+            if let Some(request) = request {
+                return Ok(Some((Port(port), request)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn hold(&mut self, id: u32) -> Result<(), Error> {
+        let held = self.credits.len();
+        if held >= usize::from(self.granted) || self.credits.contains(&id) {
+            return Err(Error::StrayCredit { id, held, asked: self.granted });
+        }
+        self.credits.push_back(id);
+        Ok(())
+    }
+
+    /// Takes up a TLP: gives the request that the author gets, if he gets one.
+    fn receive(&mut self, tlp: TlpMessage) -> Result<Option<Request>, Error> {
+        let limit = self.protocol.limits().max_requests;
+        let port = Port(tlp.port);
+        let state = self.function_mut(port)?;
+        let header = tlp.header;
+        let id = RequestId { port, number: tlp.request.unwrap_or(0) };
+        if tlp.request.is_some() {
+            let value = tlp.payload.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            state.begin(id, Open { header, value }, limit)?;
+        }
+        if header.ep() && header.has_data() {
+            state.record_poisoned();
+            return self.refuse(tlp.request.map(|_| id));
+        }
+        let at = tlp.bar.map(|(bar, offset)| Access {
+            bar,
+            offset,
+            enables: header.byte_enables(),
+            requester: header.requester(),
+            prefix: tlp.prefix,
+            time: tlp.time,
+        });
+        match (header.kind(), at) {
+            (Kind::MRd32 | Kind::MRd64, Some(at)) => Ok(Some(Request::Read(Read { id, at }))),
+            (Kind::MWr32 | Kind::MWr64, Some(at)) => Ok(Some(Request::Write(Write { at, data: tlp.payload }))),
+            (Kind::Msg | Kind::MsgD, _) => {
+                let code = header.message_code();
+                Ok(Some(Request::Message(Message { code, header, data: tlp.payload })))
+            }
+            // There's one function at a port.
+            (Kind::CfgRd0 | Kind::CfgWr0, _) if header.target().function() != 0 => self.refuse(Some(id)),
+            (Kind::CfgRd0 | Kind::CfgWr0, _) => {
+                if header.kind() == Kind::CfgWr0 {
+                    state.id = header.target();
+                }
+                if state.forward_configuration {
+                    return Ok(Some(Request::Configuration(state.configuration(id)?)));
+                }
+                self.answer(id)
+            }
+            // Locked reads, deferrable writes, atomics, and what doesn't belong here: such a function doesn't support them.
+            _ => self.refuse(tlp.request.map(|_| id)),
+        }
+    }
+
+    /// Ends what the function doesn't support.
+    fn refuse(&mut self, id: Option<RequestId>) -> Result<Option<Request>, Error> {
+        if let Some(id) = id {
+            self.respond(id, Status::UnsupportedRequest, &[])?;
+        }
+        Ok(None)
+    }
+
+    // --- What goes ---
+
+    /// Answers a read with `data`: exactly [`Access::len`] bytes, from the first dword on. Large ones go out as several completions.
+    /// Answers a configuration read with four bytes, and a configuration write with none.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRequest`], [`Error::Length`]; the device is gone.
+    pub fn complete(&mut self, id: RequestId, data: &[u8]) -> Result<(), Error> {
+        let open = self.waiting(id)?;
+        let needs = open.header.completion_length_dw() as usize * 4;
+        if data.len() != needs {
+            return Err(Error::Length { id, needs, has: data.len() });
+        }
+        self.respond(id, Status::Successful, data)
+    }
+
+    /// Ends a request with Unsupported Request or Completer Abort; a configuration request also with Configuration Request Retry
+    /// Status. The function's status registers show it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRequest`], [`Error::AbortStatus`]; the device is gone.
+    pub fn abort(&mut self, id: RequestId, status: Status) -> Result<(), Error> {
+        let open = self.waiting(id)?;
+        let fits = match status {
+            Status::UnsupportedRequest | Status::CompleterAbort => true,
+            Status::ConfigRequestRetry => open.header.kind().is_config(),
+            Status::Successful | Status::Reserved(_) => false,
+        };
+        if !fits {
+            return Err(Error::AbortStatus { id, status });
+        }
+        self.respond(id, status, &[])
+    }
+
+    /// Answers a configuration request from the configuration space. What the author would have been told otherwise is given back.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRequest`], [`Error::NotConfiguration`]; the device is gone.
+    pub fn answer(&mut self, id: RequestId) -> Result<Option<Request>, Error> {
+        let state = self.function_mut(id.port)?;
+        let configuration = state.configuration(id)?;
+        if configuration.write.is_none() {
+            let data = state.space.read(configuration.register).to_le_bytes();
+            self.respond(id, Status::Successful, &data)?;
+            return Ok(None);
+        }
+        let effect = state.write(&configuration);
+        self.respond(id, Status::Successful, &[])?;
+        Ok(match effect {
+            Effect::Nothing => None,
+            Effect::Configured(changed) => Some(Request::Configured(changed)),
+            Effect::Reset(kind) => {
+                self.function_mut(id.port)?.space.reset(kind);
+                Some(Request::Reset(kind))
+            }
+        })
+    }
+
+    /// Sends the completions of a request and forgets it.
+    fn respond(&mut self, id: RequestId, status: Status, data: &[u8]) -> Result<(), Error> {
+        let open = self.waiting(id)?;
+        let request = &open.header;
+        let state = self.function_mut(id.port)?;
+        state.record(status);
+        let completer = if request.kind().is_config() { request.target() } else { state.id };
+        state.open.remove(&id.number);
+        if data.is_empty() {
+            let completion = Header::completion_for(request, completer, status)?;
+            return Ok(self.protocol.complete(id.port.0, id.number, &completion, &[])?);
+        }
+        let most = self.protocol.limits().max_response_payload as u64;
+        let mut from = 0;
+        while from < data.len() {
+            let address = request.address() + from as u64;
+            let mut len = data.len() - from;
+            if len as u64 > most {
+                len = ((address + most) / BOUNDARY * BOUNDARY - address) as usize;
+            }
+            let (from_dw, length_dw) = ((from / 4) as u32, (len / 4) as u32);
+            let completion = Header::completion_part(request, completer, status, from_dw, length_dw)?;
+            self.protocol.complete(id.port.0, id.number, &completion, &data[from..from + len])?;
+            from += len;
+        }
+        Ok(())
+    }
+
+    /// Writes to the host's memory with one TLP, and spends a credit for it. `data` has at most `Max_Payload_Size` bytes and doesn't
+    /// cross 4 KiB.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`], [`Error::NotBusMaster`], [`Error::WriteLength`], [`Error::Header`], [`Error::NoCredit`], in this order;
+    /// the device is gone.
+    pub fn memory_write(&mut self, port: Port, address: u64, data: &[u8]) -> Result<(), Error> {
+        let most = self.protocol.limits().max_response_payload;
+        let state = self.function(port)?;
+        if !state.space.may_request() {
+            return Err(Error::NotBusMaster(port));
+        }
+        let most = most.min(state.space.max_payload() as usize);
+        let gap = (address & 3) as usize;
+        // Even a write of no bytes has a dword.
+        let needs = (gap + data.len()).next_multiple_of(4).max(4);
+        if needs > most {
+            return Err(Error::WriteLength { address, len: data.len(), needs, most });
+        }
+        let header = Header::mem_write_bytes(state.id, 0, address, data.len() as u32)?;
+        let mut payload = vec![0; header.payload_len()];
+        payload[gap..gap + data.len()].copy_from_slice(data);
+        let credit = *self.credits.front().ok_or(Error::NoCredit)?;
+        self.protocol.memory_write(port.0, credit, &header, &payload)?;
+        self.credits.pop_front();
+        Ok(())
+    }
+
+    /// How many credits are held.
+    pub fn credits(&self) -> usize {
+        self.credits.len()
+    }
+
+    /// Gives a held credit back unspent. It isn't granted again.
+    ///
+    /// # Errors
+    /// [`Error::NoCredit`]; the device is gone.
+    pub fn flush_credit(&mut self) -> Result<(), Error> {
+        let credit = *self.credits.front().ok_or(Error::NoCredit)?;
+        self.protocol.flush_credit(credit)?;
+        self.credits.pop_front();
+        // One less is in circulation.
+        self.granted = self.granted.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Raises an MSI-X vector. If it's masked, the device remembers it until it's unmasked.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`], [`Error::NoVector`], [`Error::MsixDisabled`], [`Error::NotBusMaster`]; the device is gone.
+    pub fn raise_msix(&mut self, port: Port, vector: u16) -> Result<(), Error> {
+        let state = self.function(port)?;
+        let vectors = state.layout.vectors;
+        if vector >= vectors {
+            return Err(Error::NoVector { port, vector, vectors });
+        }
+        if !state.space.msix_enabled() {
+            return Err(Error::MsixDisabled(port));
+        }
+        if !state.space.may_request() {
+            return Err(Error::NotBusMaster(port));
+        }
+        Ok(self.protocol.raise_msix(port.0, vector)?)
+    }
+
+    // --- What is ---
+
+    /// The function's configuration space.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`].
+    pub fn config(&self, port: Port) -> Result<&ConfigSpace, Error> {
+        Ok(&self.function(port)?.space)
+    }
+
+    /// The function's configuration space, for changes from the device's side. An author who answers configuration requests himself
+    /// keeps it right: sending depends on what it says of bus mastering and MSI-X.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`].
+    pub fn config_mut(&mut self, port: Port) -> Result<&mut ConfigSpace, Error> {
+        Ok(&mut self.function_mut(port)?.space)
+    }
+
+    /// The function's bus, device and function number, from the last configuration write; 0 before it.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`].
+    pub fn id(&self, port: Port) -> Result<Bdf, Error> {
+        Ok(self.function(port)?.id)
+    }
+
+    /// The dwords of the function's doorbell regions, in the order of the description, with their last values.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; what the device answers.
+    pub fn doorbells(&mut self, port: Port) -> Result<Vec<Doorbell>, Error> {
+        let values = self.protocol.doorbells(port.0)?;
+        let regions = self.function(port)?.layout.regions.iter().filter(|region| region.kind == RegionKind::Doorbell);
+        let places = regions.flat_map(|region| (0..region.length / 4).map(|n| (region.bar, region.offset + n * 4)));
+        Ok(places.zip(values).map(|((bar, offset), value)| Doorbell { bar, offset, value }).collect())
+    }
+
+    /// What the device counted for this channel, responses that it refused included.
+    ///
+    /// # Errors
+    /// What the device answers.
+    pub fn counters(&mut self) -> Result<Counters, Error> {
+        Ok(self.protocol.counters()?)
+    }
+
+    fn function(&self, port: Port) -> Result<&State, Error> {
+        self.functions.get(&port).ok_or(Error::NoFunction(port))
+    }
+
+    fn function_mut(&mut self, port: Port) -> Result<&mut State, Error> {
+        self.functions.get_mut(&port).ok_or(Error::NoFunction(port))
+    }
+
+    fn waiting(&self, id: RequestId) -> Result<Open, Error> {
+        let state = self.functions.get(&id.port);
+        state.and_then(|state| state.open.get(&id.number)).copied().ok_or(Error::UnknownRequest(id))
+    }
+}

@@ -1,0 +1,22 @@
+//! How software meets an mlx5 device, real or simulated.
+//!
+//! - [`backend`]: the contract between emulation software and a device, and who keeps it.
+//! - [`driver`]: the small user-space driver under the backends that have no kernel below them.
+//! - [`channel`]: how TLPs reach software and how it answers: `twin-v1`.
+//! - [`emulation`]: what the author of a device uses.
+//! - [`devices`]: devices that come with the project, each with a host program that exercises it.
+//! - [`profile`]: profile files.
+//! - [`capture`]: TLPs recorded, read back and counted.
+//! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
+//! - [`cli`]: the command line.
+
+pub mod backend;
+pub mod capture;
+pub mod channel;
+pub mod cli;
+pub mod devices;
+pub mod driver;
+pub mod emulation;
+pub mod profile;
+pub mod report;
+pub mod run;

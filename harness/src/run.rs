@@ -1,0 +1,149 @@
+//! A run: the machine of a profile, the emulation program on the DPU's side of it, the host program on the other.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use mlx5_twin_fw_cmds::cap::{CapMode, CapType};
+use mlx5_twin_model::profile::Profile;
+use mlx5_twin_model::{BuildError, Dpu, Machine};
+use mlx5_twin_sim::Time;
+use mlx5_twin_sim::fabric::Faults;
+use mlx5_twin_sim::host::{AddressMap, Settings};
+
+use crate::backend;
+use crate::backend::sim::{Options, SimDevice};
+use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics, Tee};
+use crate::devices::{Device, HostError, HostReport, HostSettings, Summary};
+use crate::emulation;
+use crate::profile::Loaded;
+use crate::report::{CaptureFile, ProfileId, Report, link_rows, tlp_rows};
+
+/// What is to be run.
+#[derive(Debug)]
+pub struct Plan {
+    /// The device.
+    pub device: &'static Device,
+    /// The profile.
+    pub profile: Loaded,
+    /// The seed.
+    pub seed: u64,
+    /// Where TLPs are recorded.
+    pub capture: Option<(PathBuf, Recorder<File>)>,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The profile gives no machine.
+    #[error("the profile gives no machine: {0}")]
+    Build(#[from] BuildError),
+    /// The device couldn't be brought up, opened or shut down.
+    #[error("the device: {0}")]
+    Backend(#[from] backend::Error),
+    /// The emulation program failed.
+    #[error("the emulation program failed: {0}")]
+    Emulation(#[from] emulation::Error),
+    /// The host program failed.
+    #[error("the host program failed: {0}")]
+    Host(#[from] HostError),
+    /// Nothing can happen any more, and the host program hasn't ended.
+    #[error("the host program waits for something that will never happen")]
+    HostWaits,
+    /// The capture couldn't be written.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+}
+
+/// Runs the device on the backend `sim`: until the host program has ended and nothing can happen any more.
+///
+/// # Errors
+/// What failed. What was captured until then is in the capture.
+pub fn run(plan: Plan) -> Result<Report, RunError> {
+    let begin = Instant::now();
+    let Plan { device, profile, seed, capture } = plan;
+    let (path, recorder) = capture.unzip();
+    let mut machine = Machine::build(&profile.profile, seed)?;
+    let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
+    let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
+    machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
+
+    let ran = programs(machine, device, &profile.profile, seed);
+    let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
+    let written = recorder.map(Recorder::finish).transpose();
+    let Ran { host, emulation, faults, end } = ran?;
+    let written = written?.zip(path);
+    Ok(Report {
+        device: device.name.to_owned(),
+        backend: "sim".to_owned(),
+        profile: ProfileId { name: profile.name, hash: format!("{:016x}", profile.hash) },
+        seed,
+        host,
+        emulation,
+        tlps: tlp_rows(&statistics),
+        links: link_rows(&statistics, &names),
+        faults: faults.into(),
+        simulated_ps: end.as_ps(),
+        real_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        capture: written.map(|((_, summary), path)| CaptureFile {
+            path: path.display().to_string(),
+            packets: summary.packets,
+            bytes: summary.bytes,
+        }),
+    })
+}
+
+/// What the programs left behind.
+struct Ran {
+    host: HostReport,
+    emulation: Summary,
+    faults: Faults,
+    end: Time,
+}
+
+/// Brings the device up and runs both programs to their ends.
+fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> Result<Ran, RunError> {
+    let sim = SimDevice::with_machine(machine, profile, Options::default())?;
+    tracing::info!(at = %sim.now(), "the device is up");
+    let enumeration = Settings {
+        map: AddressMap::default(),
+        max_payload: profile.topology.max_payload,
+        max_read_request: profile.topology.max_read_request,
+    };
+    let program = (device.host)(sim.host(), HostSettings { enumeration, seed, rounds: None });
+    let ended = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&ended);
+    sim.with_simulation(|simulation| {
+        simulation.spawn(async move {
+            let result = program.await;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        });
+    });
+    let emulation = (device.emulate)(sim.open()?)?;
+    let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
+    sim.shut_down()?;
+    let faults = sim.with_simulation(|simulation| simulation.fabric().faults());
+    Ok(Ran { host, emulation, faults, end: sim.now() })
+}
+
+/// The names of the links of a profile's machine, by number.
+///
+/// # Errors
+/// The profile gives no machine.
+pub fn link_names(profile: &Profile) -> Result<Vec<LinkName>, BuildError> {
+    let machine = Machine::build(profile, 0)?;
+    Ok(machine.links.into_iter().map(|(upper, lower)| LinkName { upper, lower }).collect())
+}
+
+/// The capability pages that the device of a profile answers with: type, and the largest values.
+///
+/// # Errors
+/// The profile gives no machine.
+pub fn capability_pages(profile: &Profile) -> Result<Vec<(CapType, Vec<u8>)>, BuildError> {
+    let pages = |dpu: &Dpu| {
+        let all = dpu.firmware().capabilities();
+        all.types().filter_map(|cap_type| Some((cap_type, all.page(cap_type, CapMode::Max)?.to_vec()))).collect()
+    };
+    Ok(Machine::build(profile, 0)?.with_device(pages).unwrap_or_default())
+}
