@@ -1,5 +1,6 @@
 //! The program as a user runs it: results, messages and exit codes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -104,13 +105,16 @@ fn same_seed_same_capture() {
     let mut reader = Reader::open(Path::new(&folder.file("first.pcapng"))).expect("a capture");
     assert!(reader.comment().is_some_and(|comment| comment.starts_with("device scratch\nprofile bluefield3-ib ")));
     let mut packets = 0;
-    let mut last = None;
+    let mut last = BTreeMap::new();
     while let Some(packet) = reader.next_packet().expect("no damage") {
         packet.tlp().expect("a TLP of the fabric is valid");
-        assert!(last <= Some(packet.time), "packets are in the order in which they were sent");
-        last = Some(packet.time);
+        let before = last.insert(packet.interface.name.clone(), (packet.sequence, packet.time));
+        let (sequence, time) = before.map_or((0, packet.time), |(sequence, time)| (sequence + 1, time));
+        assert_eq!(packet.sequence, sequence, "{}", packet.interface.name);
+        assert!(packet.time >= time, "{}: {} after {time}", packet.interface.name, packet.time);
         packets += 1;
     }
+    assert_eq!(last.len(), reader.interfaces().len(), "each link is used both ways");
     assert!(reader.is_complete());
     assert_eq!(report["capture"]["packets"].as_u64(), Some(packets));
     assert_eq!(report["capture"]["bytes"].as_u64(), Some(first.len() as u64));

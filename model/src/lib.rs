@@ -6,6 +6,7 @@
 //! - [`emulation`]: TLP channels and emulated functions (`twin-v1`).
 //! - [`Machine`]: host, DPU and device, put together as a profile says.
 
+mod bus;
 pub mod device;
 pub mod emulation;
 pub mod firmware;

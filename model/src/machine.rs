@@ -3,17 +3,18 @@
 use mlx5_twin_fw_cmds::field::FieldError;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::{
-    AerCapability, Bar, ConfigError, ConfigSpace, PcieCapability, PortType, PowerCapability, Type0,
+    AerCapability, Bar, ConfigError, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, PowerCapability,
+    Type0,
 };
 use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::profile::{Link, Side};
 
-use crate::device::{Dpu, msix_capability};
+use crate::device::Dpu;
 use crate::emulation::{Emulation, TwinLimits};
 use crate::firmware::Firmware;
-use crate::profile::{Profile, ProfileError};
+use crate::profile::{Bar0Map, Profile, ProfileError};
 
 /// Identity of the root ports (ours: the vendor ID isn't assigned).
 const ROOT_PORT: (u16, u16) = (0xfff1, 0x8000);
@@ -90,7 +91,8 @@ impl Machine {
         let emulation = Emulation::new(limits, &ports, pages);
         let config = function_config(&firmware, &topology.dpu.link)?;
         let timeout = profile.timing.completion_timeout();
-        let dpu_device = Dpu::new(device, port, config, firmware, emulation, timeout)?;
+        let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;
+        let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
         fabric.install(device, Box::new(dpu_device));
         Ok(Machine { simulation: Simulation::new(fabric), host, dpu, device, links })
     }
@@ -137,4 +139,15 @@ fn function_config(firmware: &Firmware, link: &Link) -> Result<ConfigSpace, Conf
     config.add(&msix_capability(firmware.bar0(), device.msix_vectors))?;
     config.add(&AerCapability::default())?;
     Ok(config)
+}
+
+/// Where BAR 0 has the MSI-X table and its pending bits.
+fn msix_capability(map: &Bar0Map, vectors: u16) -> MsixCapability {
+    MsixCapability {
+        vectors,
+        table_bar: 0,
+        table_offset: map.msix_table.start as u32,
+        pba_bar: 0,
+        pba_offset: map.msix_pba.start as u32,
+    }
 }

@@ -53,7 +53,7 @@ fn write(index: u64) -> Sent {
     Sent {
         at: Time::ps(index * 1_300 + 999),
         link: LinkId((index % 3) as u16),
-        direction: if index % 2 == 0 { Direction::Downstream } else { Direction::Upstream },
+        direction: if index.is_multiple_of(2) { Direction::Downstream } else { Direction::Upstream },
         sequence: index / 6,
         header: bytes[..16].to_vec(),
         payload,

@@ -44,9 +44,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let plan = Plan { device, profile: loaded, seed: arguments.seed, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&report.to_string())?
+        print(&report.to_string())?;
     }
     match report.host.mismatches {
         0 => Ok(()),

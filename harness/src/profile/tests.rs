@@ -1,5 +1,7 @@
 //! Each field out of its range, and files that are no profile.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// The built-in profile with one line changed: everything after `field = ` in `section`, or the section's first line, where the field
@@ -181,4 +183,26 @@ fn unreadable_files() {
     let error = load(Some(&folder.join("none.toml"))).unwrap_err().to_string();
     assert!(error.contains("none.toml: ") && error.starts_with("can't read the profile "), "{error}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_text_does_no_harm(text in any::<String>()) {
+        let _ = parse("any", "any.toml", &text);
+    }
+
+    /// Characters of the built-in profile replaced: still a profile, or an error with its place.
+    #[test]
+    fn any_change_does_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), "[ -~\\n]"), 1..4)) {
+        let mut bytes = DEFAULT.as_bytes().to_vec();
+        for (index, text) in changes {
+            let at = index.index(bytes.len());
+            bytes.splice(at..=at, text.bytes());
+        }
+        if let Ok(text) = String::from_utf8(bytes)
+            && let Err(error) = parse("any", "any.toml", &text)
+        {
+            prop_assert!(error.to_string().starts_with("any.toml:"), "{error}");
+        }
+    }
 }

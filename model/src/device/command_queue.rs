@@ -10,7 +10,7 @@ use mlx5_twin_fw_cmds::layout::{cmd_layout, cmd_prot_block, mbox_in, status_own}
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::DeliveryStatus;
 
-use super::Bus;
+use crate::bus::Bus;
 use crate::firmware::{Executed, MIN_OUTPUT};
 
 /// Slots of a queue: one for each bit of the doorbell.
@@ -52,8 +52,10 @@ struct Slot {
 /// What a fetched piece leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Another piece is on its way, or the command ended without being carried out.
+    /// Another piece is on its way, or there's no command.
     Waiting,
+    /// The command in this slot has ended with a delivery error. `events` as for [`CommandQueue::execute`].
+    Undeliverable { slot: usize, events: bool },
     /// The command in this slot is complete: its time begins.
     Execute(usize),
 }
@@ -100,16 +102,17 @@ impl CommandQueue {
         self.log_stride
     }
 
+    /// The queue is at `address` from now on. Commands under way are forgotten.
     pub(super) fn set_address(&mut self, address: u64) {
         self.address = address;
+        for slot in &mut self.slots {
+            slot.stage = Stage::Idle;
+        }
     }
 
     /// Forgets all commands and the queue's address.
     pub(super) fn reset(&mut self) {
-        self.address = 0;
-        for slot in &mut self.slots {
-            slot.stage = Stage::Idle;
-        }
+        self.set_address(0);
     }
 
     /// The opcode of the command in `slot`.
@@ -179,8 +182,9 @@ impl CommandQueue {
                 return Step::Waiting;
             }
             Err(status) => {
+                let events = slot.events;
                 self.give_back(bus, number, status);
-                return Step::Waiting;
+                return Step::Undeliverable { slot: number, events };
             }
         }
         if let (Ok(stage), Some(slot)) = (next, self.slots.get_mut(number)) {
@@ -189,7 +193,8 @@ impl CommandQueue {
         Step::Waiting
     }
 
-    /// Carries out the command in `slot` and writes its answer. Gives what came of it, and whether to post an event.
+    /// Carries out the command in `slot` and writes its answer. Gives what came of it, and whether to post an event: if there was a queue
+    /// for command events when the doorbell was rung. So the command that makes that queue posts none: its sender polls.
     pub(super) fn execute(
         &mut self,
         bus: &mut Bus<'_>,

@@ -20,20 +20,20 @@ pub(super) fn exists(firmware: &Firmware, event: EventType) -> bool {
 /// Tells of the end of the command in `slot`.
 pub(super) fn post_command(dpu: &mut Dpu, core: &mut Core, slot: usize) {
     let mut data = [0; eqe::DATA.len as usize];
-    set(cmd_inter_comp_event::COMMAND_COMPLETION_VECTOR.set(&mut data, 1 << slot));
+    set(&cmd_inter_comp_event::COMMAND_COMPLETION_VECTOR.set(&mut data, 1 << slot));
     post(dpu, core, EventType::CMD, &data);
 }
 
 /// Tells that something happened to an object of a user.
 pub(super) fn post_object(dpu: &mut Dpu, core: &mut Core, kind: ObjectType, id: u32) {
     let mut data = [0; eqe::DATA.len as usize];
-    set(affiliated_event_header::OBJ_TYPE.set(&mut data, u64::from(kind.0)));
-    set(affiliated_event_header::OBJ_ID.set(&mut data, u64::from(id)));
+    set(&affiliated_event_header::OBJ_TYPE.set(&mut data, u64::from(kind.0)));
+    set(&affiliated_event_header::OBJ_ID.set(&mut data, u64::from(id)));
     post(dpu, core, EventType::OBJECT_CHANGE, &data);
 }
 
 /// The layouts have room for the values that are put into them here: nothing can fail but by a wrong table.
-fn set<E: std::fmt::Debug>(result: Result<(), E>) {
+fn set<E: std::fmt::Debug>(result: &Result<(), E>) {
     debug_assert!(result.is_ok(), "{result:?}");
 }
 
@@ -55,8 +55,8 @@ fn post_to(dpu: &mut Dpu, core: &mut Core, eqn: u8, event: EventType, data: &[u8
     let Some(address) = eq.entry_address(u64::from(progress.producer)) else { return };
     let (vector, owner) = (eq.vector, progress.producer >> eq.log_size & 1);
     let mut entry = [0; eqe::SIZE];
-    set(eqe::TYPE.set(&mut entry, u64::from(event.0)));
-    set(eqe::OWNER.set(&mut entry, u64::from(owner)));
+    set(&eqe::TYPE.set(&mut entry, u64::from(event.0)));
+    set(&eqe::OWNER.set(&mut entry, u64::from(owner)));
     if let Ok(room) = eqe::DATA.slice_mut(&mut entry) {
         room.copy_from_slice(data);
     }

@@ -65,23 +65,28 @@ impl InitSegment {
         }
     }
 
-    /// Forgets the queue's address. After a reset that the driver asked for, the interface stays down until it writes a new one.
+    /// Forgets the queue's address; the interface is as after power-on.
     pub(super) fn reset(&mut self) {
         self.address_high = 0;
+        self.interface = FULL_DRIVER;
+    }
+
+    /// The interface is down, as after a reset that the driver asked for, until it writes a new address.
+    pub(super) fn take_down(&mut self) {
+        self.interface = DISABLED;
     }
 
     /// A dword of the segment.
     pub(super) fn read(&self, offset: u64, now: Time, queue: &CommandQueue) -> u32 {
         match offset {
-            FW_REV => self.firmware_rev,
+            // The second is anything but all ones: a driver takes those for a device that's gone.
+            FW_REV | HEALTH_FW_VER => self.firmware_rev,
             CMDIF_REV_FW_SUB => self.firmware_sub,
             CMDQ_ADDR_H => self.address_high,
             CMDQ_ADDR_L_SZ => {
                 let address = queue.address() as u32 & 0xffff_f000;
                 address | self.interface << 8 | u32::from(queue.log_size()) << 4 | u32::from(queue.log_stride())
             }
-            // Anything but all ones: a driver takes those for a device that's gone.
-            HEALTH_FW_VER => self.firmware_rev,
             // A free-running clock of 1 GHz.
             INTERNAL_TIMER_H => (now.as_ns() >> 32) as u32,
             INTERNAL_TIMER_L => now.as_ns() as u32,
@@ -108,10 +113,7 @@ impl InitSegment {
                 self.address_high = value;
                 Written::Nothing
             }
-            CMDQ_ADDR_L_SZ if value >> 8 & 7 == SW_RESET => {
-                self.interface = DISABLED;
-                Written::ResetRequest
-            }
+            CMDQ_ADDR_L_SZ if value >> 8 & 7 == SW_RESET => Written::ResetRequest,
             CMDQ_ADDR_L_SZ => {
                 // The low byte is the device's: sizes can't be chosen.
                 self.interface = value >> 8 & 7;

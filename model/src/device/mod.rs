@@ -11,17 +11,19 @@ use std::any::Any;
 
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::twin_v1;
-use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixCapability, MsixOutcome, MsixTable, Reset};
+use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixOutcome, MsixTable, Reset};
 use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortId, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
+use crate::bus::Bus;
 use crate::emulation::Emulation;
-use crate::firmware::{Effect, Executed, Firmware};
-use crate::machine::BuildError;
-use crate::profile::Bar0Map;
+use crate::firmware::{Executed, Firmware};
+use crate::profile::ProfileError;
+
+pub use crate::bus::Counters;
 
 /// Tags of the function's DMA engine: all 8-bit ones.
 const TAGS: u16 = 256;
@@ -32,48 +34,6 @@ mod timer {
     pub(super) const DMA: u64 = 0;
     /// A command has had its time: the low half has slot and generation.
     pub(super) const COMMAND: u64 = 1 << 32;
-}
-
-/// What happened that nobody is told of otherwise (ours).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Commands that were carried out, whatever their status.
-    pub commands: u64,
-    /// Commands that ended with a delivery status other than 0.
-    pub delivery_errors: u64,
-    /// Bits of the command doorbell for slots that were busy.
-    pub busy_doorbells: u64,
-    /// Accesses to places of BAR 0 where nothing is, or of a width that nothing there has.
-    pub stray_accesses: u64,
-    /// Stores to response gateway pages that no channel holds.
-    pub gateway_unbound: u64,
-    /// Events that found their queue full.
-    pub eq_overruns: u64,
-    /// DMA of the device that didn't succeed.
-    pub dma_errors: u64,
-}
-
-/// Port and DMA engine of the mlx5 function, as its parts use them.
-pub(crate) struct Bus<'a> {
-    pub(crate) core: &'a mut Core,
-    pub(crate) function: &'a Function,
-    pub(crate) dma: &'a mut Dma,
-    pub(crate) counters: &'a mut Counters,
-}
-
-impl Bus<'_> {
-    /// Begins to read memory.
-    pub(crate) fn read(&mut self, address: u64, len: usize, token: u64) {
-        self.dma.read(self.core, self.function, address, len, token);
-    }
-
-    /// Writes memory; a failure is counted.
-    pub(crate) fn write(&mut self, address: u64, data: &[u8]) {
-        if let Err(error) = Dma::write(self.core, self.function, address, data) {
-            tracing::debug!(%error, "device write");
-            self.counters.dma_errors += 1;
-        }
-    }
 }
 
 /// The device.
@@ -91,19 +51,20 @@ pub struct Dpu {
 }
 
 impl Dpu {
-    /// The device as node `node`: the mlx5 function at `port` with these registers, and emulated functions at the ports that `emulation` has.
+    /// The device as node `node`: the mlx5 function at `port` with these registers and this MSI-X table, and emulated functions at the ports
+    /// that `emulation` has.
     ///
     /// # Errors
-    /// An MSI-X table or a firmware version that can't be.
+    /// A firmware version that isn't one.
     pub fn new(
         node: NodeId,
         port: PortId,
         config: ConfigSpace,
+        msix: MsixTable,
         firmware: Firmware,
         emulation: Emulation,
         timeout: Time,
-    ) -> Result<Dpu, BuildError> {
-        let msix = MsixTable::new(&msix_capability(firmware.bar0(), firmware.profile().device.msix_vectors))?;
+    ) -> Result<Dpu, ProfileError> {
         let device = &firmware.profile().device;
         Ok(Dpu {
             node,
@@ -133,13 +94,11 @@ impl Dpu {
         self.counters
     }
 
-    fn parts<'a>(&'a mut self, core: &'a mut Core) -> (Bus<'a>, &'a mut CommandQueue, &'a mut Firmware, &'a mut Emulation) {
-        let bus = Bus {
-            core,
-            function: &self.function,
-            dma: &mut self.dma,
-            counters: &mut self.counters,
-        };
+    fn parts<'a>(
+        &'a mut self,
+        core: &'a mut Core,
+    ) -> (Bus<'a>, &'a mut CommandQueue, &'a mut Firmware, &'a mut Emulation) {
+        let bus = Bus { core, function: &self.function, dma: &mut self.dma, counters: &mut self.counters };
         (bus, &mut self.queue, &mut self.firmware, &mut self.emulation)
     }
 
@@ -198,8 +157,15 @@ impl Dpu {
             match self.init.write(offset, bytes) {
                 Written::Nothing => {}
                 Written::Stray => self.counters.stray_accesses += 1,
-                Written::QueueAddress(address) => self.queue.set_address(address),
-                Written::ResetRequest => self.reset(core),
+                Written::QueueAddress(address) => {
+                    // What still runs at the old place may not touch it any more.
+                    self.dma.reset(core.now());
+                    self.queue.set_address(address);
+                }
+                Written::ResetRequest => {
+                    self.reset(core);
+                    self.init.take_down();
+                }
                 Written::Doorbell(vector) => {
                     let events = event_queue::exists(&self.firmware, EventType::CMD);
                     let (mut bus, queue, ..) = self.parts(core);
@@ -252,6 +218,11 @@ impl Dpu {
             }
             match queue.fetched(&mut bus, progress.token, progress.result.as_deref().ok()) {
                 Step::Waiting => {}
+                Step::Undeliverable { slot, events } => {
+                    if events {
+                        event_queue::post_command(self, core, slot);
+                    }
+                }
                 Step::Execute(slot) => {
                     let span = Time::ns(self.firmware.command_ns(self.queue.opcode(slot)));
                     let token = timer::COMMAND | self.queue.timer_token(slot);
@@ -277,11 +248,9 @@ impl Dpu {
         let executed = queue.execute(&mut bus, slot, |input, output| firmware.execute(input, output, emulation));
         let Some((executed, events)) = executed else { return };
         self.counters.commands += 1;
-        let Executed { opcode, op_mod, uid, status, syndrome, ref effect } = executed;
+        let Executed { opcode, op_mod, uid, status, syndrome, .. } = executed;
         tracing::debug!(at = %core.now(), %opcode, op_mod, uid, %status, syndrome, "command");
-        // Whoever made the queue for command events by this command polls for its end.
-        let made_queue = matches!(effect, Effect::EqCreated(_));
-        if events && !made_queue {
+        if events {
             event_queue::post_command(self, core, slot);
         }
         self.go_on(core);
@@ -328,17 +297,6 @@ impl Dpu {
         self.msix.reset();
         self.firmware.reset(&mut self.emulation);
         self.go_on(core);
-    }
-}
-
-/// Where BAR 0 has the MSI-X table and its pending bits.
-pub(crate) fn msix_capability(map: &Bar0Map, vectors: u16) -> MsixCapability {
-    MsixCapability {
-        vectors,
-        table_bar: 0,
-        table_offset: map.msix_table.start as u32,
-        pba_bar: 0,
-        pba_offset: map.msix_pba.start as u32,
     }
 }
 

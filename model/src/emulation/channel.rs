@@ -8,7 +8,7 @@ use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD, gateway, message};
 use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
 use mlx5_twin_sim::tlp::Class;
 
-use crate::device::Bus;
+use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
 /// What a channel has done.
@@ -116,7 +116,7 @@ impl Channel {
         self.consumer = index;
         if arm {
             self.armed = true;
-            self.event |= self.in_ring() > 0;
+            self.event = self.in_ring() > 0;
         }
     }
 

@@ -25,6 +25,13 @@ pub(super) struct Region {
     pub(super) first_doorbell: usize,
 }
 
+impl Region {
+    /// Number of the doorbell at an offset of the region.
+    fn doorbell(self, offset: u64) -> usize {
+        self.first_doorbell + (offset / 4) as usize
+    }
+}
+
 /// What the device follows of configuration space: the bytes themselves are software's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shadow {
@@ -113,12 +120,11 @@ impl Claimed {
         self.decode(header.address(), u64::from(header.length_dw()) * 4)
     }
 
-    /// Who deals with a request.
+    /// Who deals with a request that isn't a configuration request to this function.
     pub(super) fn target(&self, header: &Header) -> Target {
         match header.kind() {
-            Kind::CfgRd0 | Kind::CfgWr0 => return Target::Software,
             kind if kind.is_message() => return Target::Software,
-            Kind::IORd | Kind::IOWr | Kind::CfgRd1 | Kind::CfgWr1 => return Target::Nobody,
+            kind if kind.is_io() || kind.is_config() => return Target::Nobody,
             _ => {}
         }
         let Some((bar, offset)) = self.place(header) else { return Target::Nobody };
@@ -163,7 +169,7 @@ impl Claimed {
         core.consume(tlp);
         let read = match region.kind {
             region::DOORBELL => {
-                for (number, bytes) in (self.doorbell(region, offset)..).zip(data.chunks_exact_mut(4)) {
+                for (number, bytes) in (region.doorbell(offset)..).zip(data.chunks_exact_mut(4)) {
                     bytes.copy_from_slice(&self.doorbells.get(number).copied().unwrap_or(0).to_le_bytes());
                 }
                 true
@@ -184,14 +190,10 @@ impl Claimed {
         Vec::new()
     }
 
-    fn doorbell(&self, region: Region, offset: u64) -> usize {
-        region.first_doorbell + (offset / 4) as usize
-    }
-
     fn write(&mut self, header: &Header, region: Region, offset: u64, data: &[u8]) -> Vec<MsixMessage> {
         let enables = header.byte_enables();
         if region.kind == region::DOORBELL {
-            let first = self.doorbell(region, offset);
+            let first = region.doorbell(offset);
             let last = data.len() / 4 - 1;
             for (number, bytes) in data.chunks_exact(4).enumerate() {
                 let enabled = match number {

@@ -8,7 +8,7 @@ use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 use super::Emulation;
 use super::channel::Channel;
-use crate::device::Bus;
+use crate::bus::Bus;
 
 /// A store to `POST`, taken apart.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,8 @@ impl Emulation {
                 Some(post) => self.post(bus, id, post),
                 None => channel.fault(Fault::Store),
             },
-            (gateway::HEADER..gateway::END, 4 | 8) if offset + bytes.len() as u64 <= gateway::END => {
+            // Aligned, so none reaches past the end.
+            (gateway::HEADER..gateway::END, 4 | 8) if offset.is_multiple_of(bytes.len() as u64) => {
                 let begin = (offset - gateway::HEADER) as usize;
                 channel.staging[begin..begin + bytes.len()].copy_from_slice(bytes);
             }

@@ -22,7 +22,7 @@ pub use self::channel::ChannelCounters;
 
 use self::channel::Channel;
 use self::function::{Claimed, Target};
-use crate::device::Bus;
+use crate::bus::Bus;
 
 /// How far this device speaks `twin-v1` (ours).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,11 +213,13 @@ impl Emulation {
     fn deliver(&mut self, bus: &mut Bus<'_>, number: usize, tlp: TlpId) {
         let class = usize::from(bus.core.header(tlp).class() != Class::Posted);
         let emulated = &mut self.ports[number];
-        emulated.waiting[class].push_back((emulated.arrivals, tlp));
+        let arrival = emulated.arrivals;
+        emulated.waiting[class].push_back((arrival, tlp));
         emulated.arrivals += 1;
-        if !self.pump(bus, number)
-            && let Some(channel) = self.channel_of(number)
-        {
+        self.pump(bus, number);
+        // Others may wait that came before.
+        let waits = self.ports[number].waiting[class].back().is_some_and(|&(last, _)| last == arrival);
+        if waits && let Some(channel) = self.channel_of(number) {
             channel.counters.withheld += 1;
         }
     }
@@ -228,24 +230,24 @@ impl Emulation {
     }
 
     /// Delivers what waits at a port as far as there are slots and free requests. A posted TLP passes a non-posted one that is stuck; a
-    /// non-posted one never passes a posted one. Says whether nothing waits any more.
-    fn pump(&mut self, bus: &mut Bus<'_>, number: usize) -> bool {
+    /// non-posted one never passes a posted one.
+    fn pump(&mut self, bus: &mut Bus<'_>, number: usize) {
         loop {
             let emulated = &mut self.ports[number];
             let first = |class: usize| emulated.waiting[class].front().map(|&(order, _)| order);
             let class = match (first(0), first(1)) {
-                (None, None) => return true,
+                (None, None) => return,
                 (Some(_), None) => 0,
                 (None, Some(_)) => 1,
                 (Some(posted), Some(other)) => usize::from(other < posted),
             };
-            let Some(claimed) = &mut emulated.claimed else { return false };
-            let Some(channel) = self.channels.get_mut(&claimed.channel) else { return false };
+            let Some(claimed) = &mut emulated.claimed else { return };
+            let Some(channel) = self.channels.get_mut(&claimed.channel) else { return };
             let class = if class == 1 && claimed.requests.is_full() { 0 } else { class };
             if !channel.has_slot() {
-                return false;
+                return;
             }
-            let Some((_, tlp)) = emulated.waiting[class].pop_front() else { return false };
+            let Some((_, tlp)) = emulated.waiting[class].pop_front() else { return };
             let header = *bus.core.header(tlp);
             if header.payload_len() > channel.payload_room() {
                 bus.core.count(|faults| faults.malformed += 1);

@@ -47,11 +47,7 @@ impl ObjectKinds for Emulation {
 
     fn query(&self, obj_type: ObjectType, obj_id: u32, _uid: u16, output: &mut [u8]) -> Result<(), Failure> {
         let context = output.get_mut(CONTEXT..).unwrap_or_default();
-        if obj_type == TLP_CHANNEL {
-            self.query_channel(obj_id, context)
-        } else {
-            self.query_function(obj_id, context)
-        }
+        if obj_type == TLP_CHANNEL { self.query_channel(obj_id, context) } else { self.query_function(obj_id, context) }
     }
 
     fn modify(&mut self, _: ObjectType, _: u32, _: u16, _: &[u8], _: &Resources) -> Result<(), Failure> {
@@ -79,7 +75,9 @@ impl ObjectKinds for Emulation {
         let left: Vec<u32> = self
             .functions
             .iter()
-            .filter(|(_, number)| self.ports[**number].claimed.as_ref().is_some_and(|claimed| claimed.channel == obj_id))
+            .filter(|(_, number)| {
+                self.ports[**number].claimed.as_ref().is_some_and(|claimed| claimed.channel == obj_id)
+            })
             .map(|(&id, _)| id)
             .collect();
         for function in left {
@@ -90,13 +88,7 @@ impl ObjectKinds for Emulation {
 }
 
 impl Emulation {
-    fn create_channel(
-        &mut self,
-        id: u32,
-        uid: u16,
-        context: &[u8],
-        resources: &Resources,
-    ) -> Result<(), Failure> {
+    fn create_channel(&mut self, id: u32, uid: u16, context: &[u8], resources: &Resources) -> Result<(), Failure> {
         let field = |field: Field| field.get(context).map_err(short);
         let limits = self.limits;
         let version = field(tlp_channel::VERSION)?;

@@ -1,6 +1,6 @@
 //! The requests of a function that wait for software's completion.
 
-use mlx5_twin_sim::tlp::{Header, Status};
+use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 /// Bits of a request's id that are its place in the table; the others count how often the place was used.
 const PLACE_BITS: u32 = 12;
@@ -32,8 +32,16 @@ impl Request {
     /// Whether a completion continues the request: its status, Byte Count and Lower Address, and how much data it has.
     pub(super) fn continues(&self, completion: &Header) -> bool {
         let asked = self.header.completion_length_dw();
-        if completion.status() != Status::Successful {
-            return !completion.has_data();
+        match completion.status() {
+            Status::Successful => {}
+            // Only a configuration request can be put off (base spec 2.3.1), and a deferrable write.
+            Status::ConfigRequestRetry
+                if !self.header.kind().is_config() && !matches!(self.header.kind(), Kind::DMWr32 | Kind::DMWr64) =>
+            {
+                return false;
+            }
+            Status::Reserved(_) => return false,
+            _ => return !completion.has_data(),
         }
         if asked == 0 {
             return !completion.has_data();
@@ -63,11 +71,7 @@ impl Requests {
     /// A table for `count` requests, 4,096 at most.
     pub(super) fn new(count: u32) -> Requests {
         let count = count.min(PLACE_MASK + 1);
-        Requests {
-            open: vec![None; count as usize],
-            uses: vec![0; count as usize],
-            free: (0..count).rev().collect(),
-        }
+        Requests { open: vec![None; count as usize], uses: vec![0; count as usize], free: (0..count).rev().collect() }
     }
 
     pub(super) fn is_full(&self) -> bool {
