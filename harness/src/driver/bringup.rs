@@ -67,7 +67,9 @@ impl Driver {
         self.wait_initialized()?;
         let revision = self.segment(initial_seg::CMD_INTERFACE_REV)?;
         if revision != u64::from(CMD_IF_REV) {
-            return Err(Error::Device(format!("command interface revision {revision}, this driver speaks {CMD_IF_REV}")));
+            return Err(Error::Device(format!(
+                "command interface revision {revision}, this driver speaks {CMD_IF_REV}"
+            )));
         }
         self.open_command_queue()?;
         self.send(&Command::new(Opcode::ENABLE_HCA, enable_hca_in::SIZE)?, enable_hca_out::SIZE)?;
@@ -111,7 +113,8 @@ impl Driver {
         let log_size = self.segment(initial_seg::LOG_CMDQ_SIZE)? as u32;
         let log_stride = self.segment(initial_seg::LOG_CMDQ_STRIDE)? as u32;
         // Requests by DMA begin with the first command.
-        self.door.enable_interrupts(self.door.vectors())?;
+        self.door.enable()?;
+        self.door.enable_vector(0)?;
         let queue = CommandQueue::new(&self.door, log_size, log_stride)?;
         let iova = queue.iova();
         self.write_segment(init_seg::CMDQ_ADDR_H, (iova >> 32) as u32)?;
@@ -266,6 +269,7 @@ impl Driver {
             // Every user context may name it.
             (vector + 1, if users { SHARED_RESOURCE_UID } else { 0 })
         };
+        self.door.enable_vector(msix)?;
         let number = self.add_eq(COMPLETION_EQ, msix, [0; 4], uid)?;
         let first = self.lock().eqs.iter().find(|eq| eq.vector() == msix).map_or(number, EventQueue::number);
         if first != number {
@@ -285,14 +289,15 @@ impl Driver {
             self.destroy_eq(number)?;
         }
         let uar = self.lock().uar;
-        let dealloc = Command::new(Opcode::DEALLOC_UAR, dealloc_uar_in::SIZE)?.set(dealloc_uar_in::UAR, u64::from(uar))?;
+        let dealloc =
+            Command::new(Opcode::DEALLOC_UAR, dealloc_uar_in::SIZE)?.set(dealloc_uar_in::UAR, u64::from(uar))?;
         self.send(&dealloc, HEADER)?;
         let teardown = Command::new(Opcode::TEARDOWN_HCA, teardown_hca_in::SIZE)?
             .set(teardown_hca_in::PROFILE, u64::from(TEARDOWN_GRACEFUL_CLOSE))?;
         self.send(&teardown, teardown_hca_out::SIZE)?;
         self.reclaim_pages()?;
         self.send(&Command::new(Opcode::DISABLE_HCA, disable_hca_in::SIZE)?, disable_hca_out::SIZE)?;
-        self.door.disable_interrupts()?;
+        self.door.disable()?;
         self.lock().queue = None;
         Ok(())
     }

@@ -63,7 +63,10 @@ impl Capabilities {
             return LEGACY_EVENTS.contains(&event);
         }
         let (word, bit) = (usize::from(event.0 / 64), event.0 % 64);
-        let listed = self.pages.get(&CapType::DEV_EVENT).and_then(|page| device_event_cap::USER_AFFILIATED_EVENTS.get(page, word).ok());
+        let listed = self
+            .pages
+            .get(&CapType::DEV_EVENT)
+            .and_then(|page| device_event_cap::USER_AFFILIATED_EVENTS.get(page, word).ok());
         event == EventType::COMP || listed.unwrap_or(0) >> bit & 1 == 1
     }
 }

@@ -36,6 +36,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 struct Pending {
     opcode: Opcode,
+    purpose: Purpose,
     output_len: usize,
     blocks: Vec<u64>,
     output_blocks: Vec<u64>,
@@ -84,7 +85,8 @@ impl CommandQueue {
         self.memory.iova()
     }
 
-    /// The slots of a purpose: the last one answers requests for pages, so that these never wait for anything else.
+    /// The slots of a purpose: the last one answers requests for pages, so that these never wait for anything else. A queue of a single slot has
+    /// no choice.
     fn slots_for(&self, purpose: Purpose) -> std::ops::Range<usize> {
         let last = self.slots.len() - 1;
         match purpose {
@@ -124,7 +126,8 @@ impl CommandQueue {
         let entry = Entry { input, input_blocks: &blocks, output_len, output_blocks: &output_blocks, token };
         self.door.dma_write(self.entry_address(slot), &entry.bytes()?)?;
         let opcode = command::opcode(input);
-        self.slots[slot] = Some(Pending { opcode, output_len, blocks, output_blocks, done: false, abandoned: false });
+        self.slots[slot] =
+            Some(Pending { opcode, purpose, output_len, blocks, output_blocks, done: false, abandoned: false });
         self.door.write32(u64::from(init_seg::CMD_DBELL.offset / 8), (1_u32 << slot).to_be_bytes())?;
         Ok(Some(slot))
     }
@@ -206,6 +209,8 @@ impl CommandQueue {
 
     /// The slot of the command that answers a request for pages, if one is under way.
     pub(super) fn pages_slot(&self) -> Option<usize> {
-        self.slots_for(Purpose::Pages).find(|&slot| self.slots[slot].is_some())
+        let is_pages =
+            |place: &Option<Pending>| place.as_ref().is_some_and(|pending| pending.purpose == Purpose::Pages);
+        self.slots.iter().position(is_pages)
     }
 }

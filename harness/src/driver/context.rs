@@ -10,8 +10,8 @@ use mlx5_twin_fw_cmds::constants::{
 };
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{
-    alloc_uar_in, alloc_uar_out, cmd_hca_cap, create_uctx_in, create_uctx_out, dealloc_uar_in, destroy_uctx_in, mbox_in,
-    uctx,
+    alloc_uar_in, alloc_uar_out, cmd_hca_cap, create_uctx_in, create_uctx_out, dealloc_uar_in, destroy_uctx_in,
+    mbox_in, uctx,
 };
 use mlx5_twin_fw_cmds::opcode::Opcode;
 
@@ -231,7 +231,8 @@ impl Backend for Context {
         let mapped = Arc::new(AtomicBool::new(true));
         let span = Span { start: place.start, len: place.len as usize };
         let resource = Resource::Var { kind, index: place.index, mapped: Arc::clone(&mapped) };
-        let handle = self.driver.keep(self.uid, resource).inspect_err(|_| self.driver.lock().vars.free(kind, place.index))?;
+        let handle =
+            self.driver.keep(self.uid, resource).inspect_err(|_| self.driver.lock().vars.free(kind, place.index))?;
         Ok(Arc::new(Page::new(&self.driver, self.uid, handle, place.index, span, mapped)))
     }
 
@@ -264,13 +265,18 @@ impl Backend for Context {
 
     fn subscribe(&self, object: ObjectHandle, events: &[EventType], cookie: u64) -> Result<(), Error> {
         if events.len() > MOST_EVENTS {
-            return Err(Error::Invalid(format!("{} event types in one subscription: at most {MOST_EVENTS}", events.len())));
+            return Err(Error::Invalid(format!(
+                "{} event types in one subscription: at most {MOST_EVENTS}",
+                events.len()
+            )));
         }
         let keys: Vec<_> = self.object(object, |object| {
             events.iter().map(|&event| (event, object.event_kind(event), object.number())).collect()
         })?;
         let mut state = self.driver.lock();
-        if let Some(event) = events.iter().find(|&&event| Driver::keeps(event) || !state.caps.allows_subscription(event)) {
+        if let Some(event) =
+            events.iter().find(|&&event| Driver::keeps(event) || !state.caps.allows_subscription(event))
+        {
             return Err(Error::Invalid(format!("users can't subscribe to event {event} of an object")));
         }
         for key in keys {
@@ -282,7 +288,8 @@ impl Backend for Context {
     fn wait(&self, timeout: Option<Duration>) -> Result<Wake, Error> {
         let deadline = timeout.and_then(|timeout| self.driver.door.now().checked_add(timeout));
         let until = deadline.map_or(Until::Forever, Until::Deadline);
-        let event: Result<Event, Progress> = self.driver.until(until, |state| Ok(state.subscriptions.next(self.uid)))?;
+        let event: Result<Event, Progress> =
+            self.driver.until(until, |state| Ok(state.subscriptions.next(self.uid)))?;
         Ok(match event {
             Ok(event) => Wake::Event(event),
             Err(Progress::Silent) => Wake::Silent,
@@ -304,4 +311,3 @@ impl Drop for Context {
         self.driver.close(self.uid);
     }
 }
-

@@ -6,7 +6,8 @@
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
-    alloc_pd_out, create_umem_out, dealloc_pd_in, destroy_umem_in, general_obj_in_cmd_hdr, general_obj_out_cmd_hdr, mbox_in,
+    alloc_pd_out, create_umem_out, dealloc_pd_in, destroy_umem_in, general_obj_in_cmd_hdr, general_obj_out_cmd_hdr,
+    mbox_in,
 };
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
@@ -136,8 +137,11 @@ const CREATIONS: &[Creation] = &[
 ];
 
 /// CREATE_UMEM, which a context sends by registering memory.
-const CREATE_UMEM: Creation =
-    plain(Opcode::CREATE_UMEM, Opcode::DESTROY_UMEM, create_umem_out::UMEM_ID).long(HEADER, destroy_umem_in::UMEM_ID, &[]);
+const CREATE_UMEM: Creation = plain(Opcode::CREATE_UMEM, Opcode::DESTROY_UMEM, create_umem_out::UMEM_ID).long(
+    HEADER,
+    destroy_umem_in::UMEM_ID,
+    &[],
+);
 
 /// What a command on an object does to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -483,7 +487,9 @@ mod tests {
 
     #[test]
     fn what_a_user_may_not_create() {
-        for opcode in [Opcode::ENABLE_HCA, Opcode::CREATE_EQ, Opcode::ALLOC_UAR, Opcode::CREATE_UMEM, Opcode::CREATE_PSV] {
+        for opcode in
+            [Opcode::ENABLE_HCA, Opcode::CREATE_EQ, Opcode::ALLOC_UAR, Opcode::CREATE_UMEM, Opcode::CREATE_PSV]
+        {
             assert!(prepare_creation(&mut input(opcode, 0x200)).is_err(), "{opcode}");
         }
         assert!(prepare_creation(&mut []).is_err());

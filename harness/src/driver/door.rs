@@ -41,8 +41,8 @@ pub enum Until {
 /// The way to one PCI function. The driver knows nothing else of the machine that it runs on.
 ///
 /// The driver keeps its state under a lock. It holds this lock while it calls the methods that return at once, and never while it calls one that may wait:
-/// [`Door::turn`], [`Door::read32`], [`Door::settle`], [`Door::advance`], [`Door::pause`], [`Door::enable_interrupts`],
-/// [`Door::disable_interrupts`] and [`Door::reset`].
+/// [`Door::turn`], [`Door::read32`], [`Door::settle`], [`Door::advance`], [`Door::pause`], [`Door::enable`], [`Door::enable_vector`],
+/// [`Door::disable`] and [`Door::reset`].
 ///
 /// Registers are passed as bytes in the order of their addresses: the device's big-endian numbers are the driver's business.
 pub trait Door: fmt::Debug + Send + Sync {
@@ -103,17 +103,23 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// How many interrupt vectors the function has.
     fn vectors(&self) -> u32;
 
-    /// Lets the first `count` vectors interrupt, and the function send requests at all (MSI-X and Bus Master Enable).
+    /// Lets the function send requests and interrupts (Bus Master Enable and MSI-X Enable); of the vectors none is enabled yet.
     ///
     /// # Errors
     /// [`Error::Device`].
-    fn enable_interrupts(&self, count: u32) -> Result<(), Error>;
+    fn enable(&self) -> Result<(), Error>;
 
-    /// The reverse of [`Door::enable_interrupts`].
+    /// Lets one vector interrupt. A vector that already may stays so.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there's no such vector; [`Error::Device`].
+    fn enable_vector(&self, vector: u32) -> Result<(), Error>;
+
+    /// The reverse of [`Door::enable`].
     ///
     /// # Errors
     /// [`Error::Device`].
-    fn disable_interrupts(&self) -> Result<(), Error>;
+    fn disable(&self) -> Result<(), Error>;
 
     /// Takes a vector that has interrupted.
     fn next_interrupt(&self) -> Option<u32>;

@@ -17,7 +17,7 @@ pub(super) type Entry = [u8; eqe::SIZE];
 /// Counters of event queues have 24 bits in a doorbell.
 const INDEX_MASK: u32 = 0xff_ffff;
 /// After so many entries without a doorbell the consumer index is told: the device's spare entries (`MLX5_NUM_SPARE_EQE` of `core/lib/eq.h`).
-const SPARE: u32 = 0x80;
+const SPARE: usize = 0x80;
 
 /// What an event queue is to be.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ impl EventQueue {
         for (field, value) in context {
             command = command.set(field.within(EQC), value)?;
         }
-        let command = command.list(create_eq_in::EVENT_BITMASK, spec.events)?.list(create_eq_in::PAS, memory.pages())?;
+        let command =
+            command.list(create_eq_in::EVENT_BITMASK, spec.events)?.list(create_eq_in::PAS, memory.pages())?;
         Ok((EventQueue { door: Arc::clone(door), memory, spec, number: 0, consumer: 0 }, command))
     }
 
@@ -117,7 +118,7 @@ impl EventQueue {
             && let Some(entry) = self.next()?
         {
             entries.push(entry);
-            if entries.len() as u32 % SPARE == 0 {
+            if entries.len().is_multiple_of(SPARE) {
                 self.ring(EQ_DOORBELL)?;
             }
         }

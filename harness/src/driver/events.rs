@@ -60,7 +60,9 @@ impl Subscriptions {
     pub(super) fn dispatch(&mut self, key: Key) -> bool {
         let Some(numbers) = self.by_key.get(&key) else { return false };
         for number in numbers {
-            let Some(subscription) = self.all.get_mut(number).filter(|subscription| !subscription.queued) else { continue };
+            let Some(subscription) = self.all.get_mut(number).filter(|subscription| !subscription.queued) else {
+                continue;
+            };
             subscription.queued = true;
             self.waiting.entry(subscription.uid).or_default().push_back(*number);
         }
@@ -95,7 +97,9 @@ pub(super) fn key(event: EventType, entry: &[u8]) -> Result<Key, FieldError> {
         | EventType::SRQ_CATAS_ERROR => (event, eqe_qp_srq::TYPE.within(DATA).get(entry)? as u16, queue_number?),
         EventType::CQ_ERROR => (event, 0, number24(eqe_cq_err::CQN)?),
         // `type_xrqn` of `struct mlx5_eqe_xrq_err`, the sixth dword of the data.
-        EventType::XRQ_ERROR => (event, 0, number24(Field { layout: "eqe_xrq_err", name: "type_xrqn", offset: 0xa0, width: 0x20 })?),
+        EventType::XRQ_ERROR => {
+            (event, 0, number24(Field { layout: "eqe_xrq_err", name: "type_xrqn", offset: 0xa0, width: 0x20 })?)
+        }
         // `dctn` of `struct mlx5_eqe_dct` has the place of `qp_srq_n`.
         EventType::DCT_DRAINED | EventType::DCT_KEY_VIOLATION => (event, QUEUE_TYPE_DCT, queue_number?),
         _ => {

@@ -254,7 +254,8 @@ impl Driver {
         let opcode = command::opcode(input);
         let until = Until::Watchdog(self.door.now() + COMMAND_TIMEOUT);
         let submitted = self.until(until, |state| state.queue()?.submit(input, output_len, Purpose::Caller))?;
-        let slot = submitted.map_err(|_| Error::Device(format!("no slot of the command queue came free for {opcode}")))?;
+        let slot =
+            submitted.map_err(|_| Error::Device(format!("no slot of the command queue came free for {opcode}")))?;
         let ended = match self.until(until, |state| state.queue()?.take(slot, false).transpose())? {
             Ok(output) => return Ok(output),
             Err(ended) => ended,

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use mlx5_twin_fw_cmds::constants::{
-    ADAPTER_PAGE_SIZE, MANAGE_PAGES_CANT_GIVE, MANAGE_PAGES_GIVE, MANAGE_PAGES_TAKE,
-};
+use mlx5_twin_fw_cmds::constants::{ADAPTER_PAGE_SIZE, MANAGE_PAGES_CANT_GIVE, MANAGE_PAGES_GIVE, MANAGE_PAGES_TAKE};
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{eqe, eqe_page_req, manage_pages_in, manage_pages_out};
 use mlx5_twin_fw_cmds::opcode::Opcode;
@@ -56,7 +54,8 @@ pub(super) fn give(door: &Arc<dyn Door>, function: u16, count: usize) -> Result<
     for _ in 0..count {
         pages.push(Dma::new(door, ADAPTER_PAGE_SIZE)?);
     }
-    let command = manage(function, MANAGE_PAGES_GIVE, count)?.list(manage_pages_in::PAS, pages.iter().map(Dma::iova))?;
+    let command =
+        manage(function, MANAGE_PAGES_GIVE, count)?.list(manage_pages_in::PAS, pages.iter().map(Dma::iova))?;
     Ok((pages, command))
 }
 
@@ -85,7 +84,9 @@ impl Pages {
         for index in 0..count {
             let address = manage_pages_out::PAS.get(output, index)?;
             if self.lent.remove(&address).is_none() {
-                return Err(Error::Device(format!("MANAGE_PAGES gave back a page at {address:#x} that it doesn't have")));
+                return Err(Error::Device(format!(
+                    "MANAGE_PAGES gave back a page at {address:#x} that it doesn't have"
+                )));
             }
         }
         Ok(count)

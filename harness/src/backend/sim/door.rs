@@ -220,21 +220,25 @@ impl Door for SimDoor {
         self.msix.vectors
     }
 
-    fn enable_interrupts(&self, count: u32) -> Result<(), Error> {
-        for vector in 0..count.min(self.msix.vectors) {
-            let entry = self.msix.table + u64::from(vector) * ENTRY;
-            // Address, upper address, data, vector control: unmasked.
-            for (at, value) in (entry..).step_by(4).zip([INTERRUPT_ADDRESS, 0, vector, 0]) {
-                self.write32(at, value.to_le_bytes())?;
-            }
-        }
-        self.settle()?;
+    fn enable(&self) -> Result<(), Error> {
         self.set_command(MEMORY_SPACE | BUS_MASTER, true)?;
         let control = self.config_read(self.msix.register)?;
         self.config_write(self.msix.register, control | MSIX_ENABLE)
     }
 
-    fn disable_interrupts(&self) -> Result<(), Error> {
+    fn enable_vector(&self, vector: u32) -> Result<(), Error> {
+        if vector >= self.msix.vectors {
+            return Err(Error::Invalid(format!("MSI-X vector {vector}: there are {}", self.msix.vectors)));
+        }
+        let entry = self.msix.table + u64::from(vector) * ENTRY;
+        // Address, upper address, data, and the vector control, which unmasks it. Until then the vector is masked, as after a reset.
+        for (at, value) in (entry..).step_by(4).zip([INTERRUPT_ADDRESS, 0, vector, 0]) {
+            self.write32(at, value.to_le_bytes())?;
+        }
+        self.settle()
+    }
+
+    fn disable(&self) -> Result<(), Error> {
         let control = self.config_read(self.msix.register)?;
         self.config_write(self.msix.register, control & !MSIX_ENABLE)?;
         self.set_command(BUS_MASTER, false)
@@ -280,7 +284,10 @@ impl Door for SimDoor {
 
     fn reset(&self) -> Result<(), Error> {
         let Some(pcie) = self.pcie else {
-            return Err(Error::Device(format!("the function {} has no PCI Express capability to reset it by", self.id)));
+            return Err(Error::Device(format!(
+                "the function {} has no PCI Express capability to reset it by",
+                self.id
+            )));
         };
         let control = self.config_read(pcie + DEVICE_CONTROL)?;
         // The upper half is the status register, whose bits are cleared by writing 1.

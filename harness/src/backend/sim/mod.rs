@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mlx5_twin_model::{Dpu, Machine};
 use mlx5_twin_model::profile::Profile;
+use mlx5_twin_model::{Dpu, Machine};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::host::{AddressMap, Found, Host, Settings, Simulation, enumerate};

@@ -347,15 +347,17 @@ impl Scheduler {
     /// Makes the calling thread the program of this number, and waits for its first turn.
     pub(super) fn join(self: &Arc<Scheduler>, number: Number) {
         let member = Member { scheduler: Arc::downgrade(self), id: self.id, number };
-        MEMBER.with_borrow_mut(|members| members.push(member));
-        drop(self.turn(self.lock(), number));
+        MEMBER.with_borrow_mut(|members| {
+            members.retain(|member| member.scheduler.strong_count() > 0);
+            members.push(member);
+        });
+        drop(turn(self.lock(), number));
     }
 
     /// The simulation, when it's the calling thread's turn, with its number. A thread that isn't part of the schedule becomes one.
     pub(super) fn enter(self: &Arc<Scheduler>) -> (MutexGuard<'_, Shared>, Number) {
-        let number = MEMBER.with_borrow(|members| {
-            members.iter().find(|member| member.id == self.id).map(|member| member.number)
-        });
+        let number = MEMBER
+            .with_borrow(|members| members.iter().find(|member| member.id == self.id).map(|member| member.number));
         if let Some(number) = number {
             return (self.lock(), number);
         }
@@ -368,36 +370,14 @@ impl Scheduler {
     pub(super) fn wait(self: &Arc<Scheduler>, wait: impl FnOnce(&mut Shared) -> Wait) -> Outcome {
         let (mut shared, number) = self.enter();
         let wait = wait(&mut shared);
-        self.wait_for(shared, number, wait).1
-    }
-
-    fn wait_for<'a>(&self, mut shared: MutexGuard<'a, Shared>, number: Number, wait: Wait) -> (MutexGuard<'a, Shared>, Outcome) {
-        shared.programs[number].phase = Phase::Waiting(wait);
-        shared.running = None;
-        self.turn(shared, number)
-    }
-
-    /// Waits until a waiting program has the turn. As long as nobody has it, the thread sees itself that somebody gets it.
-    fn turn<'a>(&self, mut shared: MutexGuard<'a, Shared>, number: Number) -> (MutexGuard<'a, Shared>, Outcome) {
-        loop {
-            if shared.running.is_none() {
-                shared.choose();
-            }
-            let program = &mut shared.programs[number];
-            match std::mem::replace(&mut program.phase, Phase::Running) {
-                Phase::Chosen(outcome) => return (shared, outcome),
-                other => program.phase = other,
-            }
-            let wake = Arc::clone(&program.wake);
-            shared = wake.wait(shared).unwrap_or_else(PoisonError::into_inner);
-        }
+        wait_for(shared, number, wait).1
     }
 
     /// Lets the time of one poll pass. `false` if nothing will happen any more.
     pub(super) fn poll(self: &Arc<Scheduler>) -> bool {
         let (mut shared, number) = self.enter();
         let wait = shared.begin_poll(number);
-        let (mut shared, outcome) = self.wait_for(shared, number, wait);
+        let (mut shared, outcome) = wait_for(shared, number, wait);
         let activity = shared.activity;
         shared.programs[number].polled = Some(activity);
         !matches!(outcome, Outcome::Silent)
@@ -409,7 +389,7 @@ impl Scheduler {
         shared.programs[number].phase = Phase::Gone;
         shared.touch();
         if shared.running == Some(number) {
-            // The thread that waits for the longest part of the list sees to it that somebody gets the turn.
+            // Not this thread, which may be on its way out of the process, but one that waits moves the simulation on.
             shared.running = None;
             if let Some(waiting) = (0..shared.programs.len()).find(|&other| shared.is_waiting(other)) {
                 shared.programs[waiting].wake.notify_all();
@@ -424,7 +404,31 @@ impl Scheduler {
 
     /// Takes the calling thread out of the schedule until its next call.
     pub(super) fn step_out(&self) {
-        let left: Vec<Member> = MEMBER.with_borrow_mut(|members| members.extract_if(.., |member| member.id == self.id).collect());
+        let left: Vec<Member> =
+            MEMBER.with_borrow_mut(|members| members.extract_if(.., |member| member.id == self.id).collect());
         drop(left);
+    }
+}
+
+/// Makes a running program wait, and waits with it.
+fn wait_for(mut shared: MutexGuard<'_, Shared>, number: Number, wait: Wait) -> (MutexGuard<'_, Shared>, Outcome) {
+    shared.programs[number].phase = Phase::Waiting(wait);
+    shared.running = None;
+    turn(shared, number)
+}
+
+/// Waits until a waiting program has the turn. As long as nobody has it, the thread sees itself that somebody gets it.
+fn turn(mut shared: MutexGuard<'_, Shared>, number: Number) -> (MutexGuard<'_, Shared>, Outcome) {
+    loop {
+        if shared.running.is_none() {
+            shared.choose();
+        }
+        let program = &mut shared.programs[number];
+        match std::mem::replace(&mut program.phase, Phase::Running) {
+            Phase::Chosen(outcome) => return (shared, outcome),
+            other => program.phase = other,
+        }
+        let wake = Arc::clone(&program.wake);
+        shared = wake.wait(shared).unwrap_or_else(PoisonError::into_inner);
     }
 }

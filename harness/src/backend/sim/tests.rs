@@ -9,6 +9,7 @@ use mlx5_twin_model::profile::Profile;
 
 use super::*;
 use crate::backend::{VarKind, Wake};
+use crate::driver::Door;
 
 /// The default profile of the project.
 fn profile() -> Profile {
@@ -57,7 +58,8 @@ fn contexts_have_what_they_made_and_leave_nothing() {
     uar.store64(0x800, [0; 8]).expect("inside");
     assert!(uar.store32(4096, [0; 4]).is_err() && uar.store32(2, [0; 4]).is_err() && uar.store64(4, [0; 8]).is_err());
 
-    let (pd, output) = contexts[0].create_object(&command(Opcode::ALLOC_PD, alloc_pd_in::SIZE), 16).expect("there's one");
+    let (pd, output) =
+        contexts[0].create_object(&command(Opcode::ALLOC_PD, alloc_pd_in::SIZE), 16).expect("there's one");
     assert!(alloc_pd_out::PD.get(&output).is_ok());
     assert!(contexts[1].destroy_object(pd).is_err(), "another context's object");
     contexts[0].destroy_object(pd).expect("its own");
@@ -119,12 +121,8 @@ fn nothing_more_happens() {
 }
 
 #[test]
-fn a_reset_device_comes_up_again() {
-    let device = device();
-    drop(device.open().expect("opens"));
-    device.shut_down().expect("nothing is open");
-    drop(device);
-    for page_size in [16384, 65536] {
+fn hosts_have_pages_of_their_own_size() {
+    for page_size in [4096, 16384, 65536] {
         let device = SimDevice::new(&profile(), 1, Options { page_size }).expect("comes up");
         let context = device.open().expect("opens");
         assert_eq!(context.register_umem(1).expect("there's memory").len(), page_size);
@@ -133,6 +131,42 @@ fn a_reset_device_comes_up_again() {
         assert_eq!((first.len(), second.len(), second.page_id()), (page_size, page_size, 1));
     }
     assert!(SimDevice::new(&profile(), 1, Options { page_size: 5000 }).is_err());
+}
+
+#[test]
+fn a_device_without_enough_memory_for_its_pages_says_so() {
+    let mut profile = profile();
+    profile.pages.boot = 1 << 20;
+    let error = SimDevice::new(&profile, 1, Options::default()).expect_err("4 GiB are too much");
+    assert_eq!(error, Error::NoMemory { len: 4096 });
+    profile.pages.boot = 300;
+    profile.pages.init = 5000;
+    let device = SimDevice::new(&profile, 1, Options::default()).expect("comes up");
+    assert_eq!(balance(&device).pages_given, 5300);
+    device.shut_down().expect("nothing is open");
+    assert_eq!(balance(&device), Balance::default());
+}
+
+/// A function-level reset while a context is open: nothing works any more, nothing hangs, and the function can be brought up again.
+#[test]
+fn a_function_that_is_reset_comes_up_again() {
+    let profile = profile();
+    let Machine { mut simulation, dpu, .. } = Machine::build(&profile, 1).expect("is sound");
+    let cores = simulation.host(dpu);
+    let settings = Settings { map: AddressMap::default(), max_payload: 256, max_read_request: 512 };
+    let found = simulation.run(async move { enumerate(&cores, settings).await }).expect("ends").expect("works");
+    let function = found.iter().find(|found| found.device == 0xa2dc).expect("is there");
+    let scheduler = Scheduler::new(simulation, dpu, Time::ns(100));
+    let door: Arc<dyn Door> = Arc::new(SimDoor::new(scheduler, function, 4096).expect("has all it needs"));
+    for _ in 0..2 {
+        let driver = Driver::start(Arc::clone(&door)).expect("comes up");
+        let context = driver.open().expect("opens");
+        door.reset().expect("works");
+        assert!(matches!(context.general_command(&command(Opcode::NOP, 16), 16), Err(Error::Device(_))));
+    }
+    let driver = Driver::start(Arc::clone(&door)).expect("comes up");
+    let context = driver.open().expect("opens");
+    context.general_command(&command(Opcode::NOP, 16), 16).expect("works");
 }
 
 #[test]

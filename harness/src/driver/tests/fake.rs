@@ -38,8 +38,9 @@ pub(super) struct Behaviour {
     pub(super) refuse: Option<(Opcode, u8)>,
     /// Memory for DMA that there is.
     pub(super) memory: usize,
-    /// Bytes of the most that MANAGE_PAGES gives back, and whether it invents an address.
+    /// MANAGE_PAGES gives back addresses that it was never given.
     pub(super) invents_page: bool,
+    /// Pages are asked for by events.
     pub(super) page_requests: bool,
 }
 
@@ -88,7 +89,8 @@ pub(super) struct Fake {
     pub(super) stores: Vec<(u64, Vec<u8>)>,
     next_id: u32,
     pub(super) resets: u32,
-    pub(super) enabled: u32,
+    /// Vectors that may interrupt.
+    pub(super) enabled: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl Fake {
         place.copy_from_slice(bytes);
     }
 
-    /// Carries out one command. `Err`: the delivery status.
+    /// Reads a command from its entry and mailboxes: its input, where its output goes, and the output's length. `Err`: the delivery status.
     fn fetch(&self, entry: &[u8]) -> Result<(Vec<u8>, Vec<u64>, usize), u8> {
         let token = get(cmd_layout::TOKEN, entry);
         let sum = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum ^ byte);
@@ -129,7 +131,7 @@ impl Fake {
         for (chain, (pointer, len, misaligned)) in chains.into_iter().enumerate() {
             let mut next = get(pointer, entry);
             for number in 0..len.saturating_sub(16).div_ceil(512) {
-                if next == 0 || next % 1024 != 0 {
+                if next == 0 || !next.is_multiple_of(1024) {
                     return Err(misaligned);
                 }
                 let mut block = [0; cmd_prot_block::SIZE];
@@ -158,6 +160,7 @@ impl Fake {
         Ok((input, outputs, outlen))
     }
 
+    /// Carries out the command of a slot.
     fn command(&mut self, slot: usize) {
         let address = self.queue + (slot as u64) * (1 << self.behaviour.queue.1);
         let mut entry = [0; cmd_layout::SIZE];
@@ -187,7 +190,8 @@ impl Fake {
             }
         }
         self.write(address + 0x3f, &[delivery << 1]);
-        if let Some(eqn) = by_event.filter(|eqn| self.eqs.contains_key(eqn) && self.behaviour.eventless != Some(opcode)) {
+        if let Some(eqn) = by_event.filter(|eqn| self.eqs.contains_key(eqn) && self.behaviour.eventless != Some(opcode))
+        {
             self.post(eqn, EventType::CMD, &(1_u32 << slot).to_be_bytes());
         }
     }
@@ -205,7 +209,7 @@ impl Fake {
         entry[0x20..0x20 + data.len()].copy_from_slice(data);
         entry[0x3f] = owner;
         self.write(at, &entry);
-        if let Some(vector) = fire {
+        if let Some(vector) = fire.filter(|vector| self.enabled.contains(vector)) {
             self.interrupts.push_back(vector);
             self.activity += 1;
         }
@@ -233,7 +237,9 @@ impl Fake {
         let id = u64::from(self.next_id);
         match opcode {
             Opcode::QUERY_ISSI => set(query_issi_out::SUPPORTED_ISSI_DW0, 3),
-            Opcode::QUERY_PAGES => set(query_pages_out::NUM_PAGES, self.behaviour.pages[usize::from(op_mod) - 1].into()),
+            Opcode::QUERY_PAGES => {
+                set(query_pages_out::NUM_PAGES, self.behaviour.pages[usize::from(op_mod) - 1].into());
+            }
             Opcode::MANAGE_PAGES => {
                 let count = get(manage_pages_in::INPUT_NUM_ENTRIES, input) as usize;
                 if op_mod == 1 {
@@ -285,7 +291,9 @@ impl Fake {
                 set(create_eq_out::EQ_NUMBER, id);
                 self.eqs.insert(id as u8, eq);
             }
-            Opcode::DESTROY_EQ => drop(self.eqs.remove(&(get(destroy_eq_in::EQ_NUMBER, input) as u8)).expect("is there")),
+            Opcode::DESTROY_EQ => {
+                drop(self.eqs.remove(&(get(destroy_eq_in::EQ_NUMBER, input) as u8)).expect("is there"));
+            }
             Opcode::CREATE_UCTX => set(create_uctx_out::UID, id),
             Opcode::CREATE_GENERAL_OBJECT => set(general_obj_out_cmd_hdr::OBJ_ID, id),
             Opcode::CREATE_UMEM => set(create_umem_out::UMEM_ID, id),
@@ -334,7 +342,7 @@ impl FakeDoor {
             stores: Vec::new(),
             next_id: 0,
             resets: 0,
-            enabled: 0,
+            enabled: BTreeSet::new(),
         })))
     }
 
@@ -344,6 +352,13 @@ impl FakeDoor {
 
     pub(super) fn allocated(&self) -> usize {
         self.fake().memory.values().map(Vec::len).sum()
+    }
+
+    /// What is left at the end: bytes of memory, pages that the device has, enabled vectors; and how often the device was reset.
+    pub(super) fn left(&self) -> (usize, usize, usize, u32) {
+        let allocated = self.allocated();
+        let fake = self.fake();
+        (allocated, fake.lent.len(), fake.enabled.len(), fake.resets)
     }
 }
 
@@ -428,13 +443,17 @@ impl Door for FakeDoor {
         4
     }
 
-    fn enable_interrupts(&self, count: u32) -> Result<(), Error> {
-        self.fake().enabled = count;
+    fn enable(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    fn disable_interrupts(&self) -> Result<(), Error> {
-        self.fake().enabled = 0;
+    fn enable_vector(&self, vector: u32) -> Result<(), Error> {
+        self.fake().enabled.insert(vector);
+        Ok(())
+    }
+
+    fn disable(&self) -> Result<(), Error> {
+        self.fake().enabled.clear();
         Ok(())
     }
 
@@ -487,6 +506,7 @@ impl Door for FakeDoor {
         fake.rung.clear();
         fake.eqs.clear();
         fake.lent.clear();
+        fake.enabled.clear();
         Ok(())
     }
 

@@ -46,7 +46,9 @@ fn changed(obj_type: u16, id: u32) -> Vec<u8> {
 #[test]
 fn up_and_down_in_linux_order() {
     let (door, driver) = up(Behaviour::default());
-    let opcodes = |from: usize| -> Vec<(Opcode, u16)> { door.fake().log[from..].iter().map(|(opcode, _, op_mod)| (*opcode, *op_mod)).collect() };
+    let opcodes = |from: usize| -> Vec<(Opcode, u16)> {
+        door.fake().log[from..].iter().map(|(opcode, _, op_mod)| (*opcode, *op_mod)).collect()
+    };
     let expected = [
         (Opcode::ENABLE_HCA, 0),
         (Opcode::QUERY_ISSI, 0),
@@ -71,11 +73,18 @@ fn up_and_down_in_linux_order() {
     assert_eq!(door.fake().log.last(), Some(&(Opcode::CREATE_EQ, 0xffff, 0)), "for all users");
     assert!(driver.completion_eq(3).is_err());
     driver.shut_down().expect("no context is open");
-    let expected = [Opcode::DESTROY_EQ, Opcode::DESTROY_EQ, Opcode::DESTROY_EQ, Opcode::DEALLOC_UAR, Opcode::TEARDOWN_HCA, Opcode::DISABLE_HCA];
+    let expected = [
+        Opcode::DESTROY_EQ,
+        Opcode::DESTROY_EQ,
+        Opcode::DESTROY_EQ,
+        Opcode::DEALLOC_UAR,
+        Opcode::TEARDOWN_HCA,
+        Opcode::DISABLE_HCA,
+    ];
     assert_eq!(opcodes(17), expected.map(|opcode| (opcode, 0)));
     assert!(driver.open().is_err(), "it has shut down");
     drop(driver);
-    assert_eq!((door.allocated(), door.fake().enabled, door.fake().resets), (0, 0, 0));
+    assert_eq!(door.left(), (0, 0, 0, 0));
 }
 
 #[test]
@@ -84,7 +93,7 @@ fn pages_are_lent_and_come_back() {
     assert_eq!(door.fake().lent.len(), 705);
     driver.shut_down().expect("no context is open");
     drop(driver);
-    assert_eq!((door.fake().lent.len(), door.allocated(), door.fake().resets), (0, 0, 0));
+    assert_eq!(door.left(), (0, 0, 0, 0));
 }
 
 #[test]
@@ -92,7 +101,7 @@ fn a_device_that_invents_pages_is_reset() {
     let (door, driver) = up(Behaviour { pages: [5, 0], invents_page: true, ..Behaviour::default() });
     assert!(matches!(driver.shut_down(), Err(Error::Device(_))));
     drop(driver);
-    assert_eq!((door.allocated(), door.fake().resets), (0, 1));
+    assert_eq!(door.left(), (0, 0, 0, 1));
 }
 
 #[test]
@@ -108,7 +117,8 @@ fn pages_are_given_and_taken_on_request() {
     context.wait(Some(Duration::from_micros(9))).expect("works");
     assert_eq!(door.fake().lent.len(), 5);
     let log = door.fake().log.clone();
-    let managed: Vec<u16> = log.iter().filter(|(opcode, ..)| *opcode == Opcode::MANAGE_PAGES).map(|entry| entry.2).collect();
+    let managed: Vec<u16> =
+        log.iter().filter(|(opcode, ..)| *opcode == Opcode::MANAGE_PAGES).map(|entry| entry.2).collect();
     assert_eq!(managed, [1, 2, 0], "give, take, can't give");
     drop(context);
     driver.shut_down().expect("nothing is open");
@@ -125,8 +135,14 @@ fn what_keeps_a_device_from_coming_up() {
         (Behaviour { queue: (6, 6), ..Behaviour::default() }, "command queue of 2^6 entries"),
         (Behaviour { queue: (15, 15), ..Behaviour::default() }, "command queue of 2^15 entries"),
         (Behaviour { queue: (5, 5), ..Behaviour::default() }, "of 2^5 bytes"),
-        (Behaviour { silent: Some(Opcode::INIT_HCA), ..Behaviour::default() }, "INIT_HCA (0x102) wasn't answered within 60 s"),
-        (Behaviour { undelivered: Some((Opcode::SET_HCA_CAP, 2)), ..Behaviour::default() }, "delivery status TOK_ERR (0x2)"),
+        (
+            Behaviour { silent: Some(Opcode::INIT_HCA), ..Behaviour::default() },
+            "INIT_HCA (0x102) wasn't answered within 60 s",
+        ),
+        (
+            Behaviour { undelivered: Some((Opcode::SET_HCA_CAP, 2)), ..Behaviour::default() },
+            "delivery status TOK_ERR (0x2)",
+        ),
         (Behaviour { pages: [1 << 20, 0], memory: 4 << 20, ..Behaviour::default() }, "no memory is left"),
         (refuse(Opcode::ENABLE_HCA), "ENABLE_HCA (0x104) failed: status BAD_PARAM (0x3), syndrome 0xbad00001"),
         (refuse(Opcode::QUERY_HCA_CAP), "QUERY_HCA_CAP (0x100) failed"),
@@ -136,7 +152,7 @@ fn what_keeps_a_device_from_coming_up() {
         let (door, driver) = start(behaviour);
         let error = driver.expect_err(says).to_string();
         assert!(error.contains(says), "{error}");
-        assert_eq!((door.allocated(), door.fake().resets), (0, 1), "{says}");
+        assert_eq!(door.left(), (0, 0, 0, 1), "{says}");
     }
     // Old firmware has no interfaces to choose from.
     let (_, driver) = start(refuse(Opcode::QUERY_ISSI));
@@ -148,7 +164,7 @@ fn every_queue_size_works() {
     for queue in [(0, 6), (1, 11), (5, 7), (0, 12)] {
         let (door, driver) = up(Behaviour { queue, ..Behaviour::default() });
         drop(driver);
-        assert_eq!((door.allocated(), door.fake().resets), (0, 0), "{queue:?}");
+        assert_eq!(door.left(), (0, 0, 0, 0), "{queue:?}");
     }
 }
 
@@ -278,7 +294,7 @@ fn closing_destroys_the_newest_first() {
     drop((memory, uar));
     assert_eq!(door.fake().log.len(), from + expected.len(), "nothing is destroyed twice");
     drop(driver);
-    assert_eq!((door.allocated(), door.fake().resets), (0, 0));
+    assert_eq!(door.left(), (0, 0, 0, 0));
 }
 
 #[test]
@@ -293,7 +309,10 @@ fn what_the_device_refuses_to_destroy_lives_on() {
     assert_eq!(door.allocated(), before, "the device may still write to it");
     door.fake().behaviour.refuse = Some((Opcode::DESTROY_GENERAL_OBJECT, Status::BAD_RES_STATE.0));
     let error = context.destroy_object(handle).expect_err("is refused");
-    assert_eq!(error, Error::Command { opcode: Opcode::DESTROY_GENERAL_OBJECT, status: Status::BAD_RES_STATE, syndrome: 0xbad0_0001 });
+    assert_eq!(
+        error,
+        Error::Command { opcode: Opcode::DESTROY_GENERAL_OBJECT, status: Status::BAD_RES_STATE, syndrome: 0xbad0_0001 }
+    );
     door.fake().behaviour.refuse = None;
     context.destroy_object(handle).expect("lived on");
     drop(context);
@@ -314,7 +333,8 @@ fn commands_of_users_bear_their_uid() {
     assert_eq!(door.fake().log.last(), Some(&(Opcode::QUERY_GENERAL_OBJECT, uid, 0x7e00)));
     context.general_command(&command(Opcode::NOP, 16), 16).expect("works");
     assert_eq!(door.fake().log.last(), Some(&(Opcode::NOP, uid, 0)));
-    for (input, output_len) in [(vec![0; 15], 16), (command(Opcode::NOP, 16), 15), (command(Opcode::NOP, 1 << 16), 16)] {
+    for (input, output_len) in [(vec![0; 15], 16), (command(Opcode::NOP, 16), 15), (command(Opcode::NOP, 1 << 16), 16)]
+    {
         assert!(matches!(context.general_command(&input, output_len), Err(Error::Invalid(_))));
     }
     assert!(matches!(context.modify_object(handle, &query, 16), Err(Error::Invalid(_))), "a query doesn't modify");
