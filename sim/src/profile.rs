@@ -170,17 +170,13 @@ impl Default for Topology {
             completion_headers: 32,
             completion_data: 256,
         };
-        let link = |credits, min_ps, max_ps| Link {
-            generation: 5,
-            lanes: 16,
-            propagation: Range { min_ps, max_ps },
-            credits,
-        };
+        let link =
+            |credits, min_ps, max_ps| Link { generation: 5, lanes: 16, propagation: Range { min_ps, max_ps }, credits };
         Topology {
             max_payload: 256,
             max_read_request: 512,
             read_completion_boundary: 64,
-            downstream_ports: 4,
+            downstream_ports: 1,
             static_functions: 1,
             host: Side { memory_mib: 256, link: link(edge, 1_000, 3_000) },
             dpu: Side { memory_mib: 256, link: link(dpu, 50, 150) },
@@ -302,7 +298,7 @@ mod tests {
         for (generation, lanes, bytes_per_us) in
             [(1, 1, 250), (2, 1, 500), (3, 8, 7_877), (4, 16, 31_508), (5, 16, 63_015)]
         {
-            let ps = link(generation, lanes).ps_per_byte_q16() * bytes_per_us >> 16;
+            let ps = (link(generation, lanes).ps_per_byte_q16() * bytes_per_us) >> 16;
             assert!((999_000..=1_001_000).contains(&ps), "generation {generation} x{lanes}: {ps} ps");
         }
     }

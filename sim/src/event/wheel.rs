@@ -1,7 +1,7 @@
 //! The fast event queue: a timing wheel of two levels, with a heap for the far future.
 //!
 //! Level 0 covers one *turn* of `SLOTS` slots of 2^`SLOT_BITS` ps; level 1 covers one turn of `SLOTS` turns of level 0; what lies
-//! further ahead waits in a heap. A slot holds a doubly linked list in order of time. When time enters a slot of level 1,
+//! further ahead waits in a heap. A slot holds a linked list: on level 0 in order of time, on level 1 in order of arrival. When time enters a slot of level 1,
 //! its events move down to level 0, in the order they were pushed; the order among events of one time is never lost:
 //!
 //! - Level 0 holds the current turn only, so whatever was pushed to a turn before it began moved down before anything else
@@ -14,6 +14,7 @@ use crate::time::Time;
 /// Each level has 2^12 slots: one summary word of 64 bits over 64 words.
 const LEVEL_BITS: u32 = 12;
 const SLOTS: usize = 1 << LEVEL_BITS;
+/// The slot of a turn within its era, and of a span of time within its turn.
 const SLOT_MASK: u64 = SLOTS as u64 - 1;
 /// A slot of level 0 is 2^9 = 512 ps wide, so a turn of it is about 2.1 us, and one of level 1 about 8.6 ms.
 const SLOT_BITS: u32 = 9;
@@ -26,31 +27,47 @@ const NIL: u32 = u32::MAX;
 #[derive(Debug)]
 struct Entry<E> {
     at: u64,
-    previous: u32,
     next: u32,
     event: E,
+}
+
+/// First and last entry of a slot.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    const EMPTY: List = List { head: NIL, tail: NIL };
 }
 
 /// One level: a list per slot, and a bitmap of the slots that aren't empty.
 #[derive(Debug)]
 struct Level {
-    head: Vec<u32>,
-    tail: Vec<u32>,
+    lists: Box<[List; SLOTS]>,
     words: [u64; SLOTS / 64],
     summary: u64,
 }
 
 impl Level {
     fn new() -> Level {
-        Level { head: vec![NIL; SLOTS], tail: vec![NIL; SLOTS], words: [0; SLOTS / 64], summary: 0 }
+        Level { lists: Box::new([List::EMPTY; SLOTS]), words: [0; SLOTS / 64], summary: 0 }
     }
 
+    /// Notes that a slot isn't empty.
+    #[inline]
     fn mark(&mut self, slot: usize) {
+        let slot = slot % SLOTS;
         self.words[slot / 64] |= 1 << (slot % 64);
         self.summary |= 1 << (slot / 64);
     }
 
-    fn unmark(&mut self, slot: usize) {
+    /// Empties a slot.
+    #[inline]
+    fn clear(&mut self, slot: usize) {
+        let slot = slot % SLOTS;
+        self.lists[slot] = List::EMPTY;
         let word = &mut self.words[slot / 64];
         *word &= !(1 << (slot % 64));
         if *word == 0 {
@@ -59,11 +76,12 @@ impl Level {
     }
 
     /// The first slot that isn't empty. Slots before the current one are empty, so no start is needed.
+    #[inline]
     fn first(&self) -> Option<usize> {
         if self.summary == 0 {
             return None;
         }
-        let word = self.summary.trailing_zeros() as usize;
+        let word = self.summary.trailing_zeros() as usize % (SLOTS / 64);
         Some(word * 64 + self.words[word].trailing_zeros() as usize)
     }
 }
@@ -97,60 +115,85 @@ impl<E: Copy> Wheel<E> {
         }
     }
 
+    #[inline]
     fn allocate(&mut self, at: u64, event: E) -> u32 {
-        if self.free == NIL {
-            let id = self.entries.len() as u32;
-            self.entries.push(Entry { at, previous: NIL, next: NIL, event });
-            return id;
-        }
         let id = self.free;
-        let entry = &mut self.entries[id as usize];
-        self.free = entry.next;
-        *entry = Entry { at, previous: NIL, next: NIL, event };
-        id
+        match self.entries.get_mut(id as usize) {
+            Some(entry) => {
+                self.free = entry.next;
+                *entry = Entry { at, next: NIL, event };
+                id
+            }
+            // The free list has come to its end.
+            None => {
+                self.entries.push(Entry { at, next: NIL, event });
+                self.entries.len() as u32 - 1
+            }
+        }
     }
 
     /// Puts an entry of the current turn into its slot, behind all that don't come later than it.
+    #[inline]
     fn insert_near(&mut self, id: u32, at: u64) {
-        let slot = ((at >> SLOT_BITS) & SLOT_MASK) as usize;
-        let mut before = self.near.tail[slot];
-        if before == NIL {
-            self.near.head[slot] = id;
-            self.near.tail[slot] = id;
-            self.near.mark(slot);
-            return;
+        let slot = (at >> SLOT_BITS) as usize % SLOTS;
+        let list = &mut self.near.lists[slot];
+        match self.entries.get_mut(list.tail as usize) {
+            None => {
+                *list = List { head: id, tail: id };
+                self.near.mark(slot);
+            }
+            Some(last) if last.at <= at => {
+                last.next = id;
+                list.tail = id;
+            }
+            Some(_) => self.insert_before_last(slot, id, at),
         }
-        let mut after = NIL;
-        while before != NIL && self.entries[before as usize].at > at {
-            after = before;
-            before = self.entries[before as usize].previous;
+    }
+
+    /// Puts an entry into a slot whose last entry comes later than it.
+    fn insert_before_last(&mut self, slot: usize, id: u32, at: u64) {
+        let mut before = NIL;
+        let mut after = self.near.lists[slot].head;
+        while after != NIL && self.entries[after as usize].at <= at {
+            before = after;
+            after = self.entries[after as usize].next;
         }
-        self.entries[id as usize].previous = before;
         self.entries[id as usize].next = after;
         match before {
-            NIL => self.near.head[slot] = id,
+            NIL => self.near.lists[slot].head = id,
             _ => self.entries[before as usize].next = id,
         }
-        match after {
-            NIL => self.near.tail[slot] = id,
-            _ => self.entries[after as usize].previous = id,
+    }
+
+    /// Adds an event that lies beyond the current turn.
+    #[inline(never)]
+    fn push_later(&mut self, at: u64, event: E) {
+        if at >> ERA_BITS == self.turn >> LEVEL_BITS {
+            let id = self.allocate(at, event);
+            self.insert_far(id, at);
+        } else {
+            self.beyond.push(Time(at), event);
         }
     }
 
     /// Puts an entry of the current era into the list of its turn, at the end.
     fn insert_far(&mut self, id: u32, at: u64) {
-        let slot = ((at >> TURN_BITS) & SLOT_MASK) as usize;
-        let before = self.far.tail[slot];
-        self.far.tail[slot] = id;
-        if before == NIL {
-            self.far.head[slot] = id;
-            self.far.mark(slot);
-        } else {
-            self.entries[before as usize].next = id;
+        let slot = (at >> TURN_BITS) as usize % SLOTS;
+        let list = &mut self.far.lists[slot];
+        match self.entries.get_mut(list.tail as usize) {
+            None => {
+                *list = List { head: id, tail: id };
+                self.far.mark(slot);
+            }
+            Some(last) => {
+                last.next = id;
+                list.tail = id;
+            }
         }
     }
 
     /// Moves on until level 0 holds the earliest event, and gives its slot.
+    #[inline(never)]
     fn settle(&mut self) -> Option<usize> {
         loop {
             if let Some(slot) = self.near.first() {
@@ -158,10 +201,8 @@ impl<E: Copy> Wheel<E> {
             }
             if let Some(slot) = self.far.first() {
                 self.turn = (self.turn & !SLOT_MASK) | slot as u64;
-                let mut id = self.far.head[slot];
-                self.far.head[slot] = NIL;
-                self.far.tail[slot] = NIL;
-                self.far.unmark(slot);
+                let mut id = self.far.lists[slot].head;
+                self.far.clear(slot);
                 while id != NIL {
                     let (at, next) = (self.entries[id as usize].at, self.entries[id as usize].next);
                     self.entries[id as usize].next = NIL;
@@ -188,34 +229,33 @@ impl<E: Copy> Default for Wheel<E> {
 }
 
 impl<E: Copy> EventQueue<E> for Wheel<E> {
+    #[inline]
     fn push(&mut self, at: Time, event: E) {
         let at = at.0.max(self.last);
         self.len += 1;
-        let turn = at >> TURN_BITS;
-        if turn == self.turn {
+        if at >> TURN_BITS == self.turn {
             let id = self.allocate(at, event);
             self.insert_near(id, at);
-        } else if turn >> LEVEL_BITS == self.turn >> LEVEL_BITS {
-            let id = self.allocate(at, event);
-            self.insert_far(id, at);
         } else {
-            self.beyond.push(Time(at), event);
+            self.push_later(at, event);
         }
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<(Time, E)> {
-        let slot = self.settle()?;
-        let id = self.near.head[slot];
+        let slot = match self.near.first() {
+            Some(slot) => slot,
+            None => self.settle()?,
+        };
+        let id = self.near.lists[slot % SLOTS].head;
         let entry = &mut self.entries[id as usize];
         let (at, event, next) = (entry.at, entry.event, entry.next);
         entry.next = self.free;
         self.free = id;
-        self.near.head[slot] = next;
         if next == NIL {
-            self.near.tail[slot] = NIL;
-            self.near.unmark(slot);
+            self.near.clear(slot);
         } else {
-            self.entries[next as usize].previous = NIL;
+            self.near.lists[slot % SLOTS].head = next;
         }
         self.last = at;
         self.len -= 1;

@@ -1,7 +1,7 @@
 //! Where TLPs live while they travel: slots of a fixed size with small ids, so that a hop copies nothing and allocates nothing.
 
 use crate::time::Time;
-use crate::tlp::Header;
+use crate::tlp::{Class, Header};
 
 /// Names a TLP in the arena. It's valid until the TLP is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ impl TlpId {
 const INLINE: usize = 64;
 /// The largest payload of a TLP: 1,024 dwords (PCIe base specification, 'Length' field).
 pub const MAX_PAYLOAD: usize = 4096;
+/// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
+const DATA_CREDIT_BYTES: usize = 16;
 /// Room for the prefixes of a TLP in bytes: the arena keeps up to eight.
 pub(crate) const MAX_PREFIX_BYTES: usize = 32;
 const NONE: u32 = u32::MAX;
@@ -43,6 +45,11 @@ pub(crate) struct Slot {
     pub(crate) ticket: u32,
     /// Order of arrival at the queue it waits in.
     pub(crate) order: u32,
+    /// What every hop asks of the header, computed once: its class, the flow-control credits that its payload takes, and its
+    /// bytes on a link, framing excluded.
+    pub(crate) class: Class,
+    pub(crate) data_credits: u16,
+    pub(crate) bytes: u16,
     long: u32,
     pub(crate) extra: u32,
     inline: [u8; INLINE],
@@ -54,10 +61,12 @@ pub(crate) const NO_PORT: u16 = u16::MAX;
 pub(crate) const NO_TICKET: u32 = u32::MAX;
 
 /// All TLPs under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arena {
     slots: Vec<Slot>,
-    free: Vec<u32>,
+    /// The first free slot; the others follow by their `next`.
+    free: TlpId,
+    live: usize,
     long: Vec<Box<[u8; MAX_PAYLOAD]>>,
     long_free: Vec<u32>,
     extra: Vec<Extra>,
@@ -65,37 +74,62 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    pub(crate) fn new() -> Arena {
+        Arena {
+            slots: Vec::new(),
+            free: TlpId::NONE,
+            live: 0,
+            long: Vec::new(),
+            long_free: Vec::new(),
+            extra: Vec::new(),
+            extra_free: Vec::new(),
+        }
+    }
+
     /// Makes room for a TLP with this header; its payload is to be filled in by [`Arena::payload_mut`].
     #[inline]
     pub(crate) fn insert(&mut self, header: Header, born: Time) -> TlpId {
-        let long = if header.payload_len() > INLINE { self.take_long() } else { NONE };
-        let mut raw = [0; 16];
-        header.encode(&mut raw);
-        if let Some(id) = self.free.pop() {
-            let slot = &mut self.slots[id as usize];
-            slot.header = header;
-            slot.raw = raw;
-            slot.born = born;
-            slot.held_by = NO_PORT;
-            slot.ticket = NO_TICKET;
-            slot.long = long;
-            slot.extra = NONE;
-            return TlpId(id);
+        self.live += 1;
+        let payload = header.payload_len();
+        let long = if payload > INLINE { self.take_long() } else { NONE };
+        if self.free == TlpId::NONE {
+            self.grow(header);
         }
-        let id = self.slots.len() as u32;
+        let id = self.free;
+        let slot = &mut self.slots[id.0 as usize];
+        self.free = slot.next;
+        slot.header = header;
+        let header_len = header.encode(&mut slot.raw);
+        slot.born = born;
+        slot.held_by = NO_PORT;
+        slot.ticket = NO_TICKET;
+        slot.class = header.class();
+        slot.data_credits = payload.div_ceil(DATA_CREDIT_BYTES) as u16;
+        slot.bytes = (header_len + payload) as u16;
+        slot.long = long;
+        slot.extra = NONE;
+        id
+    }
+
+    /// Adds a free slot. It holds some valid header.
+    #[cold]
+    fn grow(&mut self, header: Header) {
+        self.free = TlpId(self.slots.len() as u32);
         self.slots.push(Slot {
             header,
-            raw,
-            born,
+            raw: [0; 16],
+            born: Time::ZERO,
             next: TlpId::NONE,
             held_by: NO_PORT,
             ticket: NO_TICKET,
             order: 0,
-            long,
+            class: header.class(),
+            data_credits: 0,
+            bytes: 0,
+            long: NONE,
             extra: NONE,
             inline: [0; INLINE],
         });
-        TlpId(id)
     }
 
     fn take_long(&mut self) -> u32 {
@@ -108,6 +142,14 @@ impl Arena {
 
     /// Gives a TLP prefixes and a digest.
     pub(crate) fn set_extra(&mut self, id: TlpId, extra: Extra) {
+        let slot = &mut self.slots[id.0 as usize];
+        let digest = if extra.digest.is_some() { 4 } else { 0 };
+        slot.bytes =
+            (slot.header.header_len() + slot.header.payload_len()) as u16 + u16::from(extra.prefix_len) + digest;
+        if let Some(old) = self.extra.get_mut(slot.extra as usize) {
+            *old = extra;
+            return;
+        }
         let place = if let Some(place) = self.extra_free.pop() {
             self.extra[place as usize] = extra;
             place
@@ -127,14 +169,18 @@ impl Arena {
     /// Forgets a TLP.
     #[inline]
     pub(crate) fn remove(&mut self, id: TlpId) {
-        let slot = &self.slots[id.0 as usize];
-        if slot.long != NONE {
-            self.long_free.push(slot.long);
+        self.live -= 1;
+        let slot = &mut self.slots[id.0 as usize];
+        slot.next = self.free;
+        self.free = id;
+        if slot.long & slot.extra != NONE {
+            if slot.long != NONE {
+                self.long_free.push(slot.long);
+            }
+            if slot.extra != NONE {
+                self.extra_free.push(slot.extra);
+            }
         }
-        if slot.extra != NONE {
-            self.extra_free.push(slot.extra);
-        }
-        self.free.push(id.0);
     }
 
     #[inline]
@@ -171,6 +217,6 @@ impl Arena {
 
     /// How many TLPs are under way.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.live
     }
 }

@@ -1,7 +1,7 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
 use super::arena::{Arena, Extra, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, TlpId};
-use super::link::{Kick, Transmitter};
+use super::link::{Kick, Ready, Transmitter};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
 use crate::probe::{Deliver, Direction, LinkId, Probe, Transmit};
@@ -9,7 +9,7 @@ use crate::time::Time;
 use crate::tlp::{Bdf, Class, Header, Malformed, Status};
 
 /// A node of the fabric: a root complex, a switch or a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) u16);
 
 /// One end of a link. The two ends of link `n` are the ports `2n` (nearer to the root complex) and `2n + 1`.
@@ -31,6 +31,19 @@ impl PortId {
     pub(crate) const fn direction(self) -> Direction {
         if self.0 & 1 == 0 { Direction::Downstream } else { Direction::Upstream }
     }
+}
+
+/// Whose a port is, and which of its ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub(crate) node: NodeId,
+    /// The number of the root port or downstream port of a switch; [`Owner::UPWARDS`] for a port that leads to the root complex.
+    pub(crate) number: u16,
+}
+
+impl Owner {
+    /// The port leads to the root complex.
+    pub(crate) const UPWARDS: u16 = u16::MAX;
 }
 
 /// What happens at a point in virtual time.
@@ -71,7 +84,7 @@ pub struct Core {
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
     /// The node behind each port.
-    pub(crate) owners: Vec<NodeId>,
+    pub(crate) owners: Vec<Owner>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -91,7 +104,7 @@ impl Core {
         Core {
             now: Time::ZERO,
             queue: Wheel::new(),
-            arena: Arena::default(),
+            arena: Arena::new(),
             transmitters: Vec::new(),
             probe: None,
             decode_at_each_hop: false,
@@ -176,24 +189,43 @@ impl Core {
     #[inline]
     pub fn send(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
-        let (class, payload) = (slot.header.class(), slot.header.payload_len());
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if transmitter.is_clear() && transmitter.take_credits(class, payload, self.now) {
+        if transmitter.is_clear() && transmitter.take_credits(slot.class, slot.data_credits, self.now) {
             self.transmit(port, tlp);
         } else {
-            transmitter.wait(&mut self.arena, tlp, class);
-            self.pump(port);
+            self.send_later(port, tlp);
         }
     }
 
+    #[inline(never)]
+    fn send_later(&mut self, port: PortId, tlp: TlpId) {
+        let slot = self.arena.slot(tlp);
+        let (class, data, ticket) = (slot.class, slot.data_credits, slot.ticket);
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        if !transmitter.can_ever_send(class, data) {
+            // Larger than the receiver's buffer: it would stop the link for ever.
+            self.faults.malformed += 1;
+            self.tell_left(port, ticket, self.now);
+            return self.consume(tlp);
+        }
+        transmitter.wait(&mut self.arena, tlp, class);
+        self.pump(port);
+    }
+
     /// Sends what has got its credits.
+    #[inline(never)]
     pub(crate) fn pump(&mut self, port: PortId) {
         let index = usize::from(port.0);
-        while let Some(tlp) = self.transmitters[index].next_ready(&self.arena, self.now) {
-            self.transmit(port, tlp);
-        }
-        if let Kick::At(at) = self.transmitters[index].wait_for_credit() {
-            self.queue.push(at, Event::Kick(port));
+        let credit = loop {
+            match self.transmitters[index].next_ready(&self.arena, self.now) {
+                Ready::Go(tlp) => self.transmit(port, tlp),
+                Ready::Blocked(credit) => break credit,
+            }
+        };
+        if let Some(at) = credit
+            && let Kick::At(at) = self.transmitters[index].kick_at(at)
+        {
+            self.kick(port, at);
         }
     }
 
@@ -202,33 +234,35 @@ impl Core {
         self.transmitters[usize::from(port.0)].is_clear()
     }
 
+    /// Puts a TLP that has its credits on the wire.
     #[inline]
     fn transmit(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot_mut(tlp);
-        let (class, payload, header_len) = (slot.header.class(), slot.header.payload_len(), slot.header.header_len());
-        let (held_by, ticket, extra) = (slot.held_by, slot.ticket, slot.extra);
-        slot.held_by = NO_PORT;
-        slot.ticket = NO_TICKET;
-        let mut bytes = (header_len + payload) as u64;
-        if extra != u32::MAX
-            && let Some(extra) = self.arena.extra(self.arena.slot(tlp))
-        {
-            bytes += u64::from(extra.prefix_len) + if extra.digest.is_some() { 4 } else { 0 };
-        }
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        let (start, arrival) = transmitter.occupy(bytes, self.now);
+        let (start, arrival) = transmitter.occupy(slot.bytes, self.now);
         let sequence = transmitter.sequence;
         transmitter.sequence += 1;
         self.queue.push(arrival, Event::Arrive(port.peer(), tlp));
+        let (class, data, held_by, ticket) = (slot.class, slot.data_credits, slot.held_by, slot.ticket);
         if held_by != NO_PORT {
-            self.free_buffer(PortId(held_by), class, payload);
+            slot.held_by = NO_PORT;
+            self.free_buffer(PortId(held_by), class, data);
         }
         if ticket != NO_TICKET {
-            let owner = self.owners[usize::from(port.0)];
-            self.queue.push(start, Event::Timer(owner, timer::RETIRED | u64::from(ticket)));
+            self.arena.slot_mut(tlp).ticket = NO_TICKET;
+            self.tell_left(port, ticket, start);
         }
         if self.probe.is_some() {
             self.tell_transmit(port, tlp, start, sequence);
+        }
+    }
+
+    /// Tells the root complex at `port` that the write of access `ticket` leaves at `at`.
+    #[inline(never)]
+    fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
+        if ticket != NO_TICKET {
+            let owner = self.owner(port).node;
+            self.queue.push(at, Event::Timer(owner, timer::RETIRED | u64::from(ticket)));
         }
     }
 
@@ -253,21 +287,19 @@ impl Core {
         }
     }
 
-    /// Takes a received TLP's header from its bytes, when the fabric is told to decode at each hop.
+    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Takes its header
+    /// from its bytes, if the fabric is told to decode at each hop.
     ///
     /// # Errors
     /// The rule that the bytes break.
     #[inline]
-    pub(crate) fn decode_again(&mut self, tlp: TlpId) -> Result<(), Malformed> {
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<(), Malformed> {
         let slot = self.arena.slot_mut(tlp);
-        slot.header = Header::decode(&slot.raw[..slot.header.header_len()])?;
+        slot.held_by = port.0;
+        if self.decode_at_each_hop {
+            slot.header = Header::decode(&slot.raw)?;
+        }
         Ok(())
-    }
-
-    /// Notes where a received TLP is stored, so that its buffer is freed when it's sent on or consumed.
-    #[inline]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) {
-        self.arena.slot_mut(tlp).held_by = port.0;
     }
 
     /// Puts another header in the place of a TLP's own; both have payloads of the same length.
@@ -282,6 +314,12 @@ impl Core {
         PortId(self.arena.slot(tlp).held_by)
     }
 
+    /// Whose `port` is.
+    #[inline]
+    pub(crate) fn owner(&self, port: PortId) -> Owner {
+        self.owners[usize::from(port.0)]
+    }
+
     /// Sees that the root complex that sends `tlp` is told of access `ticket` when it leaves.
     pub(crate) fn notify_when_sent(&mut self, tlp: TlpId, ticket: u32) {
         self.arena.slot_mut(tlp).ticket = ticket;
@@ -291,23 +329,27 @@ impl Core {
     #[inline]
     pub fn consume(&mut self, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
-        let (held_by, class, payload) = (slot.held_by, slot.header.class(), slot.header.payload_len());
-        if held_by != NO_PORT {
-            self.free_buffer(PortId(held_by), class, payload);
-        }
         if let Some(probe) = &mut self.probe {
-            let slot = self.arena.slot(tlp);
             probe.deliver(&Deliver { at: self.now, born: slot.born, header: &slot.header });
         }
+        let (held_by, class, data) = (slot.held_by, slot.class, slot.data_credits);
         self.arena.remove(tlp);
+        if held_by != NO_PORT {
+            self.free_buffer(PortId(held_by), class, data);
+        }
     }
 
     #[inline]
-    fn free_buffer(&mut self, port: PortId, class: Class, payload: usize) {
+    fn free_buffer(&mut self, port: PortId, class: Class, data: u16) {
         let sender = port.peer();
-        if let Kick::At(at) = self.transmitters[usize::from(sender.0)].credit_freed(class, payload, self.now) {
-            self.queue.push(at, Event::Kick(sender));
+        if let Kick::At(at) = self.transmitters[usize::from(sender.0)].credit_freed(class, data, self.now) {
+            self.kick(sender, at);
         }
+    }
+
+    #[inline(never)]
+    fn kick(&mut self, port: PortId, at: Time) {
+        self.queue.push(at, Event::Kick(port));
     }
 
     /// Ends a request that came in at `port` with a completion without data, if it asks for one, and counts the fault.

@@ -130,6 +130,11 @@ impl Dma {
                 self.settle(index);
                 continue;
             }
+            if !function.config().may_request() {
+                // Bus Master Enable was taken away: what is out still ends, nothing more goes out.
+                read.error = Some(DmaError::NotBusMaster);
+                continue;
+            }
             let address = read.address + read.issued as u64;
             let room = block - address % block;
             let len = room.min((read.data.len() - read.issued) as u64) as u32;

@@ -3,7 +3,7 @@
 use super::answer_dword;
 use super::arena::TlpId;
 use super::core::{Core, PortId};
-use crate::config::{BarRange, Changed, ConfigSpace};
+use crate::config::{BarKind, BarRange, Changed, ConfigSpace};
 use crate::tlp::{Bdf, Header, Kind, Route, Status};
 
 /// What a TLP means to the function it reached.
@@ -78,9 +78,10 @@ impl Function {
         match header.route() {
             Route::Address => {
                 let address = header.address();
-                let len = u64::from(header.length_dw()) * 4;
+                let len = extent(&header);
                 for bar in &self.bars {
-                    if let Some(offset) = bar.offset(address)
+                    if (bar.kind == BarKind::Io) == header.kind().is_io()
+                        && let Some(offset) = bar.offset(address)
                         && len <= bar.size - offset
                     {
                         return Inbound::Memory { bar: usize::from(bar.index), offset };
@@ -89,7 +90,15 @@ impl Function {
                 core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
                 Inbound::Done
             }
-            Route::Id if header.kind().is_completion() => Inbound::Completion,
+            Route::Id if header.kind().is_completion() => {
+                // The transaction ID is requester and tag: one for another function of this bus isn't ours.
+                if header.requester() == self.id {
+                    return Inbound::Completion;
+                }
+                core.count(|faults| faults.unexpected_completion += 1);
+                core.consume(tlp);
+                Inbound::Done
+            }
             Route::Id if matches!(header.kind(), Kind::CfgRd0 | Kind::CfgWr0) => self.configure(core, tlp, &header),
             Route::Id => {
                 core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
@@ -128,6 +137,20 @@ impl Function {
     /// cut at 128-byte boundaries only if Max_Payload_Size asks for it.
     pub fn answer(&self, core: &mut Core, request: &Header, data: &[u8]) {
         answer_read(core, self.port, request, self.id, self.config.max_payload(), data);
+    }
+}
+
+/// How many bytes from its address on a request reaches. A compare and swap has two operands but touches the place of one; a message
+/// is at its address only.
+#[inline]
+pub(super) fn extent(request: &Header) -> u64 {
+    let kind = request.kind();
+    if kind.is_atomic() {
+        u64::from(request.completion_byte_count())
+    } else if kind.is_message() {
+        1
+    } else {
+        u64::from(request.length_dw()) * 4
     }
 }
 

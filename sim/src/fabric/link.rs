@@ -1,24 +1,58 @@
 //! The transmitting half of a port: serialisation, credits per class, and the queues of what waits for credits.
 
-use std::collections::VecDeque;
-
 use super::arena::{Arena, TlpId};
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
 
-/// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
-const DATA_CREDIT_BYTES: usize = 16;
+/// Returns that can be on their way at the same time in one class: more than there are finite header credits.
+const RETURNS: usize = 128;
 
-/// Credits left in one class. Infinite ones never run out and are never returned.
+/// Credits on their way back, the first one first.
+#[derive(Debug)]
+struct Returns {
+    /// When they arrive, and how much data they free (with one header).
+    ring: Box<[(Time, u32); RETURNS]>,
+    /// How many have been put in and taken out.
+    entered: usize,
+    left: usize,
+}
+
+impl Returns {
+    fn new() -> Returns {
+        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, at: Time, data: u32) {
+        if self.entered - self.left == RETURNS {
+            // Only where headers are infinite: the newest two arrive together.
+            let (last, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
+            *last = at;
+            *freed += data;
+            return;
+        }
+        self.ring[self.entered % RETURNS] = (at, data);
+        self.entered += 1;
+    }
+
+    #[inline]
+    fn first(&self) -> Option<(Time, u32)> {
+        (self.left != self.entered).then(|| self.ring[self.left % RETURNS])
+    }
+}
+
+/// Credits left in one class. Infinite ones cost nothing and are never returned.
 #[derive(Debug)]
 struct Credits {
     headers: u32,
     data: u32,
-    infinite_headers: bool,
-    infinite_data: bool,
-    /// Credits on their way back: when they arrive, and how much data they free (with one header).
-    returning: VecDeque<(Time, u32)>,
+    /// What a TLP takes: a header, and which bits of its data; 0 of what is infinite.
+    header_cost: u32,
+    data_mask: u32,
+    /// All that the receiver has: more is never free.
+    data_limit: u32,
+    returning: Returns,
 }
 
 impl Credits {
@@ -26,41 +60,47 @@ impl Credits {
         Credits {
             headers,
             data,
-            infinite_headers: headers == 0,
-            infinite_data: data == 0,
-            returning: VecDeque::with_capacity(128),
+            header_cost: u32::from(headers != 0),
+            data_mask: if data == 0 { 0 } else { u32::MAX },
+            data_limit: data,
+            returning: Returns::new(),
         }
     }
 
     #[inline]
-    fn enough(&self, data: u32) -> bool {
-        (self.infinite_headers || self.headers > 0) && (self.infinite_data || self.data >= data)
-    }
-
-    #[inline]
-    fn take(&mut self, data: u32, now: Time) -> bool {
-        if !self.enough(data) {
-            while let Some(&(at, freed)) = self.returning.front() {
-                if at > now {
-                    break;
-                }
-                self.returning.pop_front();
-                self.headers = self.headers.wrapping_add(1);
-                self.data = self.data.wrapping_add(freed);
-            }
-            if !self.enough(data) {
-                return false;
-            }
+    fn take(&mut self, data: u16, now: Time) -> bool {
+        let data = u32::from(data) & self.data_mask;
+        if (self.headers < self.header_cost || self.data < data) && !self.collect(data, now) {
+            return false;
         }
-        if !self.infinite_headers {
-            self.headers -= 1;
-        }
-        if !self.infinite_data {
-            self.data -= data;
-        }
+        self.headers -= self.header_cost;
+        self.data -= data;
         true
     }
+
+    /// Takes in what has come back. Whether that's enough for a TLP with so much data.
+    #[inline(never)]
+    fn collect(&mut self, data: u32, now: Time) -> bool {
+        while let Some((_, freed)) = self.returning.first().filter(|(at, _)| *at <= now) {
+            self.returning.left += 1;
+            self.headers += self.header_cost;
+            self.data += freed;
+        }
+        self.headers >= self.header_cost && self.data >= data
+    }
+
+    /// Lets the credits of a freed buffer come back at `at`.
+    #[inline]
+    fn give_back(&mut self, data: u16, at: Time) {
+        let data = u32::from(data) & self.data_mask;
+        // Of infinite credits there's nothing to be given back; without this, they would pile up.
+        if self.header_cost | data != 0 {
+            self.returning.push(at, data);
+        }
+    }
 }
+
+const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
 
 /// A queue of TLPs, linked through their slots.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +111,6 @@ struct Queue {
 
 impl Queue {
     const EMPTY: Queue = Queue { head: TlpId::NONE, tail: TlpId::NONE };
-
-    fn is_empty(&self) -> bool {
-        self.head == TlpId::NONE
-    }
 }
 
 /// Sends TLPs over one direction of a link.
@@ -88,7 +124,8 @@ pub(crate) struct Transmitter {
     busy_until: Time,
     credits: [Credits; 3],
     waiting: [Queue; 3],
-    waiting_count: u32,
+    /// The classes in which something waits, as a set of bits.
+    waiting_classes: u8,
     next_order: u32,
     /// Number of the next TLP.
     pub(crate) sequence: u64,
@@ -107,13 +144,21 @@ pub(crate) enum Kick {
     At(Time),
 }
 
+/// What may go now.
+pub(crate) enum Ready {
+    /// This TLP; it has its credits.
+    Go(TlpId),
+    /// None. The first credit that may change that, if it's known, comes at this time.
+    Blocked(Option<Time>),
+}
+
 impl Transmitter {
     /// The transmitter of a link whose receiver takes `receiver` to act on a TLP.
     pub(crate) fn new(link: &profile::Link, flight: Time, receiver: Time, timing: &profile::Timing) -> Transmitter {
         let c = &link.credits;
         let rate = link.ps_per_byte_q16();
         Transmitter {
-            ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille),
+            ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille.min(999)),
             framing_bytes: link.framing_bytes(),
             latency: flight + receiver,
             update_fc: Time::ns(timing.update_fc_ns) + flight,
@@ -124,30 +169,36 @@ impl Transmitter {
                 Credits::new(c.completion_headers, c.completion_data),
             ],
             waiting: [Queue::EMPTY; 3],
-            waiting_count: 0,
+            waiting_classes: 0,
             next_order: 0,
             sequence: 0,
             kick_at: NEVER,
         }
     }
 
-    /// Whether nothing waits for credits.
+    /// Whether nothing waits.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
-        self.waiting_count == 0
+        self.waiting_classes == 0
     }
 
-    /// Takes the credits for a TLP, if it may go right now.
+    /// Whether a TLP with so much data can ever get its credits.
+    pub(crate) fn can_ever_send(&self, class: Class, data: u16) -> bool {
+        let credits = &self.credits[class as usize];
+        u32::from(data) & credits.data_mask <= credits.data_limit
+    }
+
+    /// Takes the credits of a TLP, if they're there.
     #[inline]
-    pub(crate) fn take_credits(&mut self, class: Class, payload: usize, now: Time) -> bool {
-        self.credits[class as usize].take(payload.div_ceil(DATA_CREDIT_BYTES) as u32, now)
+    pub(crate) fn take_credits(&mut self, class: Class, data: u16, now: Time) -> bool {
+        self.credits[class as usize].take(data, now)
     }
 
     /// Puts `bytes` on the wire as soon as it's free: gives the times of the first symbol and of use at the receiver.
     #[inline]
-    pub(crate) fn occupy(&mut self, bytes: u64, now: Time) -> (Time, Time) {
+    pub(crate) fn occupy(&mut self, bytes: u16, now: Time) -> (Time, Time) {
         let start = now.max(self.busy_until);
-        let wire = ((bytes + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
+        let wire = ((u64::from(bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
         self.busy_until = start + Time(wire);
         (start, self.busy_until + self.latency)
     }
@@ -158,9 +209,9 @@ impl Transmitter {
         slot.next = TlpId::NONE;
         slot.order = self.next_order;
         self.next_order = self.next_order.wrapping_add(1);
-        self.waiting_count += 1;
         let queue = &mut self.waiting[class as usize];
-        if queue.is_empty() {
+        if self.waiting_classes & 1 << class as u8 == 0 {
+            self.waiting_classes |= 1 << class as u8;
             queue.head = id;
         } else {
             arena.slot_mut(queue.tail).next = id;
@@ -170,63 +221,64 @@ impl Transmitter {
 
     /// Takes the next TLP that may go: the oldest of the three heads that has its credits and would not pass a posted
     /// request, which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
-    pub(crate) fn next_ready(&mut self, arena: &Arena, now: Time) -> Option<TlpId> {
-        let mut heads = [(Class::Posted, u32::MAX); 3];
-        let mut count = 0;
-        for class in [Class::Posted, Class::NonPosted, Class::Completion] {
-            let queue = self.waiting[class as usize];
-            if !queue.is_empty() {
-                // Age relative to the newest, so that a wrapped counter keeps the order.
-                heads[count] = (class, self.next_order.wrapping_sub(arena.slot(queue.head).order));
-                count += 1;
-            }
-        }
-        let heads = &mut heads[..count];
-        heads.sort_unstable_by_key(|&(_, age)| std::cmp::Reverse(age));
-        for &(class, _) in heads.iter() {
+    #[inline]
+    pub(crate) fn next_ready(&mut self, arena: &Arena, now: Time) -> Ready {
+        let mut first_credit = NEVER;
+        // At most once for each class that waits, the one with the oldest head first.
+        let mut untried = self.waiting_classes;
+        while untried != 0 {
+            let class = if untried.is_power_of_two() {
+                CLASSES[untried.trailing_zeros() as usize % 3]
+            } else {
+                self.oldest_head(arena, untried)
+            };
             let id = self.waiting[class as usize].head;
-            if self.take_credits(class, arena.slot(id).header.payload_len(), now) {
-                let queue = &mut self.waiting[class as usize];
-                queue.head = arena.slot(id).next;
-                if queue.head == TlpId::NONE {
-                    queue.tail = TlpId::NONE;
+            let slot = arena.slot(id);
+            let credits = &mut self.credits[class as usize];
+            if credits.take(slot.data_credits, now) {
+                self.waiting[class as usize].head = slot.next;
+                if slot.next == TlpId::NONE {
+                    self.waiting_classes &= !(1 << class as u8);
                 }
-                self.waiting_count -= 1;
-                return Some(id);
+                return Ready::Go(id);
+            }
+            // All that came before now has been collected, so this lies ahead.
+            if let Some((at, _)) = credits.returning.first() {
+                first_credit = first_credit.min(at);
             }
             if class == Class::Posted {
                 // Whatever follows is younger than this posted request and may not pass it.
-                return None;
+                break;
+            }
+            untried &= !(1 << class as u8);
+        }
+        Ready::Blocked((first_credit != NEVER).then_some(first_credit))
+    }
+
+    /// The class whose first waiting TLP is the oldest, among those in the set `classes`, all of which wait.
+    #[inline(never)]
+    fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {
+        let mut oldest = (0, Class::Posted);
+        for class in CLASSES.into_iter().filter(|&class| classes & 1 << class as u8 != 0) {
+            // Age relative to the newest, so that a wrapped counter keeps the order.
+            let age = self.next_order.wrapping_sub(arena.slot(self.waiting[class as usize].head).order);
+            if age > oldest.0 {
+                oldest = (age, class);
             }
         }
-        None
+        oldest.1
     }
 
-    /// Notes that the receiver has freed a buffer. If something waits for it, says when to look again.
+    /// Notes that the receiver has freed a buffer. If one of its class waits for it, says when to look again.
     #[inline]
-    pub(crate) fn credit_freed(&mut self, class: Class, payload: usize, now: Time) -> Kick {
-        let credits = &mut self.credits[class as usize];
-        if credits.infinite_headers && credits.infinite_data {
-            return Kick::No;
-        }
+    pub(crate) fn credit_freed(&mut self, class: Class, data: u16, now: Time) -> Kick {
         let at = now + self.update_fc;
-        credits.returning.push_back((at, payload.div_ceil(DATA_CREDIT_BYTES) as u32));
-        if self.waiting_count == 0 { Kick::No } else { self.kick_at(at) }
+        self.credits[class as usize].give_back(data, at);
+        if self.waiting_classes & 1 << class as u8 == 0 { Kick::No } else { self.kick_at(at) }
     }
 
-    /// What to do after all that could go has gone.
-    pub(crate) fn wait_for_credit(&mut self) -> Kick {
-        if self.waiting_count == 0 {
-            return Kick::No;
-        }
-        let next = self.waiting.iter().zip(&self.credits).filter(|(queue, _)| !queue.is_empty());
-        match next.filter_map(|(_, credits)| credits.returning.front()).map(|&(at, _)| at).min() {
-            Some(at) => self.kick_at(at),
-            None => Kick::No,
-        }
-    }
-
-    fn kick_at(&mut self, at: Time) -> Kick {
+    /// Asks to be called at `at`, unless that's going to happen no later anyway.
+    pub(crate) fn kick_at(&mut self, at: Time) -> Kick {
         if at >= self.kick_at {
             return Kick::No;
         }

@@ -25,7 +25,7 @@ pub use ports::{PortIdentity, port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, Ticket};
 
-use self::core::Event;
+use self::core::{Event, Owner};
 use self::link::Transmitter;
 use self::root::RootComplex;
 use self::switch::Switch;
@@ -174,9 +174,9 @@ impl Fabric {
         }
         let (upper, lower) = (PortId(upper), PortId(upper + 1));
         let no_port = TopologyError::NoPort(above.0);
-        let above_ns = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
-            Node::Root(root) => root.connect(upper).map(|_| self.timing.root_complex_ns),
-            Node::Switch(switch) if switch.has_room() => switch.connect(upper).map(|_| self.timing.switch_ns),
+        let (number, above_ns) = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
+            Node::Root(root) => root.connect(upper).map(|number| (number, self.timing.root_complex_ns)),
+            Node::Switch(switch) => switch.connect(upper).map(|number| (number, self.timing.switch_ns)),
             _ => None,
         }
         .ok_or(no_port)?;
@@ -186,7 +186,8 @@ impl Fabric {
         };
         let pair = [transmitter(below_ns), transmitter(above_ns)];
         self.core.transmitters.extend(pair);
-        self.core.owners.extend([above, below]);
+        let upper = Owner { node: above, number };
+        self.core.owners.extend([upper, Owner { node: below, number: Owner::UPWARDS }]);
         Ok(lower)
     }
 
@@ -238,16 +239,15 @@ impl Fabric {
 
     #[inline]
     fn arrive(&mut self, port: PortId, tlp: TlpId) {
-        self.core.hold(port, tlp);
-        if self.core.decode_at_each_hop && self.core.decode_again(tlp).is_err() {
+        if self.core.hold(port, tlp).is_err() {
             self.core.count(|faults| faults.malformed += 1);
             self.core.consume(tlp);
             return;
         }
-        let owner = self.core.owners[usize::from(port.0)];
-        match &mut self.nodes[usize::from(owner.0)] {
-            Node::Root(root) => root.receive(&mut self.core, port, tlp),
-            Node::Switch(switch) => switch.receive(&mut self.core, port, tlp),
+        let owner = self.core.owner(port);
+        match &mut self.nodes[usize::from(owner.node.0)] {
+            Node::Root(root) => root.receive(&mut self.core, port, usize::from(owner.number), tlp),
+            Node::Switch(switch) => switch.receive(&mut self.core, port, owner.number, tlp),
             Node::Device(device) => device.receive(&mut self.core, port, tlp),
             Node::Reserved => self.core.consume(tlp),
         }

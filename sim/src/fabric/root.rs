@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::arena::TlpId;
-use super::core::{Core, NodeId, PortId};
+use super::core::{Core, NodeId, Owner, PortId};
+use super::function::extent;
 use super::requester::{Outcome, Requester};
 use super::routing::Routes;
 use crate::config::ConfigSpace;
@@ -23,7 +24,7 @@ const CRS_LIMIT: Time = Time::ms(1000);
 const CRS_RETRY: Time = Time::us(100);
 
 /// Names an access that a CPU has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     root: NodeId,
     serial: u64,
@@ -104,10 +105,11 @@ impl RootComplex {
         }
     }
 
-    /// Connects a link to the first root port that has none.
-    pub(crate) fn connect(&mut self, port: PortId) -> Option<usize> {
-        let number = self.ports.iter().position(|root_port| root_port.port.is_none())?;
-        self.ports[number].port = Some(port);
+    /// Connects a link to the first root port that has none: gives the port's number.
+    pub(crate) fn connect(&mut self, port: PortId) -> Option<u16> {
+        let mut numbered = (0..Owner::UPWARDS).zip(&mut self.ports);
+        let (number, free) = numbered.find(|(_, root_port)| root_port.port.is_none())?;
+        free.port = Some(port);
         Some(number)
     }
 
@@ -127,11 +129,15 @@ impl RootComplex {
         self.results.pop_front()
     }
 
-    /// A TLP has come in at a root port.
+    /// A TLP has come in at root port `number`, whose link is `port`.
     #[inline]
-    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, tlp: TlpId) {
+    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: usize, tlp: TlpId) {
         let header = *core.header(tlp);
         match header.kind() {
+            // Only a bus master passes requests from its link on.
+            kind if kind.is_memory() && !self.routes.upwards(number) => {
+                core.refuse(port, tlp, self.id, Status::UnsupportedRequest);
+            }
             Kind::MWr32 | Kind::MWr64 => self.write(core, port, tlp, &header),
             Kind::MRd32 | Kind::MRd64 if self.has(&header) => {
                 core.set_timer(self.node, core.now + self.read_latency, timer::READ | u64::from(tlp.0));
@@ -139,7 +145,7 @@ impl RootComplex {
             Kind::Cpl | Kind::CplD => self.completion(core, tlp, &header),
             kind if kind.is_atomic() && self.has(&header) => self.atomic(core, port, tlp, &header),
             Kind::Msg | Kind::MsgD if header.route() != Route::Address && header.route() != Route::Id => {
-                core.consume(tlp)
+                core.consume(tlp);
             }
             kind if kind.is_completion() => {
                 core.count(|faults| faults.unexpected_completion += 1);
@@ -152,8 +158,7 @@ impl RootComplex {
     /// Whether the memory has all that a request names.
     #[inline]
     fn has(&self, header: &Header) -> bool {
-        let len = u64::from(header.length_dw()) * 4;
-        header.address().checked_add(len).is_some_and(|end| end <= self.memory.size())
+        header.address().checked_add(extent(header)).is_some_and(|end| end <= self.memory.size())
     }
 
     #[inline]
@@ -196,7 +201,8 @@ impl RootComplex {
     fn read(&mut self, core: &mut Core, tlp: TlpId) {
         let request = *core.header(tlp);
         let port = core.holder(tlp);
-        let max_payload = self.port(port).map_or(128, |root_port| u64::from(root_port.config.max_payload()));
+        let number = usize::from(core.owner(port).number);
+        let max_payload = self.ports.get(number).map_or(128, |root_port| u64::from(root_port.config.max_payload()));
         let (start, total) = (request.address(), request.length_dw());
         let mut from = 0;
         while from < total {
@@ -369,7 +375,9 @@ impl RootComplex {
     }
 
     fn completion(&mut self, core: &mut Core, tlp: TlpId, header: &Header) {
-        match self.requester.complete(header) {
+        // The transaction ID is requester and tag.
+        let outcome = if header.requester() == self.id { self.requester.complete(header) } else { Outcome::Unexpected };
+        match outcome {
             Outcome::Data { token, offset, skip, len, done } => {
                 let (skip, len) = (skip as usize, len as usize);
                 if let Some(Some(pending)) = self.pending.get_mut(token as usize) {

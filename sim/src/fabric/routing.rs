@@ -1,13 +1,53 @@
-//! Where the bridges of a switch or root complex lead: their windows and bus numbers as sorted tables.
+//! Where the bridges of a switch or root complex lead: their windows and bus numbers as tables.
+//!
+//! The tables are made anew after each configuration write to one of the bridges, so that routing a TLP is a look-up.
 
-use crate::config::ConfigSpace;
+use crate::config::{ConfigSpace, PowerState};
 
-/// The bridges below one upstream port or root complex, by address and bus number. Made anew after each configuration write to
-/// one of them, so that routing a TLP is a look-up.
+/// What a bridge lets through, as its registers say now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gate {
+    /// Memory and prefetchable window: first and last address. A closed one has a base above its limit.
+    windows: [(u64, u64); 2],
+    /// Secondary to subordinate bus number; none if secondary is 0.
+    buses: (u8, u8),
+    /// Whether it passes memory requests from its bus on upwards, or to a peer: Bus Master Enable, in D0.
+    pub(crate) upwards: bool,
+}
+
+/// The window of a bridge that passes no memory requests downwards.
+const CLOSED: (u64, u64) = (u64::MAX, 0);
+
+impl Gate {
+    pub(crate) fn new(bridge: &ConfigSpace) -> Gate {
+        let on = bridge.command().memory_space() && bridge.power_state() == PowerState::D0;
+        let windows = [bridge.memory_window(), bridge.prefetchable_window()];
+        let windows = windows.map(|window| window.filter(|_| on).map_or(CLOSED, |window| (window.base, window.limit)));
+        Gate { windows, buses: (bridge.secondary(), bridge.subordinate()), upwards: bridge.may_request() }
+    }
+
+    /// Whether a memory request for `address` goes down through the bridge.
+    #[inline]
+    pub(crate) fn holds_address(&self, address: u64) -> bool {
+        self.windows.iter().any(|&(base, limit)| base <= address && address <= limit)
+    }
+
+    /// Whether `bus` lies below the bridge.
+    #[inline]
+    pub(crate) fn holds_bus(&self, bus: u8) -> bool {
+        let (secondary, subordinate) = self.buses;
+        secondary != 0 && secondary <= bus && bus <= subordinate
+    }
+}
+
+/// The bridges below one upstream port or root complex, by address and bus number.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    /// Windows in order of their base: base, limit (inclusive), bridge.
+    gates: Vec<Gate>,
+    /// Open windows in order of their base: base, limit (inclusive), bridge.
     windows: Vec<(u64, u64, u8)>,
+    /// From the lowest base to the highest limit.
+    span: (u64, u64),
     /// Bridge by bus number.
     by_bus: Box<[u8; 256]>,
 }
@@ -17,19 +57,19 @@ const NONE: u8 = u8::MAX;
 
 impl Routes {
     pub(crate) fn new() -> Routes {
-        Routes { windows: Vec::new(), by_bus: Box::new([NONE; 256]) }
+        Routes { gates: Vec::new(), windows: Vec::new(), span: CLOSED, by_bus: Box::new([NONE; 256]) }
     }
 
     /// Takes the windows and bus numbers from the bridges' configuration spaces.
     pub(crate) fn rebuild<'a>(&mut self, bridges: impl Iterator<Item = &'a ConfigSpace>) {
+        self.gates.clear();
+        self.gates.extend(bridges.map(Gate::new));
         self.windows.clear();
         self.by_bus.fill(NONE);
-        for (number, bridge) in (0..NONE).zip(bridges) {
-            if bridge.command().memory_space() {
-                let windows = [bridge.memory_window(), bridge.prefetchable_window()];
-                self.windows.extend(windows.into_iter().flatten().map(|window| (window.base, window.limit, number)));
-            }
-            let (secondary, subordinate) = (bridge.secondary(), bridge.subordinate());
+        for (number, gate) in (0..NONE).zip(&self.gates) {
+            let open = gate.windows.iter().filter(|(base, limit)| base <= limit);
+            self.windows.extend(open.map(|&(base, limit)| (base, limit, number)));
+            let (secondary, subordinate) = gate.buses;
             if secondary != 0 {
                 for bus in secondary..=subordinate {
                     self.by_bus[usize::from(bus)] = number;
@@ -37,11 +77,15 @@ impl Routes {
             }
         }
         self.windows.sort_unstable();
+        self.span = self.windows.iter().fold(CLOSED, |span, window| (span.0.min(window.0), span.1.max(window.1)));
     }
 
     /// The bridge whose memory window holds `address`.
     #[inline]
     pub(crate) fn by_address(&self, address: u64) -> Option<usize> {
+        if address < self.span.0 || address > self.span.1 {
+            return None;
+        }
         let after = self.windows.partition_point(|&(base, ..)| base <= address);
         let &(_, limit, bridge) = self.windows.get(after.checked_sub(1)?)?;
         (address <= limit).then_some(usize::from(bridge))
@@ -52,5 +96,11 @@ impl Routes {
     pub(crate) fn by_bus(&self, bus: u8) -> Option<usize> {
         let bridge = self.by_bus[usize::from(bus)];
         (bridge != NONE).then_some(usize::from(bridge))
+    }
+
+    /// Whether bridge `number` passes memory requests from its bus on. `false` before its first configuration write.
+    #[inline]
+    pub(crate) fn upwards(&self, number: usize) -> bool {
+        self.gates.get(number).is_some_and(|gate| gate.upwards)
     }
 }

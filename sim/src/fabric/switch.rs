@@ -1,7 +1,7 @@
 //! A switch: an upstream port, downstream ports, and a virtual bus between them. It routes TLPs and never splits them.
 
-use super::core::{Core, PortId};
-use super::routing::Routes;
+use super::core::{Core, Owner, PortId};
+use super::routing::{Gate, Routes};
 use super::{ConfigTarget, bridge_config};
 use crate::config::ConfigSpace;
 use crate::fabric::TlpId;
@@ -22,6 +22,8 @@ pub(crate) struct Switch {
     /// The upstream port's bus and device number, from the last configuration write to it.
     id: Bdf,
     downstream: Vec<Downstream>,
+    /// What the upstream port lets through.
+    gate: Gate,
     routes: Routes,
 }
 
@@ -43,26 +45,23 @@ impl Switch {
     /// A switch whose upstream port is `upstream`, with a downstream function for each of `downstream`.
     pub(crate) fn new(upstream: PortId, config: ConfigSpace, downstream: Vec<ConfigSpace>) -> Switch {
         let downstream = downstream.into_iter().map(|config| Downstream { port: None, config }).collect();
-        Switch { upstream, config, id: Bdf(0), downstream, routes: Routes::new() }
+        let gate = Gate::new(&config);
+        Switch { upstream, config, id: Bdf(0), downstream, gate, routes: Routes::new() }
     }
 
-    /// Connects a link to the first downstream port that has none.
-    pub(crate) fn connect(&mut self, port: PortId) -> Option<usize> {
-        let number = self.downstream.iter().position(|downstream| downstream.port.is_none())?;
-        self.downstream[number].port = Some(port);
+    /// Connects a link to the first downstream port that has none: gives the port's number.
+    pub(crate) fn connect(&mut self, port: PortId) -> Option<u16> {
+        let mut numbered = (0..Owner::UPWARDS).zip(&mut self.downstream);
+        let (number, free) = numbered.find(|(_, downstream)| downstream.port.is_none())?;
+        free.port = Some(port);
         Some(number)
     }
 
-    /// Whether a link can still be connected.
-    pub(crate) fn has_room(&self) -> bool {
-        self.downstream.iter().any(|downstream| downstream.port.is_none())
-    }
-
-    /// A TLP has come in at `port`.
+    /// A TLP has come in at `port`, which is downstream port `number`, or the upstream port.
     #[inline]
-    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, tlp: TlpId) {
-        let header = *core.header(tlp);
-        match self.next(port, &header) {
+    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: u16, tlp: TlpId) {
+        let below = (number != Owner::UPWARDS).then_some(usize::from(number));
+        match self.next(below, core.header(tlp)) {
             Next::Forward(out) => core.send(out, tlp),
             Next::ForwardAs(out, header) => {
                 core.rewrite(tlp, header);
@@ -70,7 +69,7 @@ impl Switch {
             }
             Next::Own(target) => self.configure(core, port, tlp, target),
             Next::End => core.consume(tlp),
-            Next::Unclaimed if header.kind().is_completion() => {
+            Next::Unclaimed if core.header(tlp).kind().is_completion() => {
                 core.count(|faults| faults.unexpected_completion += 1);
                 core.consume(tlp);
             }
@@ -78,61 +77,64 @@ impl Switch {
         }
     }
 
+    /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
     #[inline]
-    fn next(&self, from: PortId, header: &Header) -> Next {
-        let below = from != self.upstream;
+    fn next(&self, below: Option<usize>, header: &Header) -> Next {
+        let kind = header.kind();
         match header.route() {
-            Route::Address => self.by_address(below, from, header.address()),
-            Route::Id if header.kind().is_config() => self.by_config(below, header),
-            Route::Id => {
-                let target = if header.kind().is_completion() { header.requester() } else { header.target() };
-                self.by_bus(below, from, target.bus())
-            }
-            Route::ToRootComplex | Route::GatherToRootComplex if below => Next::Forward(self.upstream),
+            // I/O space isn't forwarded.
+            Route::Address if kind.is_io() => Next::Unclaimed,
+            Route::Address => self.by_address(below, header.address()),
+            Route::Id if kind.is_completion() => self.by_bus(below, header.requester().bus()),
+            Route::Id if kind.is_config() => self.by_config(below, header),
+            Route::Id => self.by_bus(below, header.target().bus()),
+            Route::ToRootComplex | Route::GatherToRootComplex if below.is_some() => Next::Forward(self.upstream),
             _ => Next::End,
         }
     }
 
-    fn by_address(&self, below: bool, from: PortId, address: u64) -> Next {
+    #[inline]
+    fn by_address(&self, below: Option<usize>, address: u64) -> Next {
+        // Only a bus master passes requests from its link on: the downstream port always, the upstream port if it's on the way.
+        let allowed = match below {
+            Some(from) => self.routes.upwards(from),
+            None => self.gate.holds_address(address),
+        };
+        if !allowed {
+            return Next::Unclaimed;
+        }
         match self.routes.by_address(address) {
-            Some(number) => match self.downstream[number].port {
-                // A request never goes back to where it came from.
-                Some(out) if out != from && self.forwards_down() => Next::Forward(out),
-                _ => Next::Unclaimed,
-            },
+            Some(number) => self.down(below, number),
             // What lies in the window of the switch but of no port below belongs to nobody.
-            None if below && self.forwards_up(from) && !self.config.forwards_address(address) => {
+            None if below.is_some() && self.gate.upwards && !self.gate.holds_address(address) => {
                 Next::Forward(self.upstream)
             }
             None => Next::Unclaimed,
         }
     }
 
-    fn forwards_down(&self) -> bool {
-        self.config.command().memory_space()
-    }
-
-    /// Both bridges on the way up must be bus masters to pass requests on.
-    fn forwards_up(&self, from: PortId) -> bool {
-        let downstream = self.downstream.iter().find(|downstream| downstream.port == Some(from));
-        self.config.command().bus_master()
-            && downstream.is_some_and(|downstream| downstream.config.command().bus_master())
-    }
-
-    fn by_bus(&self, below: bool, from: PortId, bus: u8) -> Next {
+    #[inline]
+    fn by_bus(&self, below: Option<usize>, bus: u8) -> Next {
         match self.routes.by_bus(bus) {
-            Some(number) => match self.downstream[number].port {
-                Some(out) if out != from => Next::Forward(out),
-                _ => Next::Unclaimed,
-            },
-            None if below => Next::Forward(self.upstream),
+            Some(number) => self.down(below, number),
+            // A bus of the switch that lies behind no port is its own, where nobody expects anything.
+            None if below.is_some() && !self.gate.holds_bus(bus) => Next::Forward(self.upstream),
             None => Next::Unclaimed,
         }
     }
 
-    fn by_config(&self, below: bool, header: &Header) -> Next {
+    /// Out of downstream port `number`, but never back to where it came from.
+    #[inline]
+    fn down(&self, below: Option<usize>, number: usize) -> Next {
+        match self.downstream[number].port {
+            Some(out) if below != Some(number) => Next::Forward(out),
+            _ => Next::Unclaimed,
+        }
+    }
+
+    fn by_config(&self, below: Option<usize>, header: &Header) -> Next {
         let target = header.target();
-        if below {
+        if below.is_some() {
             // Configuration requests travel downwards only.
             return Next::Unclaimed;
         }
@@ -171,6 +173,7 @@ impl Switch {
         };
         bridge_config(core, port, tlp, config, request.target());
         if request.has_data() {
+            self.gate = Gate::new(&self.config);
             self.routes.rebuild(self.downstream.iter().map(|downstream| &downstream.config));
         }
     }

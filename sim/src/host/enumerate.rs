@@ -271,8 +271,10 @@ impl Enumerator {
                 mask |= 0xffff_ffff_0000_0000;
             }
             // I/O space isn't handed out.
-            if low != 0 && !io {
-                sizes.push((index, (!mask).wrapping_add(1), is_64bit, prefetchable));
+            // What isn't a power of two in size is no BAR.
+            let size = (!mask).wrapping_add(1);
+            if low != 0 && !io && size.is_power_of_two() {
+                sizes.push((index, size, is_64bit, prefetchable));
             }
             index += if is_64bit && !io { 2 } else { 1 };
         }
@@ -309,7 +311,7 @@ impl Enumerator {
 
     fn align(&mut self, prefetchable: bool) -> u64 {
         let next = if prefetchable { &mut self.next64 } else { &mut self.next32 };
-        *next = next.next_multiple_of(WINDOW);
+        *next = next.checked_next_multiple_of(WINDOW).unwrap_or(u64::MAX);
         *next
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Request {
     Load { address: u64, len: usize },
     /// Bytes into the root complex's own memory.
     Store { address: u64, bytes: Vec<u8> },
+    /// The request of this number is no longer waited for.
+    Cancel,
 }
 
 /// What a request gave.
@@ -279,7 +281,10 @@ impl Drop for Operation {
             let mut shared = self.host.lock();
             match &shared.slots[id as usize] {
                 Slot::Answered(_) => shared.close(id),
-                _ => shared.slots[id as usize] = Slot::Abandoned,
+                _ => {
+                    shared.slots[id as usize] = Slot::Abandoned;
+                    shared.requests.push((id, Request::Cancel));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The fabric and the host programs on it, moved on event by event.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::program::{Answer, Reply, Request};
 use super::{Access, AccessError, Data, Host};
 use crate::fabric::{Fabric, NodeId, Ticket};
+use crate::memory::Memory;
 use crate::time::Time;
 
 /// The numbers of programs that are to be polled, in the order in which they became ready.
@@ -54,10 +55,12 @@ pub struct Simulation {
     fabric: Fabric,
     cores: Vec<Cores>,
     programs: Vec<Option<Program>>,
+    free_programs: Vec<u32>,
     running: usize,
     ready: Ready,
     /// By ticket: who asked.
-    askers: BTreeMap<Ticket, Asker>,
+    /// Only looked up, so that its order doesn't matter; unlike a tree it keeps its room.
+    askers: HashMap<Ticket, Asker>,
     /// Results of accesses that no program asked for: they were made by [`Simulation::access`].
     results: BTreeMap<Ticket, Result<Data, AccessError>>,
     /// By number of the wake-up: who sleeps.
@@ -83,9 +86,10 @@ impl Simulation {
             fabric,
             cores: Vec::new(),
             programs: Vec::new(),
+            free_programs: Vec::new(),
             running: 0,
             ready: Ready::default(),
-            askers: BTreeMap::new(),
+            askers: HashMap::new(),
             results: BTreeMap::new(),
             sleepers: Vec::new(),
             free_sleepers: Vec::new(),
@@ -116,9 +120,13 @@ impl Simulation {
 
     /// Starts a program. It's first polled by the next [`Simulation::step`].
     pub fn spawn(&mut self, program: impl Future<Output = ()> + Send + 'static) {
-        let number = self.programs.len() as u32;
+        let number = self.free_programs.pop().unwrap_or(self.programs.len() as u32);
         let waker = Waker::from(Arc::new(ProgramWaker { program: number, ready: Arc::clone(&self.ready) }));
-        self.programs.push(Some(Program { future: Box::pin(program), waker }));
+        let program = Some(Program { future: Box::pin(program), waker });
+        match self.programs.get_mut(number as usize) {
+            Some(free) => *free = program,
+            None => self.programs.push(program),
+        }
         self.running += 1;
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
     }
@@ -194,6 +202,7 @@ impl Simulation {
             let mut context = Context::from_waker(&program.waker);
             if let Poll::Ready(()) = program.future.as_mut().poll(&mut context) {
                 self.programs[number as usize] = None;
+                self.free_programs.push(number);
                 self.running -= 1;
             }
             for cores in 0..self.cores.len() {
@@ -213,10 +222,16 @@ impl Simulation {
                 Request::Access(access) => self.begin(asker, root, access),
                 Request::Sleep(until) => self.sleep(asker, until),
                 Request::Interrupt(vector) => self.interrupt(asker, vector),
+                Request::Cancel => self.cancel(asker),
                 Request::Load { address, len } => {
-                    let mut bytes = vec![0; len];
-                    let read = self.fabric.memory(root).and_then(|memory| memory.read(address, &mut bytes).ok());
-                    self.answer(asker, read.map(|()| Reply::Bytes(bytes)).ok_or(AccessError::NoMemory(address)));
+                    let memory = self.fabric.memory(root);
+                    // Nothing is allocated for more than there is.
+                    let inside = |memory: &&Memory| u64::try_from(len).is_ok_and(|len| len <= memory.size());
+                    let read = memory.filter(inside).and_then(|memory| {
+                        let mut bytes = vec![0; len];
+                        memory.read(address, &mut bytes).ok().map(|()| bytes)
+                    });
+                    self.answer(asker, read.map(Reply::Bytes).ok_or(AccessError::NoMemory(address)));
                 }
                 Request::Store { address, bytes } => {
                     let written = self.fabric.memory_mut(root).and_then(|memory| memory.write(address, &bytes).ok());
@@ -253,6 +268,19 @@ impl Simulation {
                 self.answer(asker, Ok(Reply::Done));
             }
             None => cores.waiting.entry(vector).or_default().push_back(asker.request),
+        }
+    }
+
+    /// Forgets that a request waits for an interrupt, so that the interrupt goes to somebody who still waits. What else was asked for
+    /// still ends, and then nobody is told.
+    fn cancel(&mut self, asker: Asker) {
+        let cores = &mut self.cores[asker.cores];
+        for waiting in cores.waiting.values_mut() {
+            if let Some(place) = waiting.iter().position(|&request| request == asker.request) {
+                waiting.remove(place);
+                self.answer(asker, Ok(Reply::Done));
+                return;
+            }
         }
     }
 

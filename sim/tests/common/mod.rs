@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod agent;
+pub(crate) mod plant;
+
 use std::cell::Cell;
 
 use mlx5_twin_sim::Fabric;

@@ -1,0 +1,229 @@
+//! Trees of any shape: a root complex, switches, and agents at the leaves.
+
+use std::sync::{Arc, Mutex};
+
+use mlx5_twin_sim::config::PortType;
+use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, port_config};
+use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
+use mlx5_twin_sim::memory::Memory;
+use mlx5_twin_sim::probe::{Deliver, Direction, Probe, Transmit};
+use mlx5_twin_sim::profile::{Link, Timing};
+use mlx5_twin_sim::tlp::{Bdf, Header};
+use mlx5_twin_sim::{Fabric, Time};
+
+use super::agent::{Agent, agent};
+
+/// What is plugged in at a port.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    Agent,
+    /// A switch, with what's below each of its ports.
+    Switch(Vec<Shape>),
+}
+
+/// What a plant is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    pub(crate) timing: Timing,
+    pub(crate) link: Link,
+    pub(crate) seed: u64,
+    pub(crate) read_completion_boundary: u32,
+    pub(crate) max_payload: u32,
+    pub(crate) max_read_request: u32,
+    /// Tags of each agent's DMA engine.
+    pub(crate) tags: u16,
+}
+
+impl Default for Spec {
+    fn default() -> Spec {
+        Spec {
+            timing: super::TIMING,
+            link: super::link(4, 8),
+            seed: 1,
+            read_completion_boundary: 64,
+            max_payload: 256,
+            max_read_request: 512,
+            tags: 32,
+        }
+    }
+}
+
+/// Memory of the root complex of a plant.
+pub(crate) const MEMORY: u64 = 16 << 20;
+
+/// A tree that has been found and configured. Agents are in the order of a depth-first walk, and so are their functions.
+pub(crate) struct Plant {
+    pub(crate) simulation: Simulation,
+    pub(crate) root: NodeId,
+    pub(crate) agents: Vec<NodeId>,
+    pub(crate) found: Vec<Found>,
+    /// Faults of enumeration, which asks for what isn't there.
+    before: Faults,
+}
+
+fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: &mut Vec<NodeId>) {
+    let (link, timeout) = (spec.link, spec.timing.completion_timeout());
+    match shape {
+        Shape::Agent => {
+            let make = |node, port| -> Box<dyn mlx5_twin_sim::fabric::Device> {
+                Box::new(Agent::new(node, port, spec.tags, timeout))
+            };
+            agents.push(fabric.plug(above, &link, make).unwrap());
+        }
+        Shape::Switch(below) => {
+            let port = |port, number| port_config(identity(), port, number, &link).unwrap();
+            let downstream = (0..below.len() as u8).map(|number| port(PortType::Downstream, number)).collect();
+            let switch = fabric.add_switch(above, &link, port(PortType::Upstream, 0), downstream).unwrap();
+            for shape in below {
+                grow(fabric, switch, shape, spec, agents);
+            }
+        }
+    }
+}
+
+fn identity() -> PortIdentity {
+    PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 4096 }
+}
+
+/// A root complex with one port for each of `shapes`. Nothing is configured yet.
+pub(crate) fn bare(shapes: &[Shape], spec: &Spec) -> Plant {
+    let mut fabric = Fabric::new(spec.timing, spec.seed);
+    let port = |number| port_config(identity(), PortType::RootPort, number, &spec.link).unwrap();
+    let root = fabric.add_root(RootSpec {
+        memory: Memory::new(MEMORY).unwrap(),
+        read_completion_boundary: spec.read_completion_boundary,
+        ports: (0..shapes.len() as u8).map(port).collect(),
+    });
+    let mut agents = Vec::new();
+    for shape in shapes {
+        grow(&mut fabric, root, shape, spec, &mut agents);
+    }
+    Plant { simulation: Simulation::new(fabric), root, agents, found: Vec::new(), before: Faults::default() }
+}
+
+/// A plant that the host has found and configured. All functions are bus masters.
+pub(crate) fn plant(shapes: &[Shape], spec: &Spec) -> Plant {
+    let mut plant = bare(shapes, spec);
+    let host = plant.simulation.host(plant.root);
+    let settings =
+        Settings { map: Default::default(), max_payload: spec.max_payload, max_read_request: spec.max_read_request };
+    plant.found = plant.simulation.run(async move { configure(&host, settings).await }).unwrap();
+    for &node in &plant.agents {
+        agent(plant.simulation.fabric_mut(), node, |agent, _| agent.received.clear());
+    }
+    plant.before = plant.simulation.fabric().faults();
+    plant
+}
+
+/// One agent below one switch.
+pub(crate) fn single(spec: &Spec) -> Plant {
+    plant(&[Shape::Switch(vec![Shape::Agent])], spec)
+}
+
+pub(crate) async fn configure(host: &Host, settings: Settings) -> Vec<Found> {
+    let found = enumerate(host, settings).await.unwrap();
+    for function in &found {
+        host.config_write(function.id, 1, 0b110).await.unwrap();
+    }
+    found
+}
+
+impl Plant {
+    /// ID and BAR address of agent `number`.
+    pub(crate) fn function(&self, number: usize) -> (Bdf, u64) {
+        let mut functions = self.found.iter().filter(|function| !function.bridge);
+        let function = functions.nth(number).unwrap();
+        (function.id, function.bars[0].address)
+    }
+
+    /// What went wrong since the plant was found and configured.
+    pub(crate) fn faults(&self) -> Faults {
+        let (now, before) = (self.simulation.fabric().faults(), self.before);
+        Faults {
+            unsupported_request: now.unsupported_request - before.unsupported_request,
+            completer_abort: now.completer_abort - before.completer_abort,
+            unexpected_completion: now.unexpected_completion - before.unexpected_completion,
+            completion_timeout: now.completion_timeout - before.completion_timeout,
+            malformed: now.malformed - before.malformed,
+        }
+    }
+
+    pub(crate) fn fabric(&mut self) -> &mut Fabric {
+        self.simulation.fabric_mut()
+    }
+
+    /// Calls agent `number`.
+    pub(crate) fn agent<T>(
+        &mut self,
+        number: usize,
+        call: impl FnOnce(&mut Agent, &mut mlx5_twin_sim::fabric::Core) -> T,
+    ) -> T {
+        let node = self.agents[number];
+        agent(self.simulation.fabric_mut(), node, call)
+    }
+
+    /// Sends a TLP from agent `number`.
+    pub(crate) fn send(&mut self, number: usize, header: Header, payload: &[u8]) {
+        self.agent(number, |agent, core| agent.send(core, header, payload));
+    }
+
+    /// Runs until nothing happens any more. A fabric that never rests is a failure.
+    pub(crate) fn settle(&mut self) {
+        let rests = (0..2_000_000).any(|_| !self.simulation.step());
+        assert!(rests, "the fabric doesn't come to rest: {:?}", self.simulation);
+    }
+
+    /// Lets a host program run to its end.
+    pub(crate) fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &mut self,
+        program: impl FnOnce(Host) -> F,
+    ) -> T {
+        let host = self.simulation.host(self.root);
+        self.simulation.run(program(host)).expect("the program ends")
+    }
+}
+
+/// One TLP on one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) at: Time,
+    pub(crate) link: u16,
+    pub(crate) down: bool,
+    pub(crate) header: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What a probe has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) transmitted: Vec<Seen>,
+    /// Headers in the order in which they were consumed.
+    pub(crate) delivered: Vec<(Time, Header)>,
+}
+
+/// A probe that writes a log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorder(pub(crate) Arc<Mutex<Log>>);
+
+impl Recorder {
+    /// Takes what was seen so far.
+    pub(crate) fn take(&self) -> Log {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Probe for Recorder {
+    fn transmit(&mut self, event: &Transmit<'_>) {
+        self.0.lock().unwrap().transmitted.push(Seen {
+            at: event.at,
+            link: event.link.0,
+            down: event.direction == Direction::Downstream,
+            header: event.header.to_vec(),
+            payload: event.payload.to_vec(),
+        });
+    }
+
+    fn deliver(&mut self, event: &Deliver<'_>) {
+        self.0.lock().unwrap().delivered.push((event.at, *event.header));
+    }
+}

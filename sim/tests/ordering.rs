@@ -1,0 +1,242 @@
+//! Order, credits and progress: nothing passes a posted request, nothing is lost, nothing stands still, however few the credits are.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::agent::Agent;
+use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single};
+use mlx5_twin_sim::Time;
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
+use mlx5_twin_sim::tlp::{Class, Header, Kind};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const MAX_PAYLOAD: u32 = 128;
+
+/// The smallest credits that a link may have: one header, and the data of one TLP.
+const SMALLEST: Credits = Credits {
+    posted_headers: 1,
+    posted_data: MAX_PAYLOAD / 16,
+    nonposted_headers: 1,
+    nonposted_data: 8,
+    completion_headers: 1,
+    completion_data: MAX_PAYLOAD / 16,
+};
+
+fn credits() -> impl Strategy<Value = Credits> {
+    let headers = || prop_oneof![3 => 1..4u32, 1 => Just(0)];
+    let data = |least: u32| prop_oneof![3 => least..least + 12, 1 => Just(0)];
+    (headers(), data(8), headers(), data(8), headers(), data(8)).prop_map(|(ph, pd, nh, nd, ch, cd)| Credits {
+        posted_headers: ph,
+        posted_data: pd,
+        nonposted_headers: nh,
+        nonposted_data: nd,
+        completion_headers: ch,
+        completion_data: cd,
+    })
+}
+
+fn spec(credits: Credits, timing: Timing, seed: u64) -> Spec {
+    let link = Link { generation: 3, lanes: 1, propagation: Range { min_ps: 0, max_ps: 5_000 }, credits };
+    Spec { link, timing, seed, max_payload: MAX_PAYLOAD, max_read_request: 128, ..Spec::default() }
+}
+
+/// What one agent does: a write of so many dwords, or a read.
+#[derive(Clone, Debug)]
+struct Step {
+    from: Index,
+    /// Another agent, or host memory.
+    to: Option<Index>,
+    write: bool,
+    dwords: u32,
+    /// How many events happen before the next step.
+    pause: u8,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let to = prop::option::weighted(0.6, any::<Index>());
+    let pause = prop_oneof![Just(0), 0..20u8];
+    (any::<Index>(), to, any::<bool>(), 1..=MAX_PAYLOAD / 4, pause).prop_map(|(from, to, write, dwords, pause)| Step {
+        from,
+        to,
+        write,
+        dwords,
+        pause,
+    })
+}
+
+/// Two switches and four agents, one of them higher up.
+fn tree() -> [Shape; 1] {
+    let agents = || vec![Shape::Agent, Shape::Agent];
+    [Shape::Switch(vec![Shape::Switch(agents()), Shape::Agent, Shape::Switch(agents())])]
+}
+
+/// What makes a TLP one of its kind here.
+type Name = (u16, u16, u64, u8);
+
+fn name(header: &Header) -> Name {
+    if header.class() == Class::Completion {
+        return (header.requester().0, header.tag(), u64::from(header.completer().0), 2);
+    }
+    (header.requester().0, header.tag(), header.address(), header.class() as u8)
+}
+
+/// Carries out the steps; each request has an address and a tag of its own.
+fn perform(plant: &mut Plant, steps: &[Step]) {
+    let agents = plant.agents.len();
+    for (number, step) in (0_u64..).zip(steps) {
+        let from = step.from.index(agents);
+        let me = plant.function(from).0;
+        let base = match step.to.map(|to| to.index(agents)).filter(|&to| to != from) {
+            Some(to) => plant.function(to).1,
+            None => MEMORY / 2,
+        };
+        let (address, tag) = (base + number * 128, number as u16);
+        let make = if step.write { Header::mem_write } else { Header::mem_read };
+        let last = if step.dwords == 1 { 0 } else { 0xf };
+        let tag = if step.write { tag & 0xff } else { tag };
+        let header = make(me, tag, address, 0xf, last, step.dwords).unwrap();
+        plant.send(from, header, &vec![number as u8; header.payload_len()]);
+        for _ in 0..step.pause {
+            plant.simulation.step();
+        }
+    }
+    plant.settle();
+}
+
+/// All that agent `from` sent to the place `to` (an agent, or host memory), in order.
+fn sent_to(plant: &mut Plant, from: usize, to: Option<usize>) -> Vec<Header> {
+    let bars: Vec<_> = (0..plant.agents.len()).map(|agent| plant.function(agent)).collect();
+    let place = |header: &Header| {
+        if header.class() == Class::Completion {
+            return bars.iter().position(|&(id, _)| id == header.requester());
+        }
+        bars.iter().position(|&(_, bar)| (bar..bar + common::agent::BAR).contains(&header.address()))
+    };
+    plant.agent(from, |agent, _| agent.sent.iter().filter(|header| place(header) == to).copied().collect())
+}
+
+fn check(plant: &mut Plant, recorder: &Recorder) -> Result<(), TestCaseError> {
+    prop_assert_eq!(plant.simulation.fabric().in_flight(), 0, "something was left behind");
+    prop_assert_eq!(plant.faults(), Default::default());
+    let log = recorder.take();
+    let agents = plant.agents.len();
+    let arrived = |agent: &mut Agent| agent.received.iter().map(|received| name(&received.header)).collect::<Vec<_>>();
+    for to in (0..agents).map(Some).chain([None]) {
+        let arrivals = match to {
+            Some(to) => plant.agent(to, |agent, _| arrived(agent)),
+            None => log.delivered.iter().map(|(_, header)| name(header)).collect(),
+        };
+        let places: BTreeMap<Name, usize> = arrivals.iter().enumerate().map(|(place, &name)| (name, place)).collect();
+        for from in (0..agents).filter(|&from| Some(from) != to) {
+            let mut last_posted = None;
+            for header in sent_to(plant, from, to) {
+                let place = places.get(&name(&header)).copied();
+                prop_assert!(place.is_some(), "{} from {} to {:?} was lost", header, from, to);
+                prop_assert!(place > last_posted, "{} passed a posted request", header);
+                if header.class() == Class::Posted {
+                    last_posted = place;
+                }
+            }
+        }
+    }
+    // Every read came back whole.
+    for agent in 0..agents {
+        let (reads, data) = plant.agent(agent, |agent, _| {
+            let reads = agent.sent.iter().filter(|header| header.class() == Class::NonPosted);
+            let data = agent.received.iter().filter(|received| received.header.kind() == Kind::CplD);
+            (
+                reads.map(|header| header.length_dw() as usize * 4).sum::<usize>(),
+                data.map(|received| received.payload.len()).sum::<usize>(),
+            )
+        });
+        prop_assert_eq!(reads, data);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_passes_a_posted_request_and_nothing_is_lost(
+        credits in prop_oneof![1 => Just(SMALLEST), 3 => credits()],
+        steps in prop::collection::vec(step(), 1..250),
+        update_fc_ns in 0..400u64,
+        seed in any::<u64>(),
+    ) {
+        let timing = Timing { update_fc_ns, ..common::TIMING };
+        let mut plant = plant(&tree(), &spec(credits, timing, seed));
+        let recorder = Recorder::default();
+        plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+        perform(&mut plant, &steps);
+        check(&mut plant, &recorder)?;
+    }
+
+    /// The same burst takes the same time again and again: all credits have come back.
+    #[test]
+    fn all_credits_come_back(credits in credits(), writes in 1..80u64, reads in 0..80u64) {
+        let mut plant = single(&spec(credits, common::TIMING, 1));
+        let me = plant.function(0).0;
+        let recorder = Recorder::default();
+        plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+        let mut spans = Vec::new();
+        for _ in 0..3 {
+            // Long after all that was: no credit is on its way any more.
+            plant.run(|host| async move { host.sleep(Time::us(50)).await });
+            let begin = plant.simulation.fabric().now();
+            recorder.take();
+            for number in 0..writes.max(reads) {
+                let address = number * 128;
+                if number < writes {
+                    plant.send(0, Header::mem_write_bytes(me, 0, address, MAX_PAYLOAD).unwrap(), &[7; 128]);
+                }
+                if number < reads {
+                    plant.send(0, Header::mem_read_bytes(me, number as u16, address, MAX_PAYLOAD).unwrap(), &[]);
+                }
+            }
+            plant.settle();
+            prop_assert_eq!(plant.simulation.fabric().in_flight(), 0);
+            let delivered = recorder.take().delivered;
+            prop_assert_eq!(delivered.len() as u64, writes + 2 * reads);
+            spans.push(delivered.last().map(|(at, _)| at.since(begin)));
+        }
+        prop_assert_eq!(spans[0], spans[1]);
+        prop_assert_eq!(spans[1], spans[2]);
+    }
+}
+
+/// A non-posted request that waits behind a posted one, while credits of its own have long come back, once made the fabric look for
+/// them at one point in time for ever.
+#[test]
+fn returned_credits_of_another_class_do_not_stop_the_clock() {
+    let credits = Credits { nonposted_headers: 4, ..SMALLEST };
+    let mut plant = single(&spec(credits, common::TIMING, 1));
+    let me = plant.function(0).0;
+    let read = |tag| Header::mem_read_bytes(me, tag, 0, 64).unwrap();
+    let write = || Header::mem_write_bytes(me, 0, 0x1000, 128).unwrap();
+    plant.send(0, read(1), &[]);
+    plant.settle();
+    for tag in 2..4 {
+        plant.send(0, write(), &[1; 128]);
+        plant.send(0, read(tag), &[]);
+    }
+    plant.settle();
+    assert_eq!(plant.agent(0, |agent, _| agent.received.len()), 3);
+}
+
+/// A TLP with more data than the other end can ever take is dropped and counted; what comes after it goes on.
+#[test]
+fn what_can_never_be_sent_is_malformed() {
+    let mut plant = single(&spec(SMALLEST, common::TIMING, 1));
+    let me = plant.function(0).0;
+    plant.send(0, Header::mem_write_bytes(me, 0, 0, 256).unwrap(), &[1; 256]);
+    plant.send(0, Header::mem_write_bytes(me, 0, 0x1000, 128).unwrap(), &[2; 128]);
+    plant.settle();
+    assert_eq!(plant.faults().malformed, 1);
+    assert_eq!(plant.simulation.fabric().in_flight(), 0);
+    let memory = plant.simulation.fabric().memory(plant.root).unwrap();
+    assert_eq!(memory.read_u32_le(0), Ok(0));
+    assert_eq!(memory.read_u32_le(0x1000), Ok(0x0202_0202));
+}
