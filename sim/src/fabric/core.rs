@@ -239,7 +239,7 @@ impl Core {
     fn transmit(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot_mut(tlp);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        let (start, arrival) = transmitter.occupy(slot.bytes, self.now);
+        let (start, arrival) = transmitter.occupy(slot.class, slot.bytes, self.now);
         let sequence = transmitter.sequence;
         transmitter.sequence += 1;
         self.queue.push(arrival, Event::Arrive(port.peer(), tlp));
@@ -288,7 +288,8 @@ impl Core {
     }
 
     /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Takes its header
-    /// from its bytes, if the fabric is told to decode at each hop.
+    /// from its bytes, if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
+    /// to, decoding them again would give the same.
     ///
     /// # Errors
     /// The rule that the bytes break.
@@ -296,7 +297,7 @@ impl Core {
     pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<(), Malformed> {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
-        if self.decode_at_each_hop {
+        if self.decode_at_each_hop && !slot.header.is_encoded_as(&slot.raw) {
             slot.header = Header::decode(&slot.raw)?;
         }
         Ok(())
@@ -307,11 +308,6 @@ impl Core {
         let slot = self.arena.slot_mut(tlp);
         slot.header = header;
         header.encode(&mut slot.raw);
-    }
-
-    /// The port at which a received TLP stands.
-    pub(crate) fn holder(&self, tlp: TlpId) -> PortId {
-        PortId(self.arena.slot(tlp).held_by)
     }
 
     /// Whose `port` is.

@@ -118,8 +118,8 @@ impl Queue {
 pub(crate) struct Transmitter {
     ps_per_byte_q16: u64,
     framing_bytes: u64,
-    /// Flight time and the receiver's own latency.
-    latency: Time,
+    /// Flight time and the receiver's own latency, by class.
+    latency: [Time; 3],
     update_fc: Time,
     busy_until: Time,
     credits: [Credits; 3],
@@ -153,14 +153,19 @@ pub(crate) enum Ready {
 }
 
 impl Transmitter {
-    /// The transmitter of a link whose receiver takes `receiver` to act on a TLP.
-    pub(crate) fn new(link: &profile::Link, flight: Time, receiver: Time, timing: &profile::Timing) -> Transmitter {
+    /// The transmitter of a link whose receiver takes `receiver` to act on a TLP of each class.
+    pub(crate) fn new(
+        link: &profile::Link,
+        flight: Time,
+        receiver: [Time; 3],
+        timing: &profile::Timing,
+    ) -> Transmitter {
         let c = &link.credits;
         let rate = link.ps_per_byte_q16();
         Transmitter {
             ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille.min(999)),
             framing_bytes: link.framing_bytes(),
-            latency: flight + receiver,
+            latency: receiver.map(|latency| flight + latency),
             update_fc: Time::ns(timing.update_fc_ns) + flight,
             busy_until: Time::ZERO,
             credits: [
@@ -196,11 +201,11 @@ impl Transmitter {
 
     /// Puts `bytes` on the wire as soon as it's free: gives the times of the first symbol and of use at the receiver.
     #[inline]
-    pub(crate) fn occupy(&mut self, bytes: u16, now: Time) -> (Time, Time) {
+    pub(crate) fn occupy(&mut self, class: Class, bytes: u16, now: Time) -> (Time, Time) {
         let start = now.max(self.busy_until);
         let wire = ((u64::from(bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
         self.busy_until = start + Time(wire);
-        (start, self.busy_until + self.latency)
+        (start, self.busy_until + self.latency[class as usize])
     }
 
     /// Puts a TLP behind those of its class that wait.

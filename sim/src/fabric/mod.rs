@@ -175,16 +175,20 @@ impl Fabric {
         let (upper, lower) = (PortId(upper), PortId(upper + 1));
         let no_port = TopologyError::NoPort(above.0);
         let (number, above_ns) = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
-            Node::Root(root) => root.connect(upper).map(|number| (number, self.timing.root_complex_ns)),
-            Node::Switch(switch) => switch.connect(upper).map(|number| (number, self.timing.switch_ns)),
+            // What reads memory is acted upon when the memory has been read.
+            Node::Root(root) => {
+                let ns = self.timing.root_complex_ns;
+                root.connect(upper).map(|number| (number, [ns, ns + self.timing.memory_read_ns, ns]))
+            }
+            Node::Switch(switch) => switch.connect(upper).map(|number| (number, [self.timing.switch_ns; 3])),
             _ => None,
         }
         .ok_or(no_port)?;
-        let mut transmitter = |receiver_ns| {
+        let mut transmitter = |receiver_ns: [u64; 3]| {
             let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
-            Transmitter::new(link, flight, Time::ns(receiver_ns), &self.timing)
+            Transmitter::new(link, flight, receiver_ns.map(Time::ns), &self.timing)
         };
-        let pair = [transmitter(below_ns), transmitter(above_ns)];
+        let pair = [transmitter([below_ns; 3]), transmitter(above_ns)];
         self.core.transmitters.extend(pair);
         let upper = Owner { node: above, number };
         self.core.owners.extend([upper, Owner { node: below, number: Owner::UPWARDS }]);

@@ -59,7 +59,6 @@ struct Pending {
 
 /// What a timer of a root complex is for; the low bits say for which.
 pub(super) mod timer {
-    pub(in crate::fabric) const READ: u64 = 0;
     pub(in crate::fabric) const EXPIRE: u64 = 1 << 32;
     pub(in crate::fabric) const RETRY: u64 = 2 << 32;
     pub(in crate::fabric) const RETIRED: u64 = 3 << 32;
@@ -72,7 +71,6 @@ pub(crate) struct RootComplex {
     id: Bdf,
     memory: Memory,
     boundary: u64,
-    read_latency: Time,
     ports: Vec<RootPort>,
     routes: Routes,
     requester: Requester,
@@ -92,7 +90,6 @@ impl RootComplex {
             id: Bdf::new(0, 0, 0),
             memory: spec.memory,
             boundary: u64::from(spec.read_completion_boundary),
-            read_latency: Time::ns(timing.memory_read_ns),
             ports: spec.ports.into_iter().map(|config| RootPort { port: None, config }).collect(),
             routes: Routes::new(),
             requester: Requester::new(TAGS, timing.completion_timeout()),
@@ -139,9 +136,8 @@ impl RootComplex {
                 core.refuse(port, tlp, self.id, Status::UnsupportedRequest);
             }
             Kind::MWr32 | Kind::MWr64 => self.write(core, port, tlp, &header),
-            Kind::MRd32 | Kind::MRd64 if self.has(&header) => {
-                core.set_timer(self.node, core.now + self.read_latency, timer::READ | u64::from(tlp.0));
-            }
+            // The link let it arrive when the memory had been read.
+            Kind::MRd32 | Kind::MRd64 if self.has(&header) => self.read(core, port, tlp, &header),
             Kind::Cpl | Kind::CplD => self.completion(core, tlp, &header),
             kind if kind.is_atomic() && self.has(&header) => self.atomic(core, port, tlp, &header),
             Kind::Msg | Kind::MsgD if header.route() != Route::Address && header.route() != Route::Id => {
@@ -190,7 +186,6 @@ impl RootComplex {
     pub(crate) fn timer(&mut self, core: &mut Core, token: u64) {
         let index = token as u32;
         match token & !u64::from(u32::MAX) {
-            timer::READ => self.read(core, TlpId(index)),
             timer::EXPIRE => self.expire(core),
             timer::RETIRED => self.finish(index, Ok(Data::EMPTY)),
             _ => self.issue(core, index),
@@ -198,9 +193,7 @@ impl RootComplex {
     }
 
     /// Answers a read of memory: in as few completions as Max_Payload_Size allows, cut at the Read Completion Boundary.
-    fn read(&mut self, core: &mut Core, tlp: TlpId) {
-        let request = *core.header(tlp);
-        let port = core.holder(tlp);
+    fn read(&mut self, core: &mut Core, port: PortId, tlp: TlpId, request: &Header) {
         let number = usize::from(core.owner(port).number);
         let max_payload = self.ports.get(number).map_or(128, |root_port| u64::from(root_port.config.max_payload()));
         let (start, total) = (request.address(), request.length_dw());
@@ -212,7 +205,7 @@ impl RootComplex {
                 len = (address + max_payload) / self.boundary * self.boundary - address;
             }
             let length_dw = (len / 4) as u32;
-            let made = Header::completion_part(&request, self.id, Status::Successful, from, length_dw);
+            let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
             let Ok(completion) = made else { break };
             let part = core.create(completion);
             if self.memory.read(address, core.payload_mut(part)).is_err() {

@@ -34,26 +34,34 @@ struct Memory {
 }
 
 impl Memory {
+    /// The header, checked.
     fn header(&self) -> Result<Header, Malformed> {
-        let &Memory { kinds, requester, tag, address, byte_enables: ByteEnables { first, last, length_dw } } = self;
-        within("Tag", u64::from(tag), 0, 0x3ff)?;
+        let &Memory { address, byte_enables: ByteEnables { first, last, length_dw }, .. } = self;
         within("Length", u64::from(length_dw), 1, 1024)?;
         within("First DW BE", u64::from(first), 0, 15)?;
         within("Last DW BE", u64::from(last), 0, 15)?;
         if address & 3 != 0 {
             return Err(Malformed::Unaligned { address });
         }
+        let header = self.header_of_range()?;
+        header.check()?;
+        Ok(header)
+    }
+
+    /// The header, where address, length and byte enables come from [`ByteEnables::of_range`] and so break no rule.
+    #[inline]
+    fn header_of_range(&self) -> Result<Header, Malformed> {
+        let &Memory { kinds, requester, tag, address, byte_enables: ByteEnables { first, last, length_dw } } = self;
+        within("Tag", u64::from(tag), 0, 0x3ff)?;
         let low = last << 4 | first;
-        let header = if address >> 32 == 0 {
+        Ok(if address >> 32 == 0 {
             Header { dw: [dw0(kinds.0, tag, length_dw), dw1(requester, tag, low), address as u32, 0], kind: kinds.0 }
         } else {
             Header {
                 dw: [dw0(kinds.1, tag, length_dw), dw1(requester, tag, low), (address >> 32) as u32, address as u32],
                 kind: kinds.1,
             }
-        };
-        header.check()?;
-        Ok(header)
+        })
     }
 }
 
@@ -129,7 +137,7 @@ impl Header {
             address: address & !3,
             byte_enables: ByteEnables::of_range(address, len)?,
         }
-        .header()
+        .header_of_range()
     }
 
     /// A memory write of `len` (0..=4096) bytes to any `address`. The payload begins at the DW that holds the first byte.
@@ -144,7 +152,7 @@ impl Header {
             address: address & !3,
             byte_enables: ByteEnables::of_range(address, len)?,
         }
-        .header()
+        .header_of_range()
     }
 
     /// A deferrable memory write of `length_dw` (1..=32) DWs to `address` (a multiple of 4) with these byte enables.
@@ -383,4 +391,23 @@ impl Header {
 /// The three attribute bits at their places in DW 0.
 const fn attr_bits(attr: Attr) -> u32 {
     (attr.bits() as u32 & 4) << 16 | (attr.bits() as u32 & 3) << 12
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn requests_for_bytes_break_no_rule(requester: u16, tag in 0..0x400_u16, address: u64, len in 0..=4096_u32) {
+            for make in [Header::mem_read_bytes, Header::mem_write_bytes] {
+                match make(Bdf(requester), tag, address, len) {
+                    Ok(header) => prop_assert_eq!(header.check_strict(), Ok(())),
+                    Err(error) => prop_assert!(matches!(error, Malformed::Crosses4K { .. }), "{error}"),
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The completions of a request (PCIe base spec 2.2.9 and 2.3.1.1).
 
+use super::header::{T8, T9};
 use super::{Attr, Bdf, Header, Kind, Malformed, Status};
 
 impl Header {
@@ -61,6 +62,25 @@ impl Header {
         length_dw: u32,
     ) -> Result<Header, Malformed> {
         let asked = request.completion_length_dw();
+        if from_dw == 0 && length_dw == asked && status == Status::Successful && request.is_plain_read() {
+            return Ok(whole_read(request, completer));
+        }
+        Header::checked_part(request, completer, status, from_dw, length_dw, asked)
+    }
+
+    /// Whether it's an unlocked memory read.
+    const fn is_plain_read(&self) -> bool {
+        matches!(self.kind, Kind::MRd32 | Kind::MRd64)
+    }
+
+    fn checked_part(
+        request: &Header,
+        completer: Bdf,
+        status: Status,
+        from_dw: u32,
+        length_dw: u32,
+        asked: u32,
+    ) -> Result<Header, Malformed> {
         let fits = length_dw <= asked.saturating_sub(from_dw) && (from_dw < asked || from_dw == 0);
         let data_missing = length_dw == 0 && asked != 0 && status == Status::Successful;
         if request.class() != super::Class::NonPosted || !fits || data_missing {
@@ -84,6 +104,24 @@ impl Header {
             header.dw[0] |= 1 << 24;
         }
         Ok(header)
+    }
+}
+
+/// The completion that answers all of a memory read. Every field comes from a request that has been checked, so there's nothing to check here.
+#[inline]
+fn whole_read(request: &Header, completer: Bdf) -> Header {
+    /// Tag bits 9 and 8, TC, RO and NS: all that a completion has of its request in DW 0.
+    const KEPT: u32 = T9 | T8 | 7 << 20 | 3 << 12;
+    let enables = request.byte_enables();
+    let lower_address = enables.lower_address(request.address()) & 0x7f;
+    Header {
+        dw: [
+            (Kind::CplD.fmt_type() as u32) << 24 | request.dw[0] & KEPT | enables.length_dw & 0x3ff,
+            u32::from(completer.0) << 16 | enables.byte_count() & 0xfff,
+            request.dw[1] & !0xff | u32::from(lower_address),
+            0,
+        ],
+        kind: Kind::CplD,
     }
 }
 
@@ -174,5 +212,17 @@ mod tests {
         refused(&read, Status::CompleterAbort, 4, 0);
         let data = Header::completion_part(&read, COMPLETER, Status::CompleterAbort, 0, 4);
         assert_eq!(data, Err(Malformed::CompletionData { kind: Kind::CplD, status: Status::CompleterAbort }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_whole_read_is_what_its_parts_are_made_of(header in crate::tlp::strategy::any_header(), completer: u16) {
+            if header.is_plain_read() {
+                let asked = header.completion_length_dw();
+                let completer = Bdf(completer);
+                let checked = Header::checked_part(&header, completer, Status::Successful, 0, asked, asked);
+                proptest::prop_assert_eq!(checked, Ok(whole_read(&header, completer)));
+            }
+        }
     }
 }
