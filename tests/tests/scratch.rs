@@ -31,8 +31,7 @@ struct Tape(Arc<Mutex<Vec<Seen>>>);
 impl Probe for Tape {
     fn transmit(&mut self, event: &Transmit<'_>) {
         let header = Header::decode(event.header).expect("a legal header on the wire");
-        let seen =
-            Seen { link: event.link.0, direction: event.direction, header, payload: event.payload.to_vec() };
+        let seen = Seen { link: event.link.0, direction: event.direction, header, payload: event.payload.to_vec() };
         self.0.lock().unwrap().push(seen);
     }
 }
@@ -95,9 +94,8 @@ impl Run {
     /// Stores of the DPU's software to this place of BAR 0 of the mlx5 function.
     fn stores(&self, offset: u64) -> impl Iterator<Item = &Seen> {
         let address = self.bar0 + offset;
-        self.on("mlx5", Direction::Downstream).filter(move |seen| {
-            seen.header.class() == Class::Posted && seen.header.address() == address
-        })
+        self.on("mlx5", Direction::Downstream)
+            .filter(move |seen| seen.header.class() == Class::Posted && seen.header.address() == address)
     }
 }
 

@@ -116,7 +116,7 @@ fn whole_read(request: &Header, completer: Bdf) -> Header {
     let lower_address = enables.lower_address(request.address()) & 0x7f;
     Header {
         dw: [
-            (Kind::CplD.fmt_type() as u32) << 24 | request.dw[0] & KEPT | enables.length_dw & 0x3ff,
+            u32::from(Kind::CplD.fmt_type()) << 24 | request.dw[0] & KEPT | enables.length_dw & 0x3ff,
             u32::from(completer.0) << 16 | enables.byte_count() & 0xfff,
             request.dw[1] & !0xff | u32::from(lower_address),
             0,
