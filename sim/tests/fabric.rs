@@ -2,10 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use common::{Tree, tree};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::host::{AccessError, Host, Settings, enumerate};
-use mlx5_twin_sim::tlp::Bdf;
+use mlx5_twin_sim::probe::{Direction, Probe, Transmit};
+use mlx5_twin_sim::tlp::{Bdf, Header, MessageCode, Route};
 
 async fn find(host: &Host) -> Vec<mlx5_twin_sim::host::Found> {
     let settings = Settings { map: Default::default(), max_payload: 256, max_read_request: 512 };
@@ -121,4 +125,34 @@ fn a_seed_draws_the_latencies() {
     assert_eq!(run(5), run(5));
     let common = common::with_jitter(|| (run(5), run(6)));
     assert_ne!(common.0, common.1);
+}
+
+/// How many messages each link has carried, by its number.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<BTreeMap<u16, u32>>>);
+
+impl Probe for Messages {
+    fn transmit(&mut self, event: &Transmit<'_>) {
+        let header = Header::decode(event.header).expect("a legal header");
+        if header.kind().is_message() {
+            assert_eq!((header.message_code(), event.direction), (MessageCode::PME_TURN_OFF, Direction::Downstream));
+            *self.0.lock().unwrap().entry(event.link.0).or_default() += 1;
+        }
+    }
+}
+
+#[test]
+fn a_broadcast_message_reaches_everyone_once() {
+    let Tree { mut simulation, root, .. } = tree(3, 1);
+    let messages = Messages::default();
+    simulation.fabric_mut().set_probe(Some(Box::new(messages.clone())));
+    let message = |route| Header::message(Bdf(0), 0, MessageCode::PME_TURN_OFF, route, [0; 2], 0);
+    let fabric = simulation.fabric_mut();
+    assert!(fabric.broadcast(root, message(Route::Broadcast).unwrap(), &[]));
+    let read = Header::mem_read_bytes(Bdf(0), 0, 0, 4).unwrap();
+    assert!(!fabric.broadcast(root, read, &[]), "only messages are broadcast");
+    while simulation.step() {}
+    // One on the link to the switch, one on each link below it.
+    assert_eq!(*messages.0.lock().unwrap(), BTreeMap::from([(0, 1), (1, 1), (2, 1), (3, 1)]));
+    assert_eq!(simulation.fabric().in_flight(), 0);
 }

@@ -1,6 +1,6 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
-use super::arena::{Arena, Extra, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, TlpId};
+use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, TlpId};
 use super::link::{Kick, Ready, Transmitter};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
@@ -301,6 +301,20 @@ impl Core {
             slot.header = Header::decode(&slot.raw)?;
         }
         Ok(())
+    }
+
+    /// Makes another TLP that is like `tlp` in all, but isn't in any receive buffer.
+    pub(crate) fn duplicate(&mut self, tlp: TlpId) -> TlpId {
+        let (header, extra) = (*self.header(tlp), self.arena.extra(self.arena.slot(tlp)).copied());
+        let copy = self.create(header);
+        let mut payload = [0; MAX_PAYLOAD];
+        let payload = &mut payload[..header.payload_len()];
+        payload.copy_from_slice(self.payload(tlp));
+        self.payload_mut(copy).copy_from_slice(payload);
+        if let Some(extra) = extra {
+            self.arena.set_extra(copy, extra);
+        }
+        copy
     }
 
     /// Puts another header in the place of a TLP's own; both have payloads of the same length.

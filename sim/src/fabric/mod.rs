@@ -37,7 +37,7 @@ use crate::probe::Probe;
 use crate::profile;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::tlp::{Bdf, Header, Status};
+use crate::tlp::{Bdf, Header, Route, Status};
 
 /// Something that is plugged into the fabric: it consumes the TLPs that reach its ports, and sends its own.
 pub trait Device: Send {
@@ -297,6 +297,18 @@ impl Fabric {
         let no_root = AccessError::UnsupportedRequest(0);
         let (root, core) = self.root_mut(root).ok_or(no_root)?;
         root.access(core, access)
+    }
+
+    /// Broadcasts a message from a root complex to all that is below it. `false`, and nothing is sent, if the node is no root complex or
+    /// the header no message of that routing.
+    pub fn broadcast(&mut self, root: NodeId, header: Header, payload: &[u8]) -> bool {
+        match self.root_mut(root) {
+            Some((root, core)) if header.kind().is_message() && header.route() == Route::Broadcast => {
+                root.broadcast(core, header, payload);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The next result of an access that was begun at `root`.

@@ -250,6 +250,13 @@ impl RootComplex {
         self.ports.iter().find(|root_port| root_port.port == Some(port))
     }
 
+    /// Sends a message down every root port that has a link.
+    pub(crate) fn broadcast(&self, core: &mut Core, header: Header, payload: &[u8]) {
+        for port in self.ports.iter().filter_map(|root_port| root_port.port) {
+            core.send_new(port, header, payload);
+        }
+    }
+
     // --- What the CPUs do ---
 
     /// Begins an access of a CPU.

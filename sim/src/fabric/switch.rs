@@ -35,6 +35,8 @@ enum Next {
     ForwardAs(PortId, Header),
     /// It's a configuration request to one of the switch's own functions.
     Own(ConfigTarget),
+    /// Out of every downstream port.
+    Everywhere,
     /// It ends here, as it should.
     End,
     /// Nobody claims it.
@@ -68,6 +70,7 @@ impl Switch {
                 core.send(out, tlp);
             }
             Next::Own(target) => self.configure(core, port, tlp, target),
+            Next::Everywhere => self.broadcast(core, tlp),
             Next::End => core.consume(tlp),
             Next::Unclaimed if core.header(tlp).kind().is_completion() => {
                 core.count(|faults| faults.unexpected_completion += 1);
@@ -75,6 +78,16 @@ impl Switch {
             }
             Next::Unclaimed => core.refuse(port, tlp, self.id, Status::UnsupportedRequest),
         }
+    }
+
+    /// Sends a copy of a message out of every downstream port.
+    #[cold]
+    fn broadcast(&self, core: &mut Core, tlp: TlpId) {
+        for out in self.downstream.iter().filter_map(|downstream| downstream.port) {
+            let copy = core.duplicate(tlp);
+            core.send(out, copy);
+        }
+        core.consume(tlp);
     }
 
     /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
@@ -89,6 +102,7 @@ impl Switch {
             Route::Id if kind.is_config() => self.by_config(below, header),
             Route::Id => self.by_bus(below, header.target().bus()),
             Route::ToRootComplex | Route::GatherToRootComplex if below.is_some() => Next::Forward(self.upstream),
+            Route::Broadcast if below.is_none() => Next::Everywhere,
             _ => Next::End,
         }
     }
