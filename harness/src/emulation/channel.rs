@@ -281,10 +281,7 @@ impl Channel {
         let mut from = 0;
         while from < data.len() {
             let address = request.address() + from as u64;
-            let mut len = data.len() - from;
-            if len as u64 > most {
-                len = ((address + most) / BOUNDARY * BOUNDARY - address) as usize;
-            }
+            let len = Header::completion_len(address, (data.len() - from) as u64, most, BOUNDARY) as usize;
             let (from_dw, length_dw) = ((from / 4) as u32, (len / 4) as u32);
             let completion = Header::completion_part(request, completer, status, from_dw, length_dw)?;
             self.protocol.complete(id.port.0, id.number, &completion, &data[from..from + len])?;

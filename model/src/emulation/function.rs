@@ -1,7 +1,7 @@
 //! A claimed function: the few registers that the device follows, its regions, and its MSI-X table.
 
 use mlx5_twin_fw_cmds::twin_v1::{MAX_DOORBELLS, region};
-use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable};
+use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, byte_mask};
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId, answer_read};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Route, Status};
 
@@ -286,6 +286,6 @@ impl Claimed {
 
 /// Writes the bytes of `value` that `enables` names over those of `old`.
 fn merge(old: u32, enables: u8, value: u32) -> u32 {
-    let mask = (0..4).filter(|lane| enables >> lane & 1 != 0).fold(0, |mask, lane| mask | 0xff << (lane * 8));
+    let mask = byte_mask(enables);
     old & !mask | value & mask
 }

@@ -206,8 +206,8 @@ fn cut(
     while sent < payload.len() {
         let from_dw = first_dw + (sent / 4) as u32;
         let address = request.address() + u64::from(from_dw) * 4;
-        let end = (address + u64::from(max_payload)) / 128 * 128;
-        let len = (payload.len() - sent).min((end - address) as usize);
+        let left = (payload.len() - sent) as u64;
+        let len = Header::completion_len(address, left, u64::from(max_payload), 128) as usize;
         let part =
             Header::completion_part(request, completion.completer(), Status::Successful, from_dw, (len / 4) as u32);
         let Ok(part) = part else { return };

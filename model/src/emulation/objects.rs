@@ -168,7 +168,7 @@ impl Emulation {
 
     fn create_function(&mut self, id: u32, uid: u16, context: &[u8]) -> Result<(), Failure> {
         let field = |field: Field| field.get(context).map_err(short);
-        let channel = field(tlp_channel_id())? as u32;
+        let channel = field(emulated_function::CHANNEL_ID)? as u32;
         let owner = self.channels.get(&channel).ok_or(Failure::OBJECT_UNKNOWN)?.spec.uid;
         rule(owner == uid, Failure::OBJECT_FOREIGN)?;
         let number = field(emulated_function::PORT)? as usize;
@@ -237,10 +237,6 @@ impl Emulation {
         })
         .map_err(|_| Failure::OUTPUT_TOO_SHORT)
     }
-}
-
-fn tlp_channel_id() -> Field {
-    emulated_function::CHANNEL_ID
 }
 
 fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {

@@ -21,12 +21,7 @@ pub(super) struct Request {
 impl Request {
     /// Byte Count and Lower Address that the next completion must have.
     pub(super) fn expected(&self) -> (u32, u8) {
-        let (count, lower) = (self.header.completion_byte_count(), self.header.completion_lower_address());
-        if self.from_dw == 0 {
-            return (count, lower);
-        }
-        let sent = self.from_dw * 4 - u32::from(lower & 3);
-        (count.saturating_sub(sent), ((u32::from(lower & 0x7c) + self.from_dw * 4) & 0x7f) as u8)
+        self.header.completion_remaining(self.from_dw)
     }
 
     /// Whether a completion continues the request: its status, Byte Count and Lower Address, and how much data it has.

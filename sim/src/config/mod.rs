@@ -55,4 +55,4 @@ pub use header::bar::{Bar, BarKind, BarRange};
 pub use header::type0::Type0;
 pub use header::type1::{Type1, Window};
 pub use header::{Command, Status};
-pub use space::{ConfigSpace, Legal, Reset, Row};
+pub use space::{ConfigSpace, Legal, Reset, Row, byte_mask};

@@ -328,8 +328,8 @@ const fn area(id: CapabilityId) -> (u16, u16) {
     }
 }
 
-/// The bits of the enabled bytes.
-const fn byte_mask(byte_enables: u8) -> u32 {
+/// The bits of a dword's enabled bytes: bit 0 of `byte_enables` stands for byte 0, in the low bits; bits beyond the fourth don't count.
+pub const fn byte_mask(byte_enables: u8) -> u32 {
     let enables = byte_enables as u32;
     let spread = (enables & 1) | (enables & 2) << 7 | (enables & 4) << 14 | (enables & 8) << 21;
     spread * 0xff

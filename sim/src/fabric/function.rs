@@ -160,10 +160,7 @@ pub fn answer_read(core: &mut Core, port: PortId, request: &Header, completer: B
     let mut from = 0;
     while from < total {
         let address = start + u64::from(from) * 4;
-        let mut len = u64::from(total - from) * 4;
-        if len > max_payload {
-            len = (address + max_payload) / 128 * 128 - address;
-        }
+        let len = Header::completion_len(address, u64::from(total - from) * 4, max_payload, 128);
         let length_dw = (len / 4) as u32;
         let Ok(completion) = Header::completion_part(request, completer, Status::Successful, from, length_dw) else {
             return;

@@ -200,10 +200,7 @@ impl RootComplex {
         let mut from = 0;
         while from < total {
             let address = start + u64::from(from) * 4;
-            let mut len = u64::from(total - from) * 4;
-            if len > max_payload {
-                len = (address + max_payload) / self.boundary * self.boundary - address;
-            }
+            let len = Header::completion_len(address, u64::from(total - from) * 4, max_payload, self.boundary);
             let length_dw = (len / 4) as u32;
             let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
             let Ok(completion) = made else { break };

@@ -32,6 +32,25 @@ impl Header {
         }
     }
 
+    /// Byte Count and Lower Address of the completion that follows when `from_dw` DWs of what this request asks for have been sent.
+    pub const fn completion_remaining(&self, from_dw: u32) -> (u32, u8) {
+        let byte_count = self.completion_byte_count();
+        let lower_address = self.completion_lower_address();
+        if from_dw == 0 {
+            return (byte_count, lower_address);
+        }
+        let sent = from_dw * 4 - (lower_address & 3) as u32;
+        let address = (lower_address & 0x7c) as u32 + from_dw * 4;
+        (byte_count.saturating_sub(sent), (address & 0x7f) as u8)
+    }
+
+    /// How many of `len` bytes from `address` on the next completion takes: all of them if they fit `max_payload`, else as many as
+    /// end at the last multiple of `boundary` (the Read Completion Boundary) that fits.
+    #[inline]
+    pub const fn completion_len(address: u64, len: u64, max_payload: u64, boundary: u64) -> u64 {
+        if len <= max_payload { len } else { (address + max_payload) / boundary * boundary - address }
+    }
+
     /// The one completion that answers all of `request`: with data if the request asks for some and `status` is successful.
     /// Tag, TC, RO and NS are the request's.
     ///
@@ -86,7 +105,7 @@ impl Header {
         if request.class() != super::Class::NonPosted || !fits || data_missing {
             return Err(Malformed::NoCompletion { kind: request.kind, requester: request.requester(), length_dw });
         }
-        let (byte_count, lower_address) = remaining(request, from_dw);
+        let (byte_count, lower_address) = request.completion_remaining(from_dw);
         let attr = Attr::from_bits(request.attr().bits() & !Attr::IDO.bits());
         let mut header = Header::completion(
             completer,
@@ -123,18 +142,6 @@ fn whole_read(request: &Header, completer: Bdf) -> Header {
         ],
         kind: Kind::CplD,
     }
-}
-
-/// Byte Count and Lower Address after `from_dw` DWs have been sent.
-const fn remaining(request: &Header, from_dw: u32) -> (u32, u8) {
-    let byte_count = request.completion_byte_count();
-    let lower_address = request.completion_lower_address();
-    if from_dw == 0 {
-        return (byte_count, lower_address);
-    }
-    let sent = from_dw * 4 - (lower_address & 3) as u32;
-    let address = (lower_address & 0x7c) as u32 + from_dw * 4;
-    (byte_count.saturating_sub(sent), (address & 0x7f) as u8)
 }
 
 #[cfg(test)]
