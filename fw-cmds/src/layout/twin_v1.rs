@@ -22,11 +22,14 @@ layout! {
         MAX_REGIONS          0xc0 0x10;
         MAX_MSIX             0xd0 0x10;
         STATIC_PORTS         0xe0 0x20;
+        HOTPLUG_PORTS        0x100 0x20;
+        MAX_REGION_BYTES     0x120 0x20;
     }
 
     /// The context of a TLP channel, a general object of type `0x7e00`.
-    tlp_channel 0x400 {
+    tlp_channel 0x800 {
         MODIFY_FIELD_SELECT 0x00 0x40;
+        FLAGS               0x40 0x8;
         VERSION             0x48 0x8;
         STATE               0x50 0x8;
         LOG_RING_SLOTS      0x5b 0x5;
@@ -42,7 +45,11 @@ layout! {
         RESPONSES           0x1c0 0x40;
         WITHHELD            0x200 0x40;
         LAST_FAULT          0x248 0x8;
-        FAULTS              0x280 [0x20; 12];
+        FAULTS              0x280 [0x20; 16];
+        PRIMARY_ID          0x480 0x20;
+        REORDERED           0x4c0 0x40;
+        EXPORT_KEY          0x500 0x40;
+        REDELIVERED         0x540 0x40;
     }
 
     /// The context of an emulated function, a general object of type `0x7e01`.
@@ -56,7 +63,11 @@ layout! {
         PCIE_CAP_OFFSET      0xa0 0x10;
         NUM_REGIONS          0xb8 0x8;
         FUNCTION_ID          0xc0 0x10;
+        PM_CAP_OFFSET        0xd0 0x10;
+        POWER_STATE          0xe8 0x8;
+        HOTPLUG_STATE        0xf0 0x8;
         BARS                 0x100 bytes 0x18;
+        ROM_LOG_SIZE         0x1da 0x6;
         REGIONS              0x200 bytes 0x100;
         DOORBELL             0xa00 [0x20; 48];
     }
@@ -72,6 +83,7 @@ layout! {
     emulated_region 0x80 {
         KIND   0x00 0x8;
         BAR    0x08 0x8;
+        FLAGS  0x10 0x8;
         OFFSET 0x20 0x20;
         LENGTH 0x40 0x40;
     }
@@ -93,6 +105,77 @@ layout! {
         HEADER         0x140 bytes 0x10;
         PREFIXES       0x1c0 bytes 0x4;
         OWNER          0x1ff 0x1;
+    }
+
+    /// Asks what is at a downstream port of the device's switch. The opcode is ours.
+    query_emulated_port_in 0x80 {
+        OPCODE 0x00 0x10;
+        UID    0x10 0x10;
+        OP_MOD 0x30 0x10;
+        PORT   0x48 0x8;
+    }
+
+    /// What is at a downstream port.
+    query_emulated_port_out 0x100 {
+        STATUS        0x00 0x8;
+        SYNDROME      0x20 0x20;
+        PRESENT       0x47 0x1;
+        STATIC        0x4f 0x1;
+        HOTPLUG_STATE 0x50 0x8;
+        CLAIMED       0x5f 0x1;
+        LINK_ACTIVE   0x67 0x1;
+        FUNCTION_ID   0x70 0x10;
+    }
+
+    /// Creates or destroys the function at a hot-plug port, plugs it in or asks the host to let it go: `OP_MOD` says which. The opcode is
+    /// ours.
+    modify_emulated_port_in 0x80 {
+        OPCODE 0x00 0x10;
+        UID    0x10 0x10;
+        OP_MOD 0x30 0x10;
+        PORT   0x48 0x8;
+    }
+
+    /// The answer: the state that the port is in now.
+    modify_emulated_port_out 0x80 {
+        STATUS        0x00 0x8;
+        SYNDROME      0x20 0x20;
+        HOTPLUG_STATE 0x50 0x8;
+    }
+
+    /// Reads bytes of a stateful region. The opcode is ours.
+    query_emulated_region_in 0x100 {
+        OPCODE      0x00 0x10;
+        UID         0x10 0x10;
+        OP_MOD      0x30 0x10;
+        FUNCTION    0x40 0x20;
+        REGION      0x68 0x8;
+        OFFSET      0x80 0x20;
+        LENGTH      0xa0 0x20;
+    }
+
+    /// The bytes follow, as the host sees them.
+    query_emulated_region_out 0x80 {
+        STATUS   0x00 0x8;
+        SYNDROME 0x20 0x20;
+        LENGTH   0x40 0x20;
+    }
+
+    /// Sets bytes of a stateful region; they follow. The opcode is ours.
+    modify_emulated_region_in 0x100 {
+        OPCODE      0x00 0x10;
+        UID         0x10 0x10;
+        OP_MOD      0x30 0x10;
+        FUNCTION    0x40 0x20;
+        REGION      0x68 0x8;
+        OFFSET      0x80 0x20;
+        LENGTH      0xa0 0x20;
+    }
+
+    /// Nothing but the status.
+    modify_emulated_region_out 0x80 {
+        STATUS   0x00 0x8;
+        SYNDROME 0x20 0x20;
     }
 
     /// The quadword whose store at `POST` of a gateway page starts a response.
