@@ -103,7 +103,7 @@ impl Memory {
             if let Some(Some(extent)) = self.extents.get(index)
                 && let Some(bytes) = extent.get(offset..offset + out.len())
             {
-                out.copy_from_slice(bytes);
+                copy(out, bytes);
             } else {
                 out.fill(0);
             }
@@ -124,7 +124,7 @@ impl Memory {
         if let Some(Some(extent)) = self.extents.get_mut(index)
             && let Some(bytes) = extent.get_mut(offset..offset + data.len())
         {
-            bytes.copy_from_slice(data);
+            copy(bytes, data);
             return Ok(());
         }
         self.write_slow(address, data)
@@ -312,4 +312,21 @@ impl Memory {
 #[inline]
 const fn split(address: u64) -> (usize, usize) {
     ((address >> EXTENT_SHIFT) as usize, (address & (EXTENT - 1)) as usize)
+}
+
+/// Copies bytes, as many on both sides. A cache line, as much as most transfers have that aren't registers, takes no call.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    const LINE: usize = 64;
+    match (<&mut [u8; LINE]>::try_from(&mut *to), <&[u8; LINE]>::try_from(from)) {
+        (Ok(to), Ok(from)) => *to = *from,
+        _ if from.is_empty() => {}
+        _ => copy_any(to, from),
+    }
+}
+
+/// Apart, because a compiler that sees both makes one call of them.
+#[inline(never)]
+fn copy_any(to: &mut [u8], from: &[u8]) {
+    to.copy_from_slice(from);
 }

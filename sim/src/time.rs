@@ -43,6 +43,13 @@ impl Time {
         self.0 / 1_000
     }
 
+    /// `span` later, for spans that the fabric adds up itself: both lie far below [`Time::MAX`], so nothing is checked. A sum that wrapped
+    /// all the same would be an event of the past, which every event queue takes for one of now.
+    #[inline]
+    pub(crate) const fn after(self, span: Time) -> Time {
+        Time(self.0.wrapping_add(span.0))
+    }
+
     /// The span from `earlier` to `self`; empty if `earlier` is the later one.
     pub const fn since(self, earlier: Time) -> Time {
         Time(self.0.saturating_sub(earlier.0))

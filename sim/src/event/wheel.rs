@@ -11,7 +11,7 @@
 use super::{EventQueue, Heap};
 use crate::time::Time;
 
-/// Each level has 2^12 slots: one summary word of 64 bits over 64 words.
+/// Each level has 2^12 slots: 64 words of 64 bits say which aren't empty.
 const LEVEL_BITS: u32 = 12;
 const SLOTS: usize = 1 << LEVEL_BITS;
 /// The slot of a turn within its era, and of a span of time within its turn.
@@ -47,12 +47,13 @@ impl List {
 struct Level {
     lists: Box<[List; SLOTS]>,
     words: [u64; SLOTS / 64],
-    summary: u64,
+    /// The first word that may not be 0. What is popped leaves it there: nothing is pushed before that.
+    first: usize,
 }
 
 impl Level {
     fn new() -> Level {
-        Level { lists: Box::new([List::EMPTY; SLOTS]), words: [0; SLOTS / 64], summary: 0 }
+        Level { lists: Box::new([List::EMPTY; SLOTS]), words: [0; SLOTS / 64], first: 0 }
     }
 
     /// Notes that a slot isn't empty.
@@ -60,7 +61,6 @@ impl Level {
     fn mark(&mut self, slot: usize) {
         let slot = slot % SLOTS;
         self.words[slot / 64] |= 1 << (slot % 64);
-        self.summary |= 1 << (slot / 64);
     }
 
     /// Empties a slot.
@@ -68,21 +68,19 @@ impl Level {
     fn clear(&mut self, slot: usize) {
         let slot = slot % SLOTS;
         self.lists[slot] = List::EMPTY;
-        let word = &mut self.words[slot / 64];
-        *word &= !(1 << (slot % 64));
-        if *word == 0 {
-            self.summary &= !(1 << (slot / 64));
-        }
+        self.words[slot / 64] &= !(1 << (slot % 64));
     }
 
     /// The first slot that isn't empty. Slots before the current one are empty, so no start is needed.
     #[inline]
-    fn first(&self) -> Option<usize> {
-        if self.summary == 0 {
-            return None;
+    fn first(&mut self) -> Option<usize> {
+        while let Some(&word) = self.words.get(self.first) {
+            if word != 0 {
+                return Some(self.first * 64 + word.trailing_zeros() as usize);
+            }
+            self.first += 1;
         }
-        let word = self.summary.trailing_zeros() as usize % (SLOTS / 64);
-        Some(word * 64 + self.words[word].trailing_zeros() as usize)
+        None
     }
 }
 
@@ -97,7 +95,6 @@ pub struct Wheel<E> {
     /// The current turn of level 0 (time >> `TURN_BITS`).
     turn: u64,
     last: u64,
-    len: usize,
 }
 
 impl<E: Copy> Wheel<E> {
@@ -111,7 +108,6 @@ impl<E: Copy> Wheel<E> {
             beyond: Heap::new(),
             turn: 0,
             last: 0,
-            len: 0,
         }
     }
 
@@ -151,6 +147,7 @@ impl<E: Copy> Wheel<E> {
     }
 
     /// Puts an entry into a slot whose last entry comes later than it.
+    #[inline(never)]
     fn insert_before_last(&mut self, slot: usize, id: u32, at: u64) {
         let mut before = NIL;
         let mut after = self.near.lists[slot].head;
@@ -165,10 +162,13 @@ impl<E: Copy> Wheel<E> {
         }
     }
 
-    /// Adds an event that lies beyond the current turn.
+    /// Adds an event that lies beyond the current turn, or for which an entry must be made.
     #[inline(never)]
     fn push_later(&mut self, at: u64, event: E) {
-        if at >> ERA_BITS == self.turn >> LEVEL_BITS {
+        if at >> TURN_BITS == self.turn {
+            let id = self.allocate(at, event);
+            self.insert_near(id, at);
+        } else if at >> ERA_BITS == self.turn >> LEVEL_BITS {
             let id = self.allocate(at, event);
             self.insert_far(id, at);
         } else {
@@ -201,6 +201,7 @@ impl<E: Copy> Wheel<E> {
             }
             if let Some(slot) = self.far.first() {
                 self.turn = (self.turn & !SLOT_MASK) | slot as u64;
+                self.near.first = 0;
                 let mut id = self.far.lists[slot].head;
                 self.far.clear(slot);
                 while id != NIL {
@@ -211,8 +212,15 @@ impl<E: Copy> Wheel<E> {
                 }
                 continue;
             }
-            let era = self.beyond.next_time()?.0 >> ERA_BITS;
+            let Some(next) = self.beyond.next_time() else {
+                // Both levels are empty up to their ends; what is pushed next may lie anywhere from now on.
+                self.near.first = (self.last >> SLOT_BITS) as usize % SLOTS / 64;
+                self.far.first = self.turn as usize % SLOTS / 64;
+                return None;
+            };
+            let era = next.0 >> ERA_BITS;
             self.turn = era << LEVEL_BITS;
+            (self.near.first, self.far.first) = (0, 0);
             while self.beyond.next_time().is_some_and(|at| at.0 >> ERA_BITS == era) {
                 let Some((at, event)) = self.beyond.pop() else { break };
                 let id = self.allocate(at.0, event);
@@ -232,12 +240,15 @@ impl<E: Copy> EventQueue<E> for Wheel<E> {
     #[inline]
     fn push(&mut self, at: Time, event: E) {
         let at = at.0.max(self.last);
-        self.len += 1;
-        if at >> TURN_BITS == self.turn {
-            let id = self.allocate(at, event);
-            self.insert_near(id, at);
-        } else {
-            self.push_later(at, event);
+        // Whatever needs more than a free entry in the current turn happens elsewhere, so that this stays short.
+        let id = self.free;
+        match self.entries.get_mut(id as usize) {
+            Some(entry) if at >> TURN_BITS == self.turn => {
+                self.free = entry.next;
+                *entry = Entry { at, next: NIL, event };
+                self.insert_near(id, at);
+            }
+            _ => self.push_later(at, event),
         }
     }
 
@@ -258,11 +269,17 @@ impl<E: Copy> EventQueue<E> for Wheel<E> {
             self.near.lists[slot % SLOTS].head = next;
         }
         self.last = at;
-        self.len -= 1;
         Some((Time(at), event))
     }
 
+    /// Counts: it takes the longer the more free entries there are.
     fn len(&self) -> usize {
-        self.len
+        let mut free = 0;
+        let mut id = self.free;
+        while let Some(entry) = self.entries.get(id as usize) {
+            free += 1;
+            id = entry.next;
+        }
+        self.entries.len() - free + self.beyond.len()
     }
 }

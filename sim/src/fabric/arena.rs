@@ -1,5 +1,6 @@
 //! Where TLPs live while they travel: slots of a fixed size with small ids, so that a hop copies nothing and allocates nothing.
 
+use super::credits::Cost;
 use crate::time::Time;
 use crate::tlp::{Class, Header};
 
@@ -16,8 +17,6 @@ impl TlpId {
 const INLINE: usize = 64;
 /// The largest payload of a TLP: 1,024 dwords (PCIe base specification, 'Length' field).
 pub const MAX_PAYLOAD: usize = 4096;
-/// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
-const DATA_CREDIT_BYTES: usize = 16;
 /// Room for the prefixes of a TLP in bytes: the arena keeps up to eight.
 pub(crate) const MAX_PREFIX_BYTES: usize = 32;
 const NONE: u32 = u32::MAX;
@@ -30,26 +29,38 @@ pub(crate) struct Extra {
     pub(crate) digest: Option<[u8; 4]>,
 }
 
+/// What a TLP is to a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    pub(crate) class: Class,
+    /// The flow-control credits that it takes.
+    pub(crate) cost: Cost,
+    /// Its bytes on the link, framing excluded.
+    pub(crate) bytes: u16,
+}
+
 /// A TLP under way: its decoded header, the header as the wire has it, and its payload.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
     pub(crate) header: Header,
+    /// The header as the wire has it.
     pub(crate) raw: [u8; 16],
+    /// The bytes that `header` was decoded from or encoded to.
+    pub(crate) decoded: [u8; 16],
     pub(crate) born: Time,
     /// Next in a queue, or in the list of free slots.
     pub(crate) next: TlpId,
-    /// The port in whose receive buffer the TLP stands, or `NO_PORT`.
+    /// The port in whose receive buffer the TLP stands, or `NO_PORT`. On the wire it's the one that it came from.
     pub(crate) held_by: u16,
     /// The CPU access that waits for this TLP to leave, or `NONE`.
     pub(crate) ticket: u32,
     /// Order of arrival at the queue it waits in.
     pub(crate) order: u32,
-    /// What every hop asks of the header, computed once: its class, the flow-control credits that its payload takes, and its
-    /// bytes on a link, framing excluded.
-    pub(crate) class: Class,
-    pub(crate) data_credits: u16,
-    pub(crate) bytes: u16,
+    /// What every hop asks of the header, computed once.
+    pub(crate) weight: Weight,
+    /// Bytes of the payload.
+    payload: u16,
     long: u32,
     pub(crate) extra: u32,
     inline: [u8; INLINE],
@@ -87,7 +98,7 @@ impl Arena {
     }
 
     /// Makes room for a TLP with this header; its payload is to be filled in by [`Arena::payload_mut`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, header: Header, born: Time) -> TlpId {
         self.live += 1;
         let payload = header.payload_len();
@@ -100,12 +111,13 @@ impl Arena {
         self.free = slot.next;
         slot.header = header;
         let header_len = header.encode(&mut slot.raw);
+        slot.decoded = slot.raw;
         slot.born = born;
         slot.held_by = NO_PORT;
         slot.ticket = NO_TICKET;
-        slot.class = header.class();
-        slot.data_credits = payload.div_ceil(DATA_CREDIT_BYTES) as u16;
-        slot.bytes = (header_len + payload) as u16;
+        let bytes = (header_len + payload) as u16;
+        slot.weight = Weight { class: header.class(), cost: Cost::of_payload(payload), bytes };
+        slot.payload = payload as u16;
         slot.long = long;
         slot.extra = NONE;
         id
@@ -118,20 +130,21 @@ impl Arena {
         self.slots.push(Slot {
             header,
             raw: [0; 16],
+            decoded: [0; 16],
             born: Time::ZERO,
             next: TlpId::NONE,
             held_by: NO_PORT,
             ticket: NO_TICKET,
             order: 0,
-            class: header.class(),
-            data_credits: 0,
-            bytes: 0,
+            weight: Weight { class: header.class(), cost: Cost::of_payload(0), bytes: 0 },
+            payload: 0,
             long: NONE,
             extra: NONE,
             inline: [0; INLINE],
         });
     }
 
+    #[inline(never)]
     fn take_long(&mut self) -> u32 {
         if let Some(id) = self.long_free.pop() {
             return id;
@@ -144,8 +157,7 @@ impl Arena {
     pub(crate) fn set_extra(&mut self, id: TlpId, extra: Extra) {
         let slot = &mut self.slots[id.0 as usize];
         let digest = if extra.digest.is_some() { 4 } else { 0 };
-        slot.bytes =
-            (slot.header.header_len() + slot.header.payload_len()) as u16 + u16::from(extra.prefix_len) + digest;
+        slot.weight.bytes = slot.header.header_len() as u16 + slot.payload + u16::from(extra.prefix_len) + digest;
         if let Some(old) = self.extra.get_mut(slot.extra as usize) {
             *old = extra;
             return;
@@ -166,21 +178,32 @@ impl Arena {
         self.extra.get(slot.extra as usize)
     }
 
-    /// Forgets a TLP.
+    /// Whether all of a TLP is in its slot: it has no long payload, no prefixes and no digest.
     #[inline]
-    pub(crate) fn remove(&mut self, id: TlpId) {
-        self.live -= 1;
+    pub(crate) fn is_plain(&self, id: TlpId) -> bool {
+        let slot = &self.slots[id.0 as usize];
+        slot.long & slot.extra == NONE
+    }
+
+    /// Forgets the parts of a TLP that aren't in its slot.
+    pub(crate) fn drop_parts(&mut self, id: TlpId) {
         let slot = &mut self.slots[id.0 as usize];
-        slot.next = self.free;
-        self.free = id;
-        if slot.long & slot.extra != NONE {
-            if slot.long != NONE {
-                self.long_free.push(slot.long);
-            }
-            if slot.extra != NONE {
-                self.extra_free.push(slot.extra);
+        for (part, free) in [(&mut slot.long, &mut self.long_free), (&mut slot.extra, &mut self.extra_free)] {
+            if *part != NONE {
+                free.push(std::mem::replace(part, NONE));
             }
         }
+    }
+
+    /// Forgets a TLP, which [is plain](Arena::is_plain): gives the port in whose receive buffer it stood, and what it took of that.
+    #[inline]
+    pub(crate) fn remove(&mut self, id: TlpId) -> (u16, Weight) {
+        self.live -= 1;
+        let slot = &mut self.slots[id.0 as usize];
+        let held = (slot.held_by, slot.weight);
+        slot.next = self.free;
+        self.free = id;
+        held
     }
 
     #[inline]
@@ -197,7 +220,7 @@ impl Arena {
     #[inline]
     pub(crate) fn payload(&self, id: TlpId) -> &[u8] {
         let slot = &self.slots[id.0 as usize];
-        let len = slot.header.payload_len();
+        let len = usize::from(slot.payload);
         match slot.long {
             NONE => &slot.inline[..len],
             long => &self.long[long as usize][..len],
@@ -207,11 +230,17 @@ impl Arena {
     /// The payload of a TLP, to be filled in.
     #[inline]
     pub(crate) fn payload_mut(&mut self, id: TlpId) -> &mut [u8] {
+        self.unfilled(id).1
+    }
+
+    /// What a TLP is to a link, and its payload to be filled in.
+    #[inline]
+    pub(crate) fn unfilled(&mut self, id: TlpId) -> (Weight, &mut [u8]) {
         let slot = &mut self.slots[id.0 as usize];
-        let len = slot.header.payload_len();
+        let len = usize::from(slot.payload);
         match slot.long {
-            NONE => &mut slot.inline[..len],
-            long => &mut self.long[long as usize][..len],
+            NONE => (slot.weight, &mut slot.inline[..len]),
+            long => (slot.weight, &mut self.long[long as usize][..len]),
         }
     }
 

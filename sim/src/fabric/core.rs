@@ -1,9 +1,10 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
-use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, TlpId};
+use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
 use super::link::{Kick, Ready, Transmitter};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
+use crate::memory::copy;
 use crate::probe::{Deliver, Direction, LinkId, Probe, Transmit};
 use crate::time::Time;
 use crate::tlp::{Bdf, Class, Header, Malformed, Status};
@@ -49,8 +50,8 @@ impl Owner {
 /// What happens at a point in virtual time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    /// A TLP has been received at a port.
-    Arrive(PortId, TlpId),
+    /// A TLP has been received at a port, which is this one's.
+    Arrive(PortId, Owner, TlpId),
     /// A credit reaches a port's transmitter while something waits for it.
     Kick(PortId),
     /// A node asked to be called.
@@ -97,6 +98,26 @@ impl std::fmt::Debug for Core {
             .field("tlps", &self.arena.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What is to be done when a TLP has gone on the wire.
+#[derive(Clone, Copy)]
+struct Left {
+    /// When its first symbol leaves.
+    start: Time,
+    /// The port in whose receive buffer it stood, and what it took there.
+    held_by: u16,
+    weight: Weight,
+    /// The CPU access that waits for it to leave.
+    ticket: u32,
+}
+
+/// Takes a TLP onto the wire: gives the time of its arrival, too.
+#[inline(always)]
+fn leave(slot: &Slot, transmitter: &mut Transmitter, now: Time) -> (Time, Left) {
+    let (start, arrival) = transmitter.occupy(slot.weight, now);
+    let left = Left { start, held_by: slot.held_by, weight: slot.weight, ticket: slot.ticket };
+    (arrival, left)
 }
 
 impl Core {
@@ -171,27 +192,45 @@ impl Core {
 
     /// Makes a TLP with a payload and sends it from `port`. A payload of another length than the header says is cut, or filled up
     /// with zeroes.
-    #[inline]
     pub fn send_new(&mut self, port: PortId, header: Header, payload: &[u8]) {
-        let tlp = self.create(header);
-        let room = self.arena.payload_mut(tlp);
-        if room.len() == payload.len() {
-            room.copy_from_slice(payload);
-        } else {
-            room.fill(0);
-            let len = room.len().min(payload.len());
-            room[..len].copy_from_slice(&payload[..len]);
+        self.send_filled(port, header, |room| {
+            if room.len() == payload.len() {
+                copy(room, payload);
+            } else {
+                room.fill(0);
+                let len = room.len().min(payload.len());
+                room[..len].copy_from_slice(&payload[..len]);
+            }
+        });
+    }
+
+    /// Makes a TLP whose payload `fill` writes, and sends it from `port`.
+    #[inline(always)]
+    pub(crate) fn send_filled(&mut self, port: PortId, header: Header, fill: impl FnOnce(&mut [u8])) {
+        let tlp = self.arena.insert(header, self.now);
+        let (weight, payload) = self.arena.unfilled(tlp);
+        fill(payload);
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        if !transmitter.is_clear() || !transmitter.take_credits(weight, self.now) {
+            return self.send_later(port, tlp);
         }
-        self.send(port, tlp);
+        let (start, arrival) = transmitter.occupy(weight, self.now);
+        self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
+        // It comes from no buffer, and no access waits for it.
+        if self.probe.is_some() {
+            self.tell_transmit(port, tlp, start);
+        }
     }
 
     /// Sends a TLP from `port`: at once if it has the credits and nothing waits before it, else when its turn comes.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if transmitter.is_clear() && transmitter.take_credits(slot.class, slot.data_credits, self.now) {
-            self.transmit(port, tlp);
+        if transmitter.is_clear() && transmitter.take_credits(slot.weight, self.now) {
+            let (arrival, left) = leave(slot, transmitter, self.now);
+            self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
+            self.has_left(port, tlp, left);
         } else {
             self.send_later(port, tlp);
         }
@@ -200,21 +239,28 @@ impl Core {
     #[inline(never)]
     fn send_later(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
-        let (class, data, ticket) = (slot.class, slot.data_credits, slot.ticket);
+        let (weight, ticket) = (slot.weight, slot.ticket);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if !transmitter.can_ever_send(class, data) {
+        if !transmitter.can_ever_send(weight) {
             // Larger than the receiver's buffer: it would stop the link for ever.
             self.faults.malformed += 1;
             self.tell_left(port, ticket, self.now);
             return self.consume(tlp);
         }
-        transmitter.wait(&mut self.arena, tlp, class);
+        transmitter.wait(&mut self.arena, tlp, weight.class);
+        self.pump(port);
+    }
+
+    /// A credit may have come that something waits for.
+    #[inline(never)]
+    pub(crate) fn kicked(&mut self, port: PortId) {
+        self.transmitters[usize::from(port.0)].kicked(self.now);
         self.pump(port);
     }
 
     /// Sends what has got its credits.
     #[inline(never)]
-    pub(crate) fn pump(&mut self, port: PortId) {
+    fn pump(&mut self, port: PortId) {
         let index = usize::from(port.0);
         let credit = loop {
             match self.transmitters[index].next_ready(&self.arena, self.now) {
@@ -235,25 +281,24 @@ impl Core {
     }
 
     /// Puts a TLP that has its credits on the wire.
-    #[inline]
     fn transmit(&mut self, port: PortId, tlp: TlpId) {
-        let slot = self.arena.slot_mut(tlp);
+        let slot = self.arena.slot(tlp);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        let (start, arrival) = transmitter.occupy(slot.class, slot.bytes, self.now);
-        let sequence = transmitter.sequence;
-        transmitter.sequence += 1;
-        self.queue.push(arrival, Event::Arrive(port.peer(), tlp));
-        let (class, data, held_by, ticket) = (slot.class, slot.data_credits, slot.held_by, slot.ticket);
-        if held_by != NO_PORT {
-            slot.held_by = NO_PORT;
-            self.free_buffer(PortId(held_by), class, data);
-        }
-        if ticket != NO_TICKET {
+        let (arrival, left) = leave(slot, transmitter, self.now);
+        self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
+        self.has_left(port, tlp, left);
+    }
+
+    /// Tells whom it concerns that a TLP is on the wire.
+    #[inline(always)]
+    fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
+        self.free_buffer(left.held_by, left.weight);
+        if left.ticket != NO_TICKET {
             self.arena.slot_mut(tlp).ticket = NO_TICKET;
-            self.tell_left(port, ticket, start);
+            self.tell_left(port, left.ticket, left.start);
         }
         if self.probe.is_some() {
-            self.tell_transmit(port, tlp, start, sequence);
+            self.tell_transmit(port, tlp, left.start);
         }
     }
 
@@ -267,7 +312,10 @@ impl Core {
     }
 
     #[inline(never)]
-    fn tell_transmit(&mut self, port: PortId, tlp: TlpId, at: Time, sequence: u64) {
+    fn tell_transmit(&mut self, port: PortId, tlp: TlpId, at: Time) {
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        let sequence = transmitter.seen;
+        transmitter.seen += 1;
         let slot = self.arena.slot(tlp);
         let mut bytes = [0; MAX_PREFIX_BYTES + 16];
         let mut len = 0;
@@ -287,20 +335,21 @@ impl Core {
         }
     }
 
-    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Takes its header
-    /// from its bytes, if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
+    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its header, taken
+    /// from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
     /// to, decoding them again would give the same.
     ///
     /// # Errors
     /// The rule that the bytes break.
-    #[inline]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<(), Malformed> {
+    #[inline(always)]
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Header, Malformed> {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
-        if self.decode_at_each_hop && !slot.header.is_encoded_as(&slot.raw) {
+        if self.decode_at_each_hop && slot.raw != slot.decoded {
             slot.header = Header::decode(&slot.raw)?;
+            slot.decoded = slot.raw;
         }
-        Ok(())
+        Ok(&slot.header)
     }
 
     /// Makes another TLP that is like `tlp` in all, but isn't in any receive buffer.
@@ -322,6 +371,7 @@ impl Core {
         let slot = self.arena.slot_mut(tlp);
         slot.header = header;
         header.encode(&mut slot.raw);
+        slot.decoded = slot.raw;
     }
 
     /// Whose `port` is.
@@ -338,21 +388,44 @@ impl Core {
     /// Ends a TLP: its receive buffer is free again.
     #[inline]
     pub fn consume(&mut self, tlp: TlpId) {
+        if self.probe.is_some() || !self.arena.is_plain(tlp) {
+            return self.consume_in_all_cases(tlp);
+        }
+        let (held_by, weight) = self.arena.remove(tlp);
+        self.free_buffer(held_by, weight);
+    }
+
+    #[inline(never)]
+    fn consume_in_all_cases(&mut self, tlp: TlpId) {
+        self.tell_deliver(tlp);
+        self.arena.drop_parts(tlp);
+        let (held_by, weight) = self.arena.remove(tlp);
+        self.free_buffer(held_by, weight);
+    }
+
+    fn tell_deliver(&mut self, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
         if let Some(probe) = &mut self.probe {
             probe.deliver(&Deliver { at: self.now, born: slot.born, header: &slot.header });
         }
-        let (held_by, class, data) = (slot.held_by, slot.class, slot.data_credits);
-        self.arena.remove(tlp);
-        if held_by != NO_PORT {
-            self.free_buffer(PortId(held_by), class, data);
+    }
+
+    /// Frees what a TLP took of the receive buffer of port `held_by`, if it was in one.
+    #[inline]
+    fn free_buffer(&mut self, held_by: u16, weight: Weight) {
+        if held_by == NO_PORT {
+            return;
+        }
+        let sender = PortId(held_by).peer();
+        if !self.transmitters[usize::from(sender.0)].credit_freed(weight, self.now) {
+            self.free_buffer_in_all_cases(sender, weight);
         }
     }
 
-    #[inline]
-    fn free_buffer(&mut self, port: PortId, class: Class, data: u16) {
-        let sender = port.peer();
-        if let Kick::At(at) = self.transmitters[usize::from(sender.0)].credit_freed(class, data, self.now) {
+    #[inline(never)]
+    fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight) {
+        let transmitter = &mut self.transmitters[usize::from(sender.0)];
+        if let Kick::At(at) = transmitter.credit_freed_in_all_cases(weight, self.now) {
             self.kick(sender, at);
         }
     }

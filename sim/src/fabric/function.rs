@@ -74,7 +74,12 @@ impl Function {
     /// Looks at a TLP that has arrived at the function's port.
     #[inline]
     pub fn receive(&mut self, core: &mut Core, tlp: TlpId) -> Inbound {
-        let header = *core.header(tlp);
+        let header = core.header(tlp);
+        // The transaction ID is requester and tag: a completion for another function of this bus isn't ours.
+        if header.kind().is_completion() && header.requester() == self.id {
+            return Inbound::Completion;
+        }
+        let header = *header;
         match header.route() {
             Route::Address => {
                 let address = header.address();
@@ -91,10 +96,6 @@ impl Function {
                 Inbound::Done
             }
             Route::Id if header.kind().is_completion() => {
-                // The transaction ID is requester and tag: one for another function of this bus isn't ours.
-                if header.requester() == self.id {
-                    return Inbound::Completion;
-                }
                 core.count(|faults| faults.unexpected_completion += 1);
                 core.consume(tlp);
                 Inbound::Done

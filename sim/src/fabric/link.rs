@@ -1,104 +1,11 @@
-//! The transmitting half of a port: serialisation, credits per class, and the queues of what waits for credits.
+//! The transmitting half of a port: serialisation, and the queues of what waits for credits.
 
-use super::arena::{Arena, TlpId};
+use super::arena::{Arena, TlpId, Weight};
+use super::core::Owner;
+use super::credits::Credits;
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
-
-/// Returns that can be on their way at the same time in one class: more than there are finite header credits.
-const RETURNS: usize = 128;
-
-/// Credits on their way back, the first one first.
-#[derive(Debug)]
-struct Returns {
-    /// When they arrive, and how much data they free (with one header).
-    ring: Box<[(Time, u32); RETURNS]>,
-    /// How many have been put in and taken out.
-    entered: usize,
-    left: usize,
-}
-
-impl Returns {
-    fn new() -> Returns {
-        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, at: Time, data: u32) {
-        if self.entered - self.left == RETURNS {
-            // Only where headers are infinite: the newest two arrive together.
-            let (last, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
-            *last = at;
-            *freed += data;
-            return;
-        }
-        self.ring[self.entered % RETURNS] = (at, data);
-        self.entered += 1;
-    }
-
-    #[inline]
-    fn first(&self) -> Option<(Time, u32)> {
-        (self.left != self.entered).then(|| self.ring[self.left % RETURNS])
-    }
-}
-
-/// Credits left in one class. Infinite ones cost nothing and are never returned.
-#[derive(Debug)]
-struct Credits {
-    headers: u32,
-    data: u32,
-    /// What a TLP takes: a header, and which bits of its data; 0 of what is infinite.
-    header_cost: u32,
-    data_mask: u32,
-    /// All that the receiver has: more is never free.
-    data_limit: u32,
-    returning: Returns,
-}
-
-impl Credits {
-    fn new(headers: u32, data: u32) -> Credits {
-        Credits {
-            headers,
-            data,
-            header_cost: u32::from(headers != 0),
-            data_mask: if data == 0 { 0 } else { u32::MAX },
-            data_limit: data,
-            returning: Returns::new(),
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, data: u16, now: Time) -> bool {
-        let data = u32::from(data) & self.data_mask;
-        if (self.headers < self.header_cost || self.data < data) && !self.collect(data, now) {
-            return false;
-        }
-        self.headers -= self.header_cost;
-        self.data -= data;
-        true
-    }
-
-    /// Takes in what has come back. Whether that's enough for a TLP with so much data.
-    #[inline(never)]
-    fn collect(&mut self, data: u32, now: Time) -> bool {
-        while let Some((_, freed)) = self.returning.first().filter(|(at, _)| *at <= now) {
-            self.returning.left += 1;
-            self.headers += self.header_cost;
-            self.data += freed;
-        }
-        self.headers >= self.header_cost && self.data >= data
-    }
-
-    /// Lets the credits of a freed buffer come back at `at`.
-    #[inline]
-    fn give_back(&mut self, data: u16, at: Time) {
-        let data = u32::from(data) & self.data_mask;
-        // Of infinite credits there's nothing to be given back; without this, they would pile up.
-        if self.header_cost | data != 0 {
-            self.returning.push(at, data);
-        }
-    }
-}
 
 const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
 
@@ -127,8 +34,10 @@ pub(crate) struct Transmitter {
     /// The classes in which something waits, as a set of bits.
     waiting_classes: u8,
     next_order: u32,
-    /// Number of the next TLP.
-    pub(crate) sequence: u64,
+    /// Whose the port at the other end is.
+    pub(crate) receiver: Owner,
+    /// TLPs that a probe has seen.
+    pub(crate) seen: u64,
     /// When the pending `Kick` event comes, if there is one.
     kick_at: Time,
 }
@@ -153,11 +62,12 @@ pub(crate) enum Ready {
 }
 
 impl Transmitter {
-    /// The transmitter of a link whose receiver takes `receiver` to act on a TLP of each class.
+    /// The transmitter of a link to `receiver`, which takes `reaction` to act on a TLP of each class.
     pub(crate) fn new(
+        receiver: Owner,
         link: &profile::Link,
         flight: Time,
-        receiver: [Time; 3],
+        reaction: [Time; 3],
         timing: &profile::Timing,
     ) -> Transmitter {
         let c = &link.credits;
@@ -165,7 +75,7 @@ impl Transmitter {
         Transmitter {
             ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille.min(999)),
             framing_bytes: link.framing_bytes(),
-            latency: receiver.map(|latency| flight + latency),
+            latency: reaction.map(|latency| flight + latency),
             update_fc: Time::ns(timing.update_fc_ns) + flight,
             busy_until: Time::ZERO,
             credits: [
@@ -176,7 +86,8 @@ impl Transmitter {
             waiting: [Queue::EMPTY; 3],
             waiting_classes: 0,
             next_order: 0,
-            sequence: 0,
+            receiver,
+            seen: 0,
             kick_at: NEVER,
         }
     }
@@ -187,25 +98,24 @@ impl Transmitter {
         self.waiting_classes == 0
     }
 
-    /// Whether a TLP with so much data can ever get its credits.
-    pub(crate) fn can_ever_send(&self, class: Class, data: u16) -> bool {
-        let credits = &self.credits[class as usize];
-        u32::from(data) & credits.data_mask <= credits.data_limit
+    /// Whether a TLP can ever get its credits.
+    pub(crate) fn can_ever_send(&self, weight: Weight) -> bool {
+        self.credits[weight.class as usize].can_ever_take(weight.cost)
     }
 
     /// Takes the credits of a TLP, if they're there.
     #[inline]
-    pub(crate) fn take_credits(&mut self, class: Class, data: u16, now: Time) -> bool {
-        self.credits[class as usize].take(data, now)
+    pub(crate) fn take_credits(&mut self, weight: Weight, now: Time) -> bool {
+        self.credits[weight.class as usize].take(weight.cost, now)
     }
 
-    /// Puts `bytes` on the wire as soon as it's free: gives the times of the first symbol and of use at the receiver.
+    /// Puts a TLP on the wire as soon as it's free: gives the times of the first symbol and of use at the receiver.
     #[inline]
-    pub(crate) fn occupy(&mut self, class: Class, bytes: u16, now: Time) -> (Time, Time) {
+    pub(crate) fn occupy(&mut self, weight: Weight, now: Time) -> (Time, Time) {
         let start = now.max(self.busy_until);
-        let wire = ((u64::from(bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
-        self.busy_until = start + Time(wire);
-        (start, self.busy_until + self.latency[class as usize])
+        let wire = ((u64::from(weight.bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
+        self.busy_until = start.after(Time(wire));
+        (start, self.busy_until.after(self.latency[weight.class as usize]))
     }
 
     /// Puts a TLP behind those of its class that wait.
@@ -240,7 +150,7 @@ impl Transmitter {
             let id = self.waiting[class as usize].head;
             let slot = arena.slot(id);
             let credits = &mut self.credits[class as usize];
-            if credits.take(slot.data_credits, now) {
+            if credits.take(slot.weight.cost, now) {
                 self.waiting[class as usize].head = slot.next;
                 if slot.next == TlpId::NONE {
                     self.waiting_classes &= !(1 << class as u8);
@@ -248,7 +158,7 @@ impl Transmitter {
                 return Ready::Go(id);
             }
             // All that came before now has been collected, so this lies ahead.
-            if let Some((at, _)) = credits.returning.first() {
+            if let Some(at) = credits.first_return() {
                 first_credit = first_credit.min(at);
             }
             if class == Class::Posted {
@@ -274,12 +184,23 @@ impl Transmitter {
         oldest.1
     }
 
-    /// Notes that the receiver has freed a buffer. If one of its class waits for it, says when to look again.
+    /// Notes that the receiver has freed a buffer, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has
+    /// been done yet, and [`Transmitter::credit_freed_in_all_cases`] must be called.
     #[inline]
-    pub(crate) fn credit_freed(&mut self, class: Class, data: u16, now: Time) -> Kick {
-        let at = now + self.update_fc;
-        self.credits[class as usize].give_back(data, at);
-        if self.waiting_classes & 1 << class as u8 == 0 { Kick::No } else { self.kick_at(at) }
+    #[must_use]
+    pub(crate) fn credit_freed(&mut self, weight: Weight, now: Time) -> bool {
+        let waits = self.waiting_classes & 1 << weight.class as u8 != 0;
+        !waits && self.credits[weight.class as usize].give_back(weight.cost, now.after(self.update_fc))
+    }
+
+    /// Notes that the receiver has freed a buffer. If one of its class waits for it, says when to look again.
+    pub(crate) fn credit_freed_in_all_cases(&mut self, weight: Weight, now: Time) -> Kick {
+        let at = now.after(self.update_fc);
+        let credits = &mut self.credits[weight.class as usize];
+        if !credits.give_back(weight.cost, at) {
+            credits.give_back_with_newest(weight.cost, at);
+        }
+        if self.waiting_classes & 1 << weight.class as u8 == 0 { Kick::No } else { self.kick_at(at) }
     }
 
     /// Asks to be called at `at`, unless that's going to happen no later anyway.

@@ -6,6 +6,7 @@
 
 mod arena;
 mod core;
+mod credits;
 mod dma;
 mod function;
 mod link;
@@ -184,14 +185,14 @@ impl Fabric {
             _ => None,
         }
         .ok_or(no_port)?;
-        let mut transmitter = |receiver_ns: [u64; 3]| {
+        let mut transmitter = |receiver: Owner, reaction_ns: [u64; 3]| {
             let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
-            Transmitter::new(link, flight, receiver_ns.map(Time::ns), &self.timing)
+            Transmitter::new(receiver, link, flight, reaction_ns.map(Time::ns), &self.timing)
         };
-        let pair = [transmitter([below_ns; 3]), transmitter(above_ns)];
+        let owners = [Owner { node: above, number }, Owner { node: below, number: Owner::UPWARDS }];
+        let pair = [transmitter(owners[1], [below_ns; 3]), transmitter(owners[0], above_ns)];
         self.core.transmitters.extend(pair);
-        let upper = Owner { node: above, number };
-        self.core.owners.extend([upper, Owner { node: below, number: Owner::UPWARDS }]);
+        self.core.owners.extend(owners);
         Ok(lower)
     }
 
@@ -226,32 +227,39 @@ impl Fabric {
         let Some((at, event)) = self.core.queue.pop() else { return false };
         self.core.now = at;
         match event {
-            Event::Arrive(port, tlp) => self.arrive(port, tlp),
-            Event::Kick(port) => {
-                self.core.transmitters[usize::from(port.0)].kicked(at);
-                self.core.pump(port);
-            }
-            Event::Timer(node, token) => match &mut self.nodes[usize::from(node.0)] {
-                Node::Root(root) => root.timer(&mut self.core, token),
-                Node::Switch(_) | Node::Reserved => {}
-                Node::Device(device) => device.timer(&mut self.core, token),
-            },
+            Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
+            Event::Kick(port) => self.core.kicked(port),
+            Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
         true
     }
 
+    #[inline(never)]
+    fn timer(&mut self, node: NodeId, token: u64) {
+        match &mut self.nodes[usize::from(node.0)] {
+            Node::Root(root) => root.timer(&mut self.core, token),
+            Node::Switch(_) | Node::Reserved => {}
+            Node::Device(device) => device.timer(&mut self.core, token),
+        }
+    }
+
     #[inline]
-    fn arrive(&mut self, port: PortId, tlp: TlpId) {
-        if self.core.hold(port, tlp).is_err() {
+    fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
+        let Ok(header) = self.core.hold(port, tlp) else {
             self.core.count(|faults| faults.malformed += 1);
             self.core.consume(tlp);
             return;
-        }
-        let owner = self.core.owner(port);
+        };
         match &mut self.nodes[usize::from(owner.node.0)] {
-            Node::Root(root) => root.receive(&mut self.core, port, usize::from(owner.number), tlp),
-            Node::Switch(switch) => switch.receive(&mut self.core, port, owner.number, tlp),
+            Node::Switch(switch) => match switch.forward(owner.number, header) {
+                Some(out) => self.core.send(out, tlp),
+                None => switch.receive(&mut self.core, port, owner.number, tlp),
+            },
+            Node::Root(root) => {
+                let header = *header;
+                root.receive(&mut self.core, port, usize::from(owner.number), tlp, &header);
+            }
             Node::Device(device) => device.receive(&mut self.core, port, tlp),
             Node::Reserved => self.core.consume(tlp),
         }

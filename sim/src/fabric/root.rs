@@ -128,18 +128,15 @@ impl RootComplex {
 
     /// A TLP has come in at root port `number`, whose link is `port`.
     #[inline]
-    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: usize, tlp: TlpId) {
-        let header = *core.header(tlp);
+    pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: usize, tlp: TlpId, header: &Header) {
+        // Only a bus master passes requests from its link on.
+        let upwards = self.routes.upwards(number);
         match header.kind() {
-            // Only a bus master passes requests from its link on.
-            kind if kind.is_memory() && !self.routes.upwards(number) => {
-                core.refuse(port, tlp, self.id, Status::UnsupportedRequest);
-            }
-            Kind::MWr32 | Kind::MWr64 => self.write(core, port, tlp, &header),
+            Kind::MWr32 | Kind::MWr64 if upwards => self.write(core, port, tlp, header),
             // The link let it arrive when the memory had been read.
-            Kind::MRd32 | Kind::MRd64 if self.has(&header) => self.read(core, port, tlp, &header),
-            Kind::Cpl | Kind::CplD => self.completion(core, tlp, &header),
-            kind if kind.is_atomic() && self.has(&header) => self.atomic(core, port, tlp, &header),
+            Kind::MRd32 | Kind::MRd64 if upwards && self.has(header) => self.read(core, port, number, tlp, header),
+            Kind::Cpl | Kind::CplD => self.completion(core, tlp, header),
+            kind if kind.is_atomic() && upwards && self.has(header) => self.atomic(core, port, tlp, header),
             Kind::Msg | Kind::MsgD if header.route() != Route::Address && header.route() != Route::Id => {
                 core.consume(tlp);
             }
@@ -193,9 +190,23 @@ impl RootComplex {
     }
 
     /// Answers a read of memory: in as few completions as Max_Payload_Size allows, cut at the Read Completion Boundary.
-    fn read(&mut self, core: &mut Core, port: PortId, tlp: TlpId, request: &Header) {
-        let number = usize::from(core.owner(port).number);
+    fn read(&mut self, core: &mut Core, port: PortId, number: usize, tlp: TlpId, request: &Header) {
         let max_payload = self.ports.get(number).map_or(128, |root_port| u64::from(root_port.config.max_payload()));
+        match request.whole_completion(self.id) {
+            Some(completion) if completion.payload_len() as u64 <= max_payload => {
+                core.send_filled(port, completion, |payload| {
+                    if self.memory.read(request.address(), payload).is_err() {
+                        payload.fill(0xff);
+                    }
+                });
+                core.consume(tlp);
+            }
+            _ => self.read_in_parts(core, port, max_payload, tlp, request),
+        }
+    }
+
+    #[inline(never)]
+    fn read_in_parts(&mut self, core: &mut Core, port: PortId, max_payload: u64, tlp: TlpId, request: &Header) {
         let (start, total) = (request.address(), request.length_dw());
         let mut from = 0;
         while from < total {
@@ -204,11 +215,11 @@ impl RootComplex {
             let length_dw = (len / 4) as u32;
             let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
             let Ok(completion) = made else { break };
-            let part = core.create(completion);
-            if self.memory.read(address, core.payload_mut(part)).is_err() {
-                core.payload_mut(part).fill(0xff);
-            }
-            core.send(port, part);
+            core.send_filled(port, completion, |payload| {
+                if self.memory.read(address, payload).is_err() {
+                    payload.fill(0xff);
+                }
+            });
             from += length_dw;
         }
         core.consume(tlp);

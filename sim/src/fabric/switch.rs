@@ -59,8 +59,20 @@ impl Switch {
         Some(number)
     }
 
+    /// Where a TLP goes on as it is that has come in at downstream port `number`, or at the upstream port: what nearly all do. `None` if
+    /// [`Switch::receive`] must deal with it.
+    #[inline(always)]
+    pub(crate) fn forward(&self, number: u16, header: &Header) -> Option<PortId> {
+        let below = (number != Owner::UPWARDS).then_some(usize::from(number));
+        match header.kind() {
+            Kind::MWr32 | Kind::MWr64 | Kind::MRd32 | Kind::MRd64 => self.by_address(below, header.address()),
+            Kind::Cpl | Kind::CplD => self.by_bus(below, header.requester().bus()),
+            _ => None,
+        }
+    }
+
     /// A TLP has come in at `port`, which is downstream port `number`, or the upstream port.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: u16, tlp: TlpId) {
         let below = (number != Owner::UPWARDS).then_some(usize::from(number));
         match self.next(below, core.header(tlp)) {
@@ -91,59 +103,59 @@ impl Switch {
     }
 
     /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
-    #[inline]
     fn next(&self, below: Option<usize>, header: &Header) -> Next {
         let kind = header.kind();
+        let forward = |out: Option<PortId>| out.map_or(Next::Unclaimed, Next::Forward);
         match header.route() {
             // I/O space isn't forwarded.
             Route::Address if kind.is_io() => Next::Unclaimed,
-            Route::Address => self.by_address(below, header.address()),
-            Route::Id if kind.is_completion() => self.by_bus(below, header.requester().bus()),
+            Route::Address => forward(self.by_address(below, header.address())),
+            Route::Id if kind.is_completion() => forward(self.by_bus(below, header.requester().bus())),
             Route::Id if kind.is_config() => self.by_config(below, header),
-            Route::Id => self.by_bus(below, header.target().bus()),
+            Route::Id => forward(self.by_bus(below, header.target().bus())),
             Route::ToRootComplex | Route::GatherToRootComplex if below.is_some() => Next::Forward(self.upstream),
             Route::Broadcast if below.is_none() => Next::Everywhere,
             _ => Next::End,
         }
     }
 
+    /// Out of which port a memory request goes on. `None` if nobody claims it.
     #[inline]
-    fn by_address(&self, below: Option<usize>, address: u64) -> Next {
+    fn by_address(&self, below: Option<usize>, address: u64) -> Option<PortId> {
         // Only a bus master passes requests from its link on: the downstream port always, the upstream port if it's on the way.
         let allowed = match below {
             Some(from) => self.routes.upwards(from),
             None => self.gate.holds_address(address),
         };
         if !allowed {
-            return Next::Unclaimed;
+            return None;
         }
         match self.routes.by_address(address) {
             Some(number) => self.down(below, number),
             // What lies in the window of the switch but of no port below belongs to nobody.
-            None if below.is_some() && self.gate.upwards && !self.gate.holds_address(address) => {
-                Next::Forward(self.upstream)
-            }
-            None => Next::Unclaimed,
+            None if below.is_some() && self.gate.upwards && !self.gate.holds_address(address) => Some(self.upstream),
+            None => None,
         }
     }
 
+    /// Out of which port a TLP for a bus goes on. `None` if nobody claims it.
     #[inline]
-    fn by_bus(&self, below: Option<usize>, bus: u8) -> Next {
+    fn by_bus(&self, below: Option<usize>, bus: u8) -> Option<PortId> {
         match self.routes.by_bus(bus) {
             Some(number) => self.down(below, number),
             // A bus of the switch that lies behind no port is its own, where nobody expects anything.
-            None if below.is_some() && !self.gate.holds_bus(bus) => Next::Forward(self.upstream),
-            None => Next::Unclaimed,
+            None if below.is_some() && !self.gate.holds_bus(bus) => Some(self.upstream),
+            None => None,
         }
     }
 
     /// Out of downstream port `number`, but never back to where it came from.
     #[inline]
-    fn down(&self, below: Option<usize>, number: usize) -> Next {
-        match self.downstream[number].port {
-            Some(out) if below != Some(number) => Next::Forward(out),
-            _ => Next::Unclaimed,
+    fn down(&self, below: Option<usize>, number: usize) -> Option<PortId> {
+        if below == Some(number) {
+            return None;
         }
+        self.downstream[number].port
     }
 
     fn by_config(&self, below: Option<usize>, header: &Header) -> Next {

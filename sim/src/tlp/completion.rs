@@ -87,6 +87,12 @@ impl Header {
         Header::checked_part(request, completer, status, from_dw, length_dw, asked)
     }
 
+    /// The one completion that brings all that an unlocked memory read asks for. `None` for any other type.
+    #[inline]
+    pub(crate) fn whole_completion(&self, completer: Bdf) -> Option<Header> {
+        self.is_plain_read().then(|| whole_read(self, completer))
+    }
+
     /// Whether it's an unlocked memory read.
     const fn is_plain_read(&self) -> bool {
         matches!(self.kind, Kind::MRd32 | Kind::MRd64)

@@ -88,14 +88,6 @@ impl Header {
         self.header_len()
     }
 
-    /// Whether these are the bytes that [`Header::encode`] gives; the last four of a 3DW header are 0 there.
-    #[inline]
-    pub fn is_encoded_as(&self, bytes: &[u8; 16]) -> bool {
-        let (dws, _) = bytes.as_chunks::<4>();
-        let same = |number: usize| dws[number] == self.dw[number].to_be_bytes();
-        same(0) & same(1) & same(2) & same(3)
-    }
-
     /// The type.
     #[inline]
     pub const fn kind(&self) -> Kind {

@@ -1,0 +1,200 @@
+//! Flow-control credits of one class, as a transmitter counts them: headers and data in one word, and what is on its way back.
+
+use crate::time::Time;
+
+/// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
+const DATA_CREDIT_BYTES: usize = 16;
+
+/// Headers are counted from this bit on, data from bit 0.
+const HEADERS: u32 = 32;
+/// The bits above both counts: each is borrowed from if its count doesn't suffice.
+const GUARDS: u64 = 1 << 63 | 1 << 31;
+
+/// Credits that a TLP takes: one for its header, and one for each four dwords of its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost(u64);
+
+impl Cost {
+    /// What a TLP with so many bytes of payload takes.
+    #[inline]
+    pub(crate) const fn of_payload(bytes: usize) -> Cost {
+        Cost(1 << HEADERS | bytes.div_ceil(DATA_CREDIT_BYTES) as u64)
+    }
+}
+
+/// Returns that can be on their way at the same time in one class: more than there are finite header credits.
+const RETURNS: usize = 128;
+
+/// Credits on their way back, the first one first.
+#[derive(Debug)]
+struct Returns {
+    /// When they arrive, and how many.
+    ring: Box<[(Time, u64); RETURNS]>,
+    /// How many have been put in and taken out.
+    entered: usize,
+    left: usize,
+}
+
+impl Returns {
+    fn new() -> Returns {
+        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0 }
+    }
+
+    /// Adds credits, if there's room.
+    #[inline]
+    fn push(&mut self, at: Time, credits: u64) -> bool {
+        if self.entered - self.left == RETURNS {
+            return false;
+        }
+        self.ring[self.entered % RETURNS] = (at, credits);
+        self.entered += 1;
+        true
+    }
+
+    /// Lets credits arrive together with the newest ones. Only where headers are infinite are there so many returns.
+    fn join_newest(&mut self, at: Time, credits: u64) {
+        let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
+        *newest = at;
+        *freed += credits;
+    }
+
+    #[inline]
+    fn first(&self) -> Option<Time> {
+        (self.left != self.entered).then(|| self.ring[self.left % RETURNS].0)
+    }
+
+    /// Takes out what has arrived.
+    fn arrived(&mut self, now: Time) -> u64 {
+        let (mut left, entered, mut sum) = (self.left, self.entered, 0);
+        while left != entered {
+            let (at, credits) = self.ring[left % RETURNS];
+            if at > now {
+                break;
+            }
+            sum += credits;
+            left += 1;
+        }
+        self.left = left;
+        sum
+    }
+}
+
+/// Credits left in one class. Infinite ones cost nothing and are never returned.
+#[derive(Debug)]
+pub(crate) struct Credits {
+    available: u64,
+    /// The counts that are finite.
+    finite: u64,
+    /// All that the receiver has: more is never free.
+    limit: u64,
+    returning: Returns,
+}
+
+impl Credits {
+    /// The credits that a receiver advertises; 0 means infinite. Both are at most 2,047.
+    pub(crate) fn new(headers: u32, data: u32) -> Credits {
+        let limit = u64::from(headers) << HEADERS | u64::from(data);
+        let mask = |count: u32, at: u32| if count == 0 { 0 } else { (u64::from(u32::MAX) >> 1) << at };
+        Credits { available: limit, finite: mask(headers, HEADERS) | mask(data, 0), limit, returning: Returns::new() }
+    }
+
+    /// Whether there may ever be so many.
+    pub(crate) fn can_ever_take(&self, cost: Cost) -> bool {
+        enough(self.limit, cost.0 & self.finite).is_some()
+    }
+
+    /// Takes the credits of a TLP, if they're there.
+    #[inline]
+    pub(crate) fn take(&mut self, cost: Cost, now: Time) -> bool {
+        let cost = cost.0 & self.finite;
+        let Some(left) = enough(self.available, cost) else { return self.collect(cost, now) };
+        self.available = left;
+        true
+    }
+
+    /// Takes in what has come back, then the credits of a TLP, if that's enough.
+    #[inline(never)]
+    fn collect(&mut self, cost: u64, now: Time) -> bool {
+        self.available += self.returning.arrived(now);
+        let left = enough(self.available, cost);
+        self.available = left.unwrap_or(self.available);
+        left.is_some()
+    }
+
+    /// When the next credits come back, if any are on their way.
+    #[inline]
+    pub(crate) fn first_return(&self) -> Option<Time> {
+        self.returning.first()
+    }
+
+    /// Lets the credits of a freed buffer come back at `at`, unless so many are on their way that they must join the newest of those:
+    /// [`Credits::give_back_with_newest`].
+    #[inline]
+    #[must_use]
+    pub(crate) fn give_back(&mut self, cost: Cost, at: Time) -> bool {
+        let cost = cost.0 & self.finite;
+        // Of infinite credits there's nothing to be given back; without this, they would pile up.
+        cost == 0 || self.returning.push(at, cost)
+    }
+
+    /// Lets the credits of a freed buffer, and those that were given back before it, come back at `at`.
+    pub(crate) fn give_back_with_newest(&mut self, cost: Cost, at: Time) {
+        self.returning.join_newest(at, cost.0 & self.finite);
+    }
+}
+
+/// What is left of `available` without `cost`, if both counts suffice.
+#[inline]
+const fn enough(available: u64, cost: u64) -> Option<u64> {
+    let left = (available | GUARDS) - cost;
+    if left & GUARDS == GUARDS { Some(left ^ GUARDS) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_counts_must_suffice() {
+        let mut credits = Credits::new(2, 4);
+        let (none, all, more) = (Cost::of_payload(0), Cost::of_payload(64), Cost::of_payload(65));
+        assert!(!credits.can_ever_take(more));
+        assert!(credits.take(all, Time::ZERO));
+        assert!(!credits.take(Cost::of_payload(1), Time::ZERO), "no data left");
+        assert!(credits.take(none, Time::ZERO));
+        assert!(!credits.take(none, Time::ZERO), "no header left");
+        assert!(credits.give_back(none, Time::ns(1)));
+        assert!(credits.give_back(all, Time::ns(2)));
+        assert!(!credits.take(none, Time::ps(999)));
+        assert_eq!(credits.first_return(), Some(Time::ns(1)));
+        assert!(credits.take(none, Time::ns(1)));
+        assert!(credits.take(all, Time::ns(2)));
+        assert_eq!(credits.first_return(), None);
+    }
+
+    #[test]
+    fn infinite_ones_are_never_spent_nor_returned() {
+        for (headers, data) in [(0, 0), (0, 4), (1, 0)] {
+            let mut credits = Credits::new(headers, data);
+            let cost = Cost::of_payload(if data == 0 { 4096 } else { 0 });
+            assert!(credits.take(cost, Time::ZERO));
+            assert_eq!(credits.take(cost, Time::ZERO), headers == 0);
+            assert!(credits.give_back(cost, Time::ZERO));
+            assert_eq!(credits.first_return().is_some(), headers != 0);
+        }
+    }
+
+    #[test]
+    fn returns_beyond_the_ring_arrive_together() {
+        let mut credits = Credits::new(0, 2047);
+        let cost = Cost::of_payload(16);
+        for n in 0..2 * RETURNS as u64 {
+            assert!(credits.take(cost, Time::ZERO));
+            if !credits.give_back(cost, Time(n + 1)) {
+                credits.give_back_with_newest(cost, Time(n + 1));
+            }
+        }
+        assert!(!credits.take(Cost::of_payload(2047 * 16), Time(2 * RETURNS as u64 - 1)));
+        assert!(credits.take(Cost::of_payload(2047 * 16), Time(2 * RETURNS as u64)));
+    }
+}
