@@ -78,6 +78,25 @@ constants! {
 }
 
 constants! {
+    CQ = "cq.h";
+
+    /// Bit of `modify_field_select`: `cq_period`.
+    CQ_MODIFY_PERIOD: u32 = 1 << 0, "MLX5_CQ_MODIFY_PERIOD";
+    /// Bit of `modify_field_select`: `cq_max_count`.
+    CQ_MODIFY_COUNT: u32 = 1 << 1, "MLX5_CQ_MODIFY_COUNT";
+    /// Bit of `modify_field_select`: `oi`.
+    CQ_MODIFY_OVERRUN: u32 = 1 << 2, "MLX5_CQ_MODIFY_OVERRUN";
+    /// Bit of `modify_field_select`: `cq_period_mode`.
+    CQ_MODIFY_PERIOD_MODE: u32 = 1 << 4, "MLX5_CQ_MODIFY_PERIOD_MODE";
+    /// Bit of `resize_field_select`: `log_cq_size`.
+    CQ_RESIZE_LOG_SIZE: u32 = 1 << 0, "MLX5_MODIFY_CQ_MASK_LOG_SIZE";
+    /// Bit of `resize_field_select`: `page_offset`.
+    CQ_RESIZE_PAGE_OFFSET: u32 = 1 << 1, "MLX5_MODIFY_CQ_MASK_PG_OFFSET";
+    /// Bit of `resize_field_select`: `log_page_size`.
+    CQ_RESIZE_PAGE_SIZE: u32 = 1 << 2, "MLX5_MODIFY_CQ_MASK_PG_SIZE";
+}
+
+constants! {
     IFC = "mlx5_ifc.h";
 
     /// `uid` of resources that every user context may name.
@@ -125,6 +144,33 @@ constants! {
     /// `st` of an event queue context: the interrupt was raised, or the queue was never armed.
     EQC_ST_FIRED: u8 = 0xa, "MLX5_EQC_ST_FIRED";
 
+    /// `op_mod` of MODIFY_CQ: change moderation, event queue or overrun.
+    MODIFY_CQ_FIELDS: u16 = 0, "MLX5_MODIFY_CQ_IN_OP_MOD_MODIFY_CQ";
+    /// `op_mod` of MODIFY_CQ: change the buffer.
+    MODIFY_CQ_RESIZE: u16 = 1, "MLX5_MODIFY_CQ_IN_OP_MOD_RESIZE_CQ";
+    /// `cqe_sz` of a completion queue context: 64 bytes.
+    CQE_SIZE_64: u8 = 0, "MLX5_CQC_CQE_SZ_64_BYTES";
+    /// `cqe_sz` of a completion queue context: 128 bytes.
+    CQE_SIZE_128: u8 = 1, "MLX5_CQC_CQE_SZ_128_BYTES";
+    /// `st` of a completion queue context: the event was raised, or the queue was never armed.
+    CQC_ST_FIRED: u8 = 0xa, "MLX5_CQC_ST_FIRED";
+    /// `op_mod` of ARM_RQ: a shared receive queue.
+    ARM_RQ_SRQ: u16 = 1, "MLX5_ARM_RQ_IN_OP_MOD_SRQ";
+    /// `op_mod` of ARM_XRC_SRQ.
+    ARM_XRC_SRQ: u16 = 1, "MLX5_ARM_XRC_SRQ_IN_OP_MOD_XRC_SRQ";
+    /// `state` of a receive memory pool: ready.
+    RMPC_STATE_RDY: u8 = 1, "MLX5_RMPC_STATE_RDY";
+    /// `state` of a receive memory pool: in error.
+    RMPC_STATE_ERR: u8 = 3, "MLX5_RMPC_STATE_ERR";
+    /// `wq_type` of a work queue: entries are linked by their index.
+    WQ_TYPE_LINKED_LIST: u8 = 0, "MLX5_WQ_TYPE_LINKED_LIST";
+    /// `wq_type` of a work queue: entries are used in turn.
+    WQ_TYPE_CYCLIC: u8 = 1, "MLX5_WQ_TYPE_CYCLIC";
+    /// `mtu` of a queue pair context: 256 bytes.
+    QPC_MTU_256: u8 = 1, "MLX5_QPC_MTU_256_BYTES";
+    /// `mtu` of a queue pair context: 4096 bytes.
+    QPC_MTU_4K: u8 = 5, "MLX5_QPC_MTU_4K_BYTES";
+
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
     /// `port_type` of the general capabilities: Ethernet.
@@ -147,6 +193,20 @@ constants! {
 /// Bytes of a command that the queue entry itself carries. Source: `in` and `out` of `struct
 /// mlx5_cmd_layout` in `device.h`.
 pub const CMD_INLINE_SIZE: usize = crate::layout::cmd_layout::IN.len as usize;
+
+/// Bit of `modify_field_select` of MODIFY_CQ: `c_eqn`. Source: `CmdInputFieldSelectModifyCqFields` of
+/// rdma-core's `tests/mlx5_prm_structs.py`.
+pub const CQ_MODIFY_EQN: u32 = 1 << 3;
+
+/// `rq_type` of a queue pair context: a receive queue of its own. Source: `MLX5_NON_ZERO_RQ` of
+/// `drivers/infiniband/hw/mlx5/mlx5_ib.h`, as all of these.
+pub const RQ_TYPE_OWN: u8 = 0;
+
+/// `rq_type` of a queue pair context: a shared receive queue. Source: `MLX5_SRQ_RQ`.
+pub const RQ_TYPE_SRQ: u8 = 1;
+
+/// `rq_type` of a queue pair context: no receive queue. Source: `MLX5_ZERO_LEN_RQ`.
+pub const RQ_TYPE_NONE: u8 = 3;
 
 /// Alignment of a mailbox block in bytes: the low 10 bits of its address are reserved. Source:
 /// `next_pointer_31_10` of `mlx5_ifc_cmd_if_box_bits` in `mlx5_ifc.h`.

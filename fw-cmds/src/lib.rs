@@ -29,4 +29,5 @@ pub mod opcode;
 pub mod status;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategies;
+pub mod transport;
 pub mod twin_v1;

@@ -29,11 +29,18 @@ mod caps;
 mod caps_general;
 mod caps_general_2;
 mod command;
+mod cq;
+mod domains;
 mod eq;
 mod hca;
 mod init_segment;
+mod mkey;
 mod objects;
+mod qp;
+mod qp_state;
 mod resources;
+mod rmp;
+mod srq;
 mod twin_v1;
 mod umem_uctx;
 
@@ -41,11 +48,18 @@ pub use caps::*;
 pub use caps_general::*;
 pub use caps_general_2::*;
 pub use command::*;
+pub use cq::*;
+pub use domains::*;
 pub use eq::*;
 pub use hca::*;
 pub use init_segment::*;
+pub use mkey::*;
 pub use objects::*;
+pub use qp::*;
+pub use qp_state::*;
 pub use resources::*;
+pub use rmp::*;
+pub use srq::*;
 pub use table::{FieldDesc, Kind, Layout, Source};
 pub use twin_v1::*;
 pub use umem_uctx::*;
@@ -69,6 +83,16 @@ const GROUPS: &[&[&Layout]] = &[
     eq::IFC,
     objects::IFC,
     resources::IFC,
+    domains::IFC,
+    cq::IFC,
+    cq::RDMA_CORE,
+    qp::IFC,
+    qp::RDMA_CORE,
+    qp_state::IFC,
+    mkey::IFC,
+    mkey::RDMA_CORE,
+    srq::IFC,
+    rmp::IFC,
     twin_v1::OURS,
 ];
 

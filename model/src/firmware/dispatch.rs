@@ -1,12 +1,14 @@
 //! Which commands there are: one table of opcodes, lengths, states and handlers.
 
-use mlx5_twin_fw_cmds::field::{Field, FieldArray};
+use mlx5_twin_fw_cmds::field::{Bytes, Field, FieldArray};
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
-use super::commands::{adapter, caps, eq, hca, object, pages, pd, register, uar, uctx, umem};
-use super::resources::Owner;
+use super::commands::{
+    adapter, caps, cq, eq, hca, mkey, multicast, number, object, pages, qp, qp_state, register, rmp, srq, uctx, umem,
+};
+use super::resources::{Cq, Mkey, Owner, Pd, Qp, Rmp, TransportDomain, Uar, Umem, Xrcd};
 use super::syndrome::{Failure, Syndrome};
 use super::{Effect, Firmware, ObjectKinds, State};
 
@@ -97,15 +99,52 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::SET_HCA_CAP, (set_hca_cap_in::SIZE, set_hca_cap_out::SIZE), ENABLED, Driver, Own, caps::set),
     row(Opcode::QUERY_ISSI, (query_issi_in::SIZE, query_issi_out::SIZE), NOT_DISABLED, Any, Zero, hca::query_issi),
     row(Opcode::SET_ISSI, (set_issi_in::SIZE, set_issi_out::SIZE), ENABLED, Driver, Zero, hca::set_issi),
+    row(Opcode::CREATE_MKEY, (create_mkey_in::SIZE, create_mkey_out::SIZE), INITIALISED, Any, Zero, mkey::create),
+    row(Opcode::QUERY_MKEY, (query_mkey_in::SIZE, query_mkey_out::SIZE), INITIALISED, Any, Zero, mkey::query),
+    row(Opcode::DESTROY_MKEY, (destroy_mkey_in::SIZE, destroy_mkey_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Mkey>),
     row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
     row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
     row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),
-    row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::alloc),
-    row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::dealloc),
-    row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::alloc),
-    row(Opcode::DEALLOC_UAR, (dealloc_uar_in::SIZE, dealloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::dealloc),
+    row(Opcode::CREATE_CQ, (create_cq_in::SIZE, create_cq_out::SIZE), INITIALISED, Any, Zero, cq::create),
+    row(Opcode::DESTROY_CQ, (destroy_cq_in::SIZE, destroy_cq_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Cq>),
+    row(Opcode::QUERY_CQ, (query_cq_in::SIZE, query_cq_out::SIZE), INITIALISED, Any, Zero, cq::query),
+    row(Opcode::MODIFY_CQ, (modify_cq_in::SIZE, modify_cq_out::SIZE), INITIALISED, Any, Own, cq::modify),
+    row(Opcode::CREATE_QP, (create_qp_in::SIZE, create_qp_out::SIZE), INITIALISED, Any, Zero, qp::create),
+    row(Opcode::DESTROY_QP, (destroy_qp_in::SIZE, destroy_qp_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Qp>),
+    row(Opcode::RST2INIT_QP, (rst2init_qp_in::SIZE, rst2init_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::INIT2RTR_QP, (init2rtr_qp_in::SIZE, init2rtr_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::RTR2RTS_QP, (rtr2rts_qp_in::SIZE, rtr2rts_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::RTS2RTS_QP, (rts2rts_qp_in::SIZE, rts2rts_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::SQERR2RTS_QP, (sqerr2rts_qp_in::SIZE, sqerr2rts_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::_2ERR_QP, (qp_2err_in::SIZE, qp_2err_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::_2RST_QP, (qp_2rst_in::SIZE, qp_2rst_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::QUERY_QP, (query_qp_in::SIZE, qp::QUERY_BYTES), INITIALISED, Any, Zero, qp::query),
+    row(Opcode::SQD_RTS_QP, (sqd2rts_qp_in::SIZE, sqd2rts_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::INIT2INIT_QP, (init2init_qp_in::SIZE, init2init_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::CREATE_SRQ, (create_srq_in::SIZE, create_srq_out::SIZE), INITIALISED, Any, Zero, srq::create),
+    row(Opcode::DESTROY_SRQ, (destroy_srq_in::SIZE, destroy_srq_out::SIZE), INITIALISED, Any, Zero, srq::destroy),
+    row(Opcode::QUERY_SRQ, (query_srq_in::SIZE, query_srq_out::SIZE), INITIALISED, Any, Zero, srq::query),
+    row(Opcode::ARM_RQ, (arm_rq_in::SIZE, arm_rq_out::SIZE), INITIALISED, Any, Own, srq::arm),
+    row(Opcode::CREATE_XRC_SRQ, (create_xrc_srq_in::SIZE, create_xrc_srq_out::SIZE), INITIALISED, Any, Zero, srq::create_xrc),
+    row(Opcode::DESTROY_XRC_SRQ, (destroy_xrc_srq_in::SIZE, destroy_xrc_srq_out::SIZE), INITIALISED, Any, Zero, srq::destroy_xrc),
+    row(Opcode::QUERY_XRC_SRQ, (query_xrc_srq_in::SIZE, query_xrc_srq_out::SIZE), INITIALISED, Any, Zero, srq::query_xrc),
+    row(Opcode::ARM_XRC_SRQ, (arm_xrc_srq_in::SIZE, arm_xrc_srq_out::SIZE), INITIALISED, Any, Own, srq::arm_xrc),
+    row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Pd>),
+    row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Pd>),
+    row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Uar>),
+    row(Opcode::DEALLOC_UAR, (dealloc_uar_in::SIZE, dealloc_uar_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Uar>),
     row(Opcode::ACCESS_REG, (access_register_in::SIZE, access_register_out::SIZE), RUNNING, Driver, Own, register::access),
+    row(Opcode::ATTACH_TO_MCG, (attach_to_mcg_in::SIZE, attach_to_mcg_out::SIZE), INITIALISED, Any, Zero, multicast::attach),
+    row(Opcode::DETACH_FROM_MCG, (detach_from_mcg_in::SIZE, detach_from_mcg_out::SIZE), INITIALISED, Any, Zero, multicast::detach),
     row(Opcode::NOP, (nop_in::SIZE, nop_out::SIZE), ANY_STATE, Any, Zero, hca::nop),
+    row(Opcode::ALLOC_XRCD, (alloc_xrcd_in::SIZE, alloc_xrcd_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Xrcd>),
+    row(Opcode::DEALLOC_XRCD, (dealloc_xrcd_in::SIZE, dealloc_xrcd_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Xrcd>),
+    row(Opcode::ALLOC_TRANSPORT_DOMAIN, (alloc_transport_domain_in::SIZE, alloc_transport_domain_out::SIZE), INITIALISED, Any, Zero, number::alloc::<TransportDomain>),
+    row(Opcode::DEALLOC_TRANSPORT_DOMAIN, (dealloc_transport_domain_in::SIZE, dealloc_transport_domain_out::SIZE), INITIALISED, Any, Zero, number::destroy::<TransportDomain>),
+    row(Opcode::CREATE_RMP, (create_rmp_in::SIZE, create_rmp_out::SIZE), INITIALISED, Any, Zero, rmp::create),
+    row(Opcode::MODIFY_RMP, (modify_rmp_in::SIZE, modify_rmp_out::SIZE), INITIALISED, Any, Zero, rmp::modify),
+    row(Opcode::DESTROY_RMP, (destroy_rmp_in::SIZE, destroy_rmp_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Rmp>),
+    row(Opcode::QUERY_RMP, (query_rmp_in::SIZE, query_rmp_out::SIZE), INITIALISED, Any, Zero, rmp::query),
     row(Opcode::CREATE_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::create),
     row(Opcode::MODIFY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::modify),
     row(Opcode::QUERY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::query),
@@ -113,7 +152,7 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::CREATE_UCTX, (create_uctx_in::SIZE, create_uctx_out::SIZE), INITIALISED, Driver, Zero, uctx::create),
     row(Opcode::DESTROY_UCTX, (destroy_uctx_in::SIZE, destroy_uctx_out::SIZE), INITIALISED, Driver, Zero, uctx::destroy),
     row(Opcode::CREATE_UMEM, (create_umem_in::SIZE, create_umem_out::SIZE), INITIALISED, Any, Zero, umem::create),
-    row(Opcode::DESTROY_UMEM, (destroy_umem_in::SIZE, destroy_umem_out::SIZE), INITIALISED, Any, Zero, umem::destroy),
+    row(Opcode::DESTROY_UMEM, (destroy_umem_in::SIZE, destroy_umem_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Umem>),
 ];
 
 /// The bytes of a command.
@@ -199,6 +238,15 @@ impl<'a> Answer<'a> {
     /// Writes a field.
     pub(super) fn set(&mut self, field: Field, value: impl Into<u64>) -> Result<(), Failure> {
         field.set(self.bytes, value.into()).map_err(|error| Failure::of_output(&error))
+    }
+
+    /// Writes a byte region, as long as `bytes` or longer.
+    pub(super) fn set_bytes(&mut self, region: Bytes, bytes: &[u8]) -> Result<(), Failure> {
+        let room = region.slice_mut(self.bytes).map_err(|error| Failure::of_output(&error))?;
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Ok(())
     }
 
     /// Writes as many elements of an array as there is room for.

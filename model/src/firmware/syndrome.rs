@@ -124,6 +124,7 @@ syndromes! {
     0x0201 UCTX_FULL LIM_ERR "All user contexts (2^log_max_uctx) are taken.";
     0x0202 UCTX_UNKNOWN BAD_RES "No user context has this uid.";
     0x0203 UCTX_CAP BAD_PARAM "The user context asks for a capability that uctx_cap does not offer.";
+    0x0204 UCTX_IN_USE BAD_RES_STATE "A resource of the user context is in use by one of another uid's.";
 
     // UARs.
     0x0301 UAR_FULL LIM_ERR "All UAR pages between first_uar and the first window of BAR0 are taken.";
@@ -148,7 +149,7 @@ syndromes! {
     0x0508 UMEM_PAGE_OFFSET BAD_PARAM "The UMEM's page_offset is not inside its first page.";
     0x0509 UMEM_ATS BAD_PARAM "The UMEM asks for address translation (ats) and the capability ats is 0.";
     0x050a UMEM_PAGE_UNALIGNED BAD_PARAM "A page of the UMEM is not aligned to the UMEM's page size.";
-    0x050b PAGE_BUDGET LIM_ERR "The page lists of all UMEMs and EQs together exceed what the model stores.";
+    0x050b PAGE_BUDGET LIM_ERR "The page lists of all UMEMs, queues and memory keys together exceed what the model stores.";
 
     // Event queues.
     0x0601 EQ_FULL LIM_ERR "All event queues (max_num_eqs, or else 2^log_max_eq) are taken.";
@@ -186,6 +187,103 @@ syndromes! {
     0x080d TWIN_DOORBELLS LIM_ERR "The doorbell regions have more than 48 dwords together.";
     0x080e TWIN_MSIX BAD_PARAM "Regions of MSI-X table and pending bits don't fit the number of vectors, or there are too many of those.";
     0x080f TWIN_CAPABILITY BAD_PARAM "The offset of a capability isn't a multiple of 4 from 0x40 to 0xfc.";
+
+    // Transport domains.
+    0x0901 TD_FULL LIM_ERR "All transport domains (2^log_max_transport_domain, none if that is 0) are taken.";
+    0x0902 TD_UNKNOWN BAD_RES "No transport domain has this number.";
+    0x0903 TD_FOREIGN BAD_RES "The transport domain belongs to another uid.";
+    0x0904 TD_IN_USE BAD_RES_STATE "The transport domain is in use.";
+
+    // XRC domains.
+    0x0911 XRCD_FULL LIM_ERR "All XRC domains (2^log_max_xrcd, none if xrc is 0) are taken.";
+    0x0912 XRCD_UNKNOWN BAD_RES "No XRC domain has this number.";
+    0x0913 XRCD_FOREIGN BAD_RES "The XRC domain belongs to another uid.";
+    0x0914 XRCD_IN_USE BAD_RES_STATE "The XRC domain is in use.";
+
+    // Where a queue lies, of whatever kind it is.
+    0x0921 BUFFER_PAGE_SIZE BAD_PARAM "The queue's pages are larger than 2^51 bytes.";
+    0x0922 BUFFER_PAGE_UNALIGNED BAD_PARAM "A page of the queue is not aligned to the queue's page size.";
+    0x0923 BUFFER_UMEM_RANGE BAD_PARAM "The queue does not lie inside its UMEM.";
+    0x0924 BUFFER_UMEM_ACCESS BAD_PARAM "The device may not read (or write, for completions) where the queue is in its UMEM.";
+    0x0925 DBR_UNALIGNED BAD_PARAM "The doorbell record is not aligned to its size.";
+    0x0926 DBR_UMEM BAD_PARAM "The doorbell record does not lie inside its UMEM, or the device may not read it.";
+
+    // Completion queues.
+    0x0931 CQ_FULL LIM_ERR "All completion queues (2^log_max_cq) are taken.";
+    0x0932 CQ_UNKNOWN BAD_RES "No completion queue has this number.";
+    0x0933 CQ_FOREIGN BAD_RES "The completion queue belongs to another uid.";
+    0x0934 CQ_IN_USE BAD_RES_STATE "The completion queue is in use.";
+    0x0935 CQ_SIZE LIM_ERR "The completion queue has more than 2^log_max_cq_sz entries.";
+    0x0936 CQ_ENTRY_SIZE BAD_PARAM "Entries of a completion queue don't have this size (cqe_sz).";
+    0x0937 CQ_OPTION BAD_PARAM "The completion queue asks for something whose capability is 0.";
+    0x0938 CQ_MODIFY BAD_PARAM "MODIFY_CQ selects nothing, a field that can't be changed, or one whose capability is 0.";
+
+    // Memory keys.
+    0x0951 MKEY_FULL LIM_ERR "All memory keys (2^log_max_mkey, less two) are taken.";
+    0x0952 MKEY_UNKNOWN BAD_RES "No memory key has this index.";
+    0x0953 MKEY_FOREIGN BAD_RES "The memory key belongs to another uid.";
+    0x0954 MKEY_IN_USE BAD_RES_STATE "The memory key is in use.";
+    0x0955 MKEY_MODE BAD_PARAM "There is no such access mode, or the capability for it is 0.";
+    0x0956 MKEY_PA BAD_PARAM "A user context asks for a key to all memory (access mode PA).";
+    0x0957 MKEY_LIST LIM_ERR "The key has room for more than 2^log_max_klm_list_size keys.";
+    0x0958 MKEY_ROOM BAD_PARAM "More translations come with the key than it has room for.";
+    0x0959 MKEY_PAGE_SIZE BAD_PARAM "The key's pages have fewer than 2^12 bytes or more than 2^51.";
+    0x095a MKEY_PAGE_UNALIGNED BAD_PARAM "A page of the key is not aligned to the key's page size.";
+    0x095b MKEY_LENGTH BAD_PARAM "The key's range is longer than what it translates to, or ends beyond 2^64.";
+    0x095c MKEY_UMEM BAD_PARAM "Only a key of access mode MTT can lie on a UMEM.";
+    0x095d MKEY_OPTION BAD_PARAM "The key asks for something whose capability is 0.";
+
+    // Shared receive queues.
+    0x0971 SRQ_FULL LIM_ERR "All shared receive queues (2^log_max_srq) are taken.";
+    0x0972 SRQ_UNKNOWN BAD_RES "No shared receive queue of this kind has this number.";
+    0x0973 SRQ_FOREIGN BAD_RES "The shared receive queue belongs to another uid.";
+    0x0974 SRQ_IN_USE BAD_RES_STATE "The shared receive queue is in use.";
+    0x0975 SRQ_SIZE LIM_ERR "The shared receive queue has more than 2^log_max_srq_sz entries.";
+    0x0976 SRQ_STRIDE LIM_ERR "Entries of the shared receive queue are larger than max_wqe_sz_rq.";
+    0x0977 SRQ_ISSI BAD_PARAM "CREATE_SRQ is for ISSI 0; from ISSI 1 on there are receive memory pools.";
+    0x0978 SRQ_UMEM BAD_PARAM "XRC shared receive queues can't lie in UMEMs: how they would name them is not public.";
+    0x0979 SRQ_LIMIT BAD_PARAM "The limit (lwm) is not below the number of entries.";
+    0x097a SRQ_OPTION BAD_PARAM "The shared receive queue asks for something whose capability is 0.";
+
+    // Receive memory pools.
+    0x0981 RMP_FULL LIM_ERR "All receive memory pools (2^log_max_rmp) are taken.";
+    0x0982 RMP_UNKNOWN BAD_RES "No receive memory pool has this number.";
+    0x0983 RMP_FOREIGN BAD_RES "The receive memory pool belongs to another uid.";
+    0x0984 RMP_IN_USE BAD_RES_STATE "The receive memory pool is in use.";
+    0x0985 RMP_SIZE LIM_ERR "The receive memory pool has more than 2^log_max_srq_sz entries.";
+    0x0986 RMP_STRIDE LIM_ERR "Entries of the receive memory pool are larger than max_wqe_sz_rq, or smaller than 16 bytes.";
+    0x0987 RMP_STATE BAD_RES_STATE "The receive memory pool can't go to this state from the one it is in.";
+    0x0988 RMP_LIMIT BAD_PARAM "The limit (lwm) is not below the number of entries.";
+    0x0989 RMP_TYPE BAD_PARAM "Receive memory pools don't have a work queue of this type (wq_type).";
+    0x098a RMP_OPTION BAD_PARAM "The receive memory pool asks for something whose capability is 0.";
+
+    // Queue pairs.
+    0x0991 QP_FULL LIM_ERR "All queue pairs (2^log_max_qp) are taken.";
+    0x0992 QP_UNKNOWN BAD_RES "No queue pair has this number.";
+    0x0993 QP_FOREIGN BAD_RES "The queue pair belongs to another uid.";
+    0x0994 QP_IN_USE BAD_RES_STATE "The queue pair is in use.";
+    0x0995 QP_SERVICE BAD_PARAM "There is no such service type, or its capability is 0.";
+    0x0996 QP_MANAGEMENT BAD_PARAM "Queue pairs for management (QP0, QP1) are the driver's.";
+    0x0997 QP_SIZE LIM_ERR "A queue of the queue pair has more than 2^log_max_qp_sz entries.";
+    0x0998 QP_STRIDE LIM_ERR "Entries of the receive queue are larger than max_wqe_sz_rq.";
+    0x0999 QP_RQ_TYPE BAD_PARAM "There is no such type of receive queue (rq_type).";
+    0x099a QP_OPTION BAD_PARAM "A number for the queue pair (input_qpn) or an extended context (qpc_ext) is not supported.";
+    0x099b QP_STATE BAD_QP_STATE "The transition does not start in the state the queue pair is in.";
+    0x099c QP_OPT_PARAM BAD_PARAM "The transition can't change all that opt_param_mask says, for this service type.";
+    0x099d QP_PORT BAD_PARAM "There is no such port.";
+    0x099e QP_PKEY_INDEX IX_ERR "The index of a P_Key is beyond the table (pkey_table_size).";
+    0x099f QP_GID_INDEX IX_ERR "The index of a GID is beyond the table (gid_table_size).";
+    0x09a0 QP_MTU BAD_PARAM "There is no such MTU.";
+    0x09a1 QP_MESSAGE LIM_ERR "Messages are larger than 2^log_max_msg bytes.";
+    0x09a2 QP_READS LIM_ERR "More reads and atomics under way than log_max_ra_req_qp or log_max_ra_res_qp allows.";
+
+    // Multicast groups.
+    0x09b1 MCG_FULL LIM_ERR "All multicast groups (2^log_max_mcg) are taken.";
+    0x09b2 MCG_QPS LIM_ERR "The multicast group has as many queue pairs as it can have (max_qp_mcg).";
+    0x09b3 MCG_GID BAD_PARAM "The GID is not that of a multicast group (ff00::/8).";
+    0x09b4 MCG_ATTACHED BAD_RES_STATE "The queue pair is in the multicast group already.";
+    0x09b5 MCG_NOT_ATTACHED BAD_RES "The queue pair is not in the multicast group.";
+    0x09b6 MCG_SERVICE BAD_PARAM "Only queue pairs of service type UD can be in multicast groups.";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.

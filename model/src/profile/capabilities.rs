@@ -128,6 +128,9 @@ const LOG_LIMITS: &[(Field, u64)] = &[
     (cmd_hca_cap::LOG_MAX_SRQ_SZ, 15),
     (cmd_hca_cap::LOG_MAX_MKEY, 24),
     (cmd_hca_cap::LOG_MAX_XRCD, 24),
+    (cmd_hca_cap::LOG_MAX_RMP, 24),
+    (cmd_hca_cap::LOG_MAX_TRANSPORT_DOMAIN, 24),
+    (cmd_hca_cap::LOG_MAX_MCG, 24),
 ];
 
 /// Most event queues: their number has 8 bits, and 0 is not used.

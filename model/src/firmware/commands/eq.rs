@@ -5,7 +5,8 @@ use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{create_eq_in, create_eq_out, destroy_eq_in, eqc, query_eq_in, query_eq_out};
 
 use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
-use crate::firmware::resources::{Eq, Owner, Progress};
+use crate::firmware::resources::eq::EQE_BYTES;
+use crate::firmware::resources::{Eq, Owner, PageList, Progress};
 
 /// Events about the function as a whole, which a user context can't have.
 const DRIVER_EVENTS: &[EventType] = &[EventType::CMD, EventType::PAGE_REQUEST, EventType::INTERNAL_ERROR];
@@ -37,9 +38,9 @@ pub(in super::super) fn create(
     let log_page_size: u32 = command.get(eqc::LOG_PAGE_SIZE.within(EQC))?;
     let page_shift = ADAPTER_PAGE_SHIFT + log_page_size;
     let page_offset: u32 = command.get(eqc::PAGE_OFFSET.within(EQC))?;
-    let count = Eq::pages_needed(log_size, page_shift, page_offset);
-    let pages = command.list(create_eq_in::PAS, count)?;
-    if pages.iter().any(|page| page & ((1 << page_shift) - 1) != 0) {
+    let count = PageList::needed(EQE_BYTES << log_size, page_shift, page_offset);
+    let memory = PageList { page_shift, page_offset, pages: command.list(create_eq_in::PAS, count)? };
+    if !memory.is_aligned() {
         return Err(Failure::EQ_PAGE_UNALIGNED);
     }
     let eq = Eq {
@@ -49,15 +50,14 @@ pub(in super::super) fn create(
         events,
         overrun_ignore: command.flag(eqc::OI.within(EQC))?,
         collapsed: command.flag(eqc::EC.within(EQC))?,
-        page_shift,
-        page_offset,
-        pages,
+        memory,
         progress: Progress::default(),
     };
     if matches!(owner, Owner::User(_)) && DRIVER_EVENTS.iter().any(|event| eq.wants(*event)) {
         return Err(Failure::EQ_EVENTS);
     }
-    let eqn = firmware.resources.add_eq(owner, eq)?;
+    let eqn = firmware.resources.add(owner, eq)?;
+    let eqn = u8::try_from(eqn).map_err(|_| Failure::INTERNAL)?;
     answer.set(create_eq_out::EQ_NUMBER, eqn)?;
     Ok(Effect::EqCreated(eqn))
 }
@@ -69,7 +69,7 @@ pub(in super::super) fn destroy(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     let eqn: u8 = command.get(destroy_eq_in::EQ_NUMBER)?;
-    firmware.resources.remove_eq(eqn.into(), command.actor())?;
+    firmware.resources.remove::<Eq>(eqn.into(), command.actor())?;
     Ok(Effect::EqDestroyed(eqn))
 }
 
@@ -82,17 +82,17 @@ pub(in super::super) fn query(
 ) -> Outcome {
     const EQC: u32 = query_eq_out::EQ_CONTEXT_ENTRY.bits();
     let eqn: u8 = command.get(query_eq_in::EQ_NUMBER)?;
-    let eq = firmware.resources.eqs().named(eqn.into(), command.actor())?;
+    let eq = firmware.resources.named::<Eq>(eqn.into(), command.actor())?;
     let Progress { producer, consumer, armed } = eq.progress;
     let fields = [
         (eqc::EC, u32::from(eq.collapsed)),
         (eqc::OI, u32::from(eq.overrun_ignore)),
         (eqc::ST, u32::from(if armed { EQC_ST_ARMED } else { EQC_ST_FIRED })),
-        (eqc::PAGE_OFFSET, eq.page_offset),
+        (eqc::PAGE_OFFSET, eq.memory.page_offset),
         (eqc::LOG_EQ_SIZE, eq.log_size),
         (eqc::UAR_PAGE, eq.uar_page),
         (eqc::INTR, eq.vector.into()),
-        (eqc::LOG_PAGE_SIZE, eq.page_shift - ADAPTER_PAGE_SHIFT),
+        (eqc::LOG_PAGE_SIZE, eq.memory.page_shift - ADAPTER_PAGE_SHIFT),
         (eqc::CONSUMER_COUNTER, consumer & COUNTER_MASK),
         (eqc::PRODUCER_COUNTER, producer & COUNTER_MASK),
     ];
@@ -100,6 +100,6 @@ pub(in super::super) fn query(
         answer.set(field.within(EQC), value)?;
     }
     answer.set(query_eq_out::EVENT_BITMASK, eq.events[0])?;
-    answer.set_list(query_eq_out::PAS, &eq.pages);
+    answer.set_list(query_eq_out::PAS, &eq.memory.pages);
     Ok(Effect::None)
 }

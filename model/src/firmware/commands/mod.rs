@@ -3,13 +3,20 @@
 
 pub(super) mod adapter;
 pub(super) mod caps;
+pub(super) mod cq;
 pub(super) mod eq;
 pub(super) mod hca;
+pub(super) mod mkey;
+pub(super) mod multicast;
+pub(super) mod number;
 pub(super) mod object;
 pub(super) mod pages;
-pub(super) mod pd;
+pub(super) mod qp;
+pub(super) mod qp_state;
+mod queue;
 pub(super) mod register;
-pub(super) mod uar;
+pub(super) mod rmp;
+pub(super) mod srq;
 pub(super) mod uctx;
 pub(super) mod umem;
 

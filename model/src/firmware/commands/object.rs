@@ -45,13 +45,13 @@ pub(in super::super) fn create(
     let uid = command.uid();
     let id = firmware.resources.add_object(command.actor(), obj_type)?;
     if let Err(failure) = objects.create(obj_type, id, uid, command.bytes(), &firmware.resources) {
-        firmware.resources.discard_object(id);
+        firmware.resources.discard::<Object>(id);
         return Err(failure);
     }
     let held = objects.held(obj_type, id);
     if let Err(failure) = firmware.resources.set_held(id, held) {
         objects.dropped(obj_type, id, uid);
-        firmware.resources.discard_object(id);
+        firmware.resources.discard::<Object>(id);
         return Err(failure);
     }
     answer.set(general_obj_out_cmd_hdr::OBJ_ID, id)?;
@@ -98,7 +98,7 @@ pub(in super::super) fn destroy(
     let (id, _) = own_object(firmware, command, obj_type)?;
     firmware.resources.objects.destroyable(id, command.actor())?;
     objects.destroy(obj_type, id, command.uid())?;
-    firmware.resources.discard_object(id);
+    firmware.resources.discard::<Object>(id);
     answer.set(general_obj_out_cmd_hdr::OBJ_ID, id)?;
     Ok(Effect::None)
 }

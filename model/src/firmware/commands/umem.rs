@@ -1,9 +1,10 @@
-//! CREATE_UMEM, DESTROY_UMEM: registered memory.
+//! CREATE_UMEM: registered memory.
 
 use mlx5_twin_fw_cmds::constants::ADAPTER_PAGE_SHIFT;
-use mlx5_twin_fw_cmds::layout::{create_umem_in, create_umem_out, destroy_umem_in, umem};
+use mlx5_twin_fw_cmds::layout::{create_umem_in, umem};
 
-use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
+use super::number::make;
+use super::{Answer, Command, Failure, Firmware, ObjectKinds, Outcome};
 use crate::firmware::resources::{Owner, Umem};
 
 const UMEM: u32 = create_umem_in::UMEM.bits();
@@ -27,18 +28,5 @@ pub(in super::super) fn create(
     let log_page_size: u32 = command.get(umem::LOG_PAGE_SIZE.within(UMEM))?;
     let page_offset: u64 = command.get(umem::PAGE_OFFSET.within(UMEM))?;
     let memory = Umem::new(pages, ADAPTER_PAGE_SHIFT + log_page_size, page_offset)?;
-    let id = firmware.resources.add_umem(owner, memory)?;
-    answer.set(create_umem_out::UMEM_ID, id)?;
-    Ok(Effect::None)
-}
-
-pub(in super::super) fn destroy(
-    firmware: &mut Firmware,
-    command: &Command<'_>,
-    _: &mut Answer<'_>,
-    _: &mut dyn ObjectKinds,
-) -> Outcome {
-    let id: u32 = command.get(destroy_umem_in::UMEM_ID)?;
-    firmware.resources.remove_umem(id, command.actor())?;
-    Ok(Effect::None)
+    make(firmware, command, answer, memory)
 }

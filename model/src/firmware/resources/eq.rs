@@ -3,7 +3,9 @@
 
 use mlx5_twin_fw_cmds::event::EventType;
 
+use super::buffer::PageList;
 use super::table::Kind;
+use super::uses::Held;
 use crate::firmware::syndrome::Failure;
 
 /// Bytes of an event queue entry (`device.h`, `struct mlx5_eqe`).
@@ -35,12 +37,8 @@ pub struct Eq {
     pub overrun_ignore: bool,
     /// `ec`: collapsed queue.
     pub collapsed: bool,
-    /// log2 of the size of a page in bytes, 12 to 43.
-    pub page_shift: u32,
-    /// Where the first entry is in the first page, in 1/64 of a page.
-    pub page_offset: u32,
-    /// Addresses of the pages.
-    pub pages: Vec<u64>,
+    /// Where its entries are.
+    pub memory: PageList,
     /// Kept by the engine.
     pub progress: Progress,
 }
@@ -50,14 +48,6 @@ impl Eq {
     #[must_use]
     pub const fn entries(&self) -> u64 {
         1 << self.log_size
-    }
-
-    /// How many pages of 2^`page_shift` bytes hold 2^`log_size` entries from `page_offset` (in
-    /// 1/64 of a page) on.
-    #[must_use]
-    pub const fn pages_needed(log_size: u32, page_shift: u32, page_offset: u32) -> u64 {
-        let bytes = (EQE_BYTES << log_size) + ((page_offset as u64) << (page_shift - 6));
-        bytes.div_ceil(1 << page_shift)
     }
 
     /// Whether the queue asked for events of this type.
@@ -70,10 +60,7 @@ impl Eq {
     /// Address of the entry with this number; numbers beyond the last wrap around.
     #[must_use]
     pub fn entry_address(&self, number: u64) -> Option<u64> {
-        let offset =
-            (number & (self.entries() - 1)) * EQE_BYTES + (u64::from(self.page_offset) << (self.page_shift - 6));
-        let page = self.pages.get(usize::try_from(offset >> self.page_shift).ok()?)?;
-        Some(page + (offset & ((1 << self.page_shift) - 1)))
+        self.memory.address((number & (self.entries() - 1)) * EQE_BYTES)
     }
 }
 
@@ -82,41 +69,30 @@ impl Kind for Eq {
     const UNKNOWN: Failure = Failure::EQ_UNKNOWN;
     const FOREIGN: Failure = Failure::EQ_FOREIGN;
     const IN_USE: Failure = Failure::EQ_IN_USE;
+
+    fn held(&self) -> Vec<Held> {
+        vec![Held::Uar(self.uar_page)]
+    }
+
+    fn page_entries(&self) -> usize {
+        self.memory.pages.len()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn eq(log_size: u32, page_shift: u32, page_offset: u32, pages: Vec<u64>) -> Eq {
+    fn eq(log_size: u32, memory: PageList) -> Eq {
         let events = [1 << 0x0a, 0, 0, 1 << 63];
         let progress = Progress::default();
-        Eq {
-            log_size,
-            uar_page: 1,
-            vector: 0,
-            events,
-            overrun_ignore: false,
-            collapsed: false,
-            page_shift,
-            page_offset,
-            pages,
-            progress,
-        }
-    }
-
-    #[test]
-    fn pages_needed_counts_the_offset() {
-        // log entries, page shift, offset in 1/64 page, pages
-        let table = [(0, 12, 0, 1), (6, 12, 0, 1), (6, 12, 1, 2), (13, 12, 0, 128), (7, 13, 63, 2)];
-        for (log_size, shift, offset, pages) in table {
-            assert_eq!(Eq::pages_needed(log_size, shift, offset), pages, "{log_size} {shift} {offset}");
-        }
+        Eq { log_size, uar_page: 1, vector: 0, events, overrun_ignore: false, collapsed: false, memory, progress }
     }
 
     #[test]
     fn entries_follow_the_pages_and_wrap() {
-        let eq = eq(7, 12, 2, vec![0x1000, 0x8000, 0x3000]);
+        let memory = PageList { page_shift: 12, page_offset: 2, pages: vec![0x1000, 0x8000, 0x3000] };
+        let eq = eq(7, memory);
         assert_eq!(eq.entry_address(0), Some(0x1080));
         assert_eq!(eq.entry_address(62), Some(0x8000));
         assert_eq!(eq.entry_address(127), Some(0x3040));
@@ -125,7 +101,7 @@ mod tests {
 
     #[test]
     fn wanted_events_are_bits() {
-        let eq = eq(0, 12, 0, vec![0]);
+        let eq = eq(0, PageList { page_shift: 12, page_offset: 0, pages: vec![0] });
         let wanted: Vec<u8> = (0..=255).filter(|&event| eq.wants(EventType(event))).collect();
         assert_eq!(wanted, [0x0a, 0xff]);
     }

@@ -5,9 +5,20 @@ use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
 
 use crate::profile::{Capabilities, Profile, ProfileError};
 
-/// Entries in the page lists of all UMEMs and event queues together, at most: 32 MiB of the
+/// Entries in the page lists of all UMEMs, queues and memory keys together, at most: 32 MiB of the
 /// simulator's memory, 16 GiB of registered memory in pages of 4 KiB. Ours.
 pub const PAGE_BUDGET: usize = 1 << 22;
+
+/// Number of the first queue pair: 0 and 1 stand for the port's own, and Linux's driver has special
+/// numbers below this one. Ours.
+pub const FIRST_QPN: u32 = 0x40;
+
+/// Index of the first memory key: 0 is none, and keys of index 1 end lists in work requests (`qp.h`,
+/// `MLX5_INVALID_LKEY` = 0x100).
+pub const FIRST_MKEY: u32 = 2;
+
+/// Numbers on the wire have 24 bits, and all of them set is none (`qp.h`, `mkc.qpn`).
+const NUMBERS: u32 = 0xff_ffff;
 
 /// General objects at most. Ours: no public capability says how many there are.
 pub const MAX_OBJECTS: u32 = 1 << 16;
@@ -25,6 +36,11 @@ pub struct Limits {
     pub uars: u32,
     /// Protection domains: 2^`log_max_pd`.
     pub pds: u32,
+    /// Transport domains: 2^`log_max_transport_domain`; none if that is 0, which means that Linux
+    /// makes none.
+    pub transport_domains: u32,
+    /// XRC domains: 2^`log_max_xrcd`, none without `xrc`.
+    pub xrcds: u32,
     /// UMEMs: 2^`log_max_umem`.
     pub umems: u32,
     /// Whether the driver itself may have UMEMs (`umem_uid_0`).
@@ -35,6 +51,20 @@ pub struct Limits {
     pub eqs: u32,
     /// log2 of the entries of an event queue (`log_max_eq_sz`).
     pub log_eq_size: u32,
+    /// Completion queues: 2^`log_max_cq`.
+    pub cqs: u32,
+    /// Memory keys: 2^`log_max_mkey`, less those whose index is reserved.
+    pub mkeys: u32,
+    /// Shared receive queues of either kind: 2^`log_max_srq`.
+    pub srqs: u32,
+    /// Receive memory pools: 2^`log_max_rmp`.
+    pub rmps: u32,
+    /// Queue pairs: 2^`log_max_qp`.
+    pub qps: u32,
+    /// Multicast groups: 2^`log_max_mcg`.
+    pub multicast_groups: u32,
+    /// Queue pairs of a multicast group: `max_qp_mcg`.
+    pub multicast_qps: u32,
     /// MSI-X vectors of the function.
     pub msix_vectors: u16,
 }
@@ -48,26 +78,33 @@ impl Limits {
         let bar0 = profile.bar0(capabilities)?;
         let cap = |field: Field| u32::try_from(capabilities.general(field)).unwrap_or(u32::MAX);
         let log = |field| 1u32.checked_shl(cap(field)).unwrap_or(u32::MAX);
-        let uctxs = match cap(cmd_hca_cap::LOG_MAX_UCTX) {
-            0 => 0,
-            _ => log(cmd_hca_cap::LOG_MAX_UCTX),
-        };
+        let none_if_0 = |field| if cap(field) == 0 { 0 } else { log(field) };
+        let srqs = log(cmd_hca_cap::LOG_MAX_SRQ).min(NUMBERS / 2);
         let eqs = match cap(cmd_hca_cap::MAX_NUM_EQS) {
             0 => log(cmd_hca_cap::LOG_MAX_EQ),
             eqs => eqs,
         };
         Ok(Self {
-            uctxs,
+            uctxs: none_if_0(cmd_hca_cap::LOG_MAX_UCTX),
             uctx_cap: cap(cmd_hca_cap::UCTX_CAP),
             first_uar: profile.device.first_uar,
             uars: bar0.uar_count(),
             pds: log(cmd_hca_cap::LOG_MAX_PD),
+            transport_domains: none_if_0(cmd_hca_cap::LOG_MAX_TRANSPORT_DOMAIN),
+            xrcds: if cap(cmd_hca_cap::XRC) == 0 { 0 } else { log(cmd_hca_cap::LOG_MAX_XRCD) },
             umems: log(cmd_hca_cap::LOG_MAX_UMEM),
             umem_uid_0: cap(cmd_hca_cap::UMEM_UID_0) != 0,
             ats: cap(cmd_hca_cap::ATS) != 0,
             // An EQ number has 8 bits, and 0 is not used.
             eqs: eqs.min(255),
             log_eq_size: cap(cmd_hca_cap::LOG_MAX_EQ_SZ),
+            cqs: log(cmd_hca_cap::LOG_MAX_CQ).min(NUMBERS - 1),
+            mkeys: log(cmd_hca_cap::LOG_MAX_MKEY).saturating_sub(FIRST_MKEY),
+            srqs,
+            rmps: log(cmd_hca_cap::LOG_MAX_RMP).min(NUMBERS - 1 - srqs),
+            qps: log(cmd_hca_cap::LOG_MAX_QP).min(NUMBERS - FIRST_QPN),
+            multicast_groups: log(cmd_hca_cap::LOG_MAX_MCG),
+            multicast_qps: cap(cmd_hca_cap::MAX_QP_MCG),
             msix_vectors: profile.device.msix_vectors,
         })
     }

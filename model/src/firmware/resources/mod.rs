@@ -4,30 +4,42 @@
 //! nothing), an owner (a uid, see [`owner`]) and a count of other resources that use it. One that
 //! is in use can't be destroyed; one of another uid can't be named.
 
+pub mod buffer;
+pub mod context;
 pub mod eq;
 pub mod ids;
 mod limits;
+pub mod mkey;
+pub mod multicast;
 pub mod object;
 pub mod owner;
 pub mod pages;
+pub mod queues;
 pub mod simple;
 pub mod table;
 pub mod uctx;
 pub mod umem;
+pub mod uses;
 
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::object::ObjectType;
 
 use super::syndrome::Failure;
+pub use buffer::{Buffer, DoorbellRecord, PageList, UmemRange};
+pub use context::Context;
 pub use eq::{Eq, Progress};
-pub use limits::{Limits, MAX_OBJECTS, PAGE_BUDGET};
-pub use object::{Held, Object};
+pub use limits::{FIRST_MKEY, FIRST_QPN, Limits, MAX_OBJECTS, PAGE_BUDGET};
+pub use mkey::Mkey;
+pub use multicast::{Gid, Groups};
+pub use object::Object;
 pub use owner::{MAX_UID, Owner, SHARED_UID};
 pub use pages::Pages;
-pub use simple::{Pd, Uar};
-use table::Table;
+pub use queues::{Cq, Qp, Queue, Rmp, Srq};
+pub use simple::{Pd, TransportDomain, Uar, Xrcd};
+use table::{Slots, Table};
 pub use uctx::{Uctx, Uctxs};
 pub use umem::{Access, Umem};
+pub use uses::{Held, Stored};
 
 /// How many of everything are alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,15 +50,31 @@ pub struct Balance {
     pub uars: usize,
     /// Protection domains.
     pub pds: usize,
+    /// Transport domains.
+    pub transport_domains: usize,
+    /// XRC domains.
+    pub xrcds: usize,
     /// UMEMs.
     pub umems: usize,
     /// Event queues.
     pub eqs: usize,
+    /// Completion queues.
+    pub cqs: usize,
+    /// Memory keys.
+    pub mkeys: usize,
+    /// Shared receive queues.
+    pub srqs: usize,
+    /// Receive memory pools.
+    pub rmps: usize,
+    /// Queue pairs.
+    pub qps: usize,
+    /// Queue pairs' places in multicast groups.
+    pub attachments: usize,
     /// General objects.
     pub objects: usize,
-    /// Uses of one resource by another.
+    /// Uses of one resource by another, and of queue pairs by multicast groups.
     pub uses: usize,
-    /// Entries in page lists of UMEMs and event queues.
+    /// Entries in the page lists of UMEMs, queues and memory keys.
     pub page_entries: usize,
     /// Pages of host memory the firmware holds.
     pub pages_given: usize,
@@ -77,10 +105,18 @@ pub struct Resources {
     pub(crate) uctxs: Uctxs,
     pub(crate) uars: Table<Uar>,
     pub(crate) pds: Table<Pd>,
+    transport_domains: Table<TransportDomain>,
+    xrcds: Table<Xrcd>,
     umems: Table<Umem>,
     eqs: Table<Eq>,
+    cqs: Table<Cq>,
+    mkeys: Table<Mkey>,
+    srqs: Table<Srq>,
+    rmps: Table<Rmp>,
+    qps: Table<Qp>,
+    groups: Groups,
     pub(crate) objects: Table<Object>,
-    /// Entries in the page lists of UMEMs and event queues together.
+    /// Entries in the page lists of UMEMs, queues and memory keys together.
     page_entries: usize,
     /// Number of general objects ever made: their age.
     objects_made: u64,
@@ -95,8 +131,17 @@ impl Resources {
             uctxs: Uctxs::new(limits.uctxs),
             uars: Table::new(limits.first_uar, limits.uars),
             pds: Table::new(1, limits.pds),
+            transport_domains: Table::new(1, limits.transport_domains),
+            xrcds: Table::new(1, limits.xrcds),
             umems: Table::new(1, limits.umems),
             eqs: Table::new(1, limits.eqs),
+            cqs: Table::new(1, limits.cqs),
+            mkeys: Table::new(FIRST_MKEY, limits.mkeys),
+            srqs: Table::new(1, limits.srqs),
+            // Both kinds go by one field of a queue pair, and Linux keeps both by number in one array.
+            rmps: Table::new(limits.srqs + 1, limits.rmps),
+            qps: Table::new(FIRST_QPN, limits.qps),
+            groups: Groups::new(limits.multicast_groups, limits.multicast_qps),
             objects: Table::new(1, MAX_OBJECTS),
             limits,
             page_entries: 0,
@@ -123,10 +168,18 @@ impl Resources {
             uctxs: self.uctxs.alive(),
             uars: self.uars.alive(),
             pds: self.pds.alive(),
+            transport_domains: self.transport_domains.alive(),
+            xrcds: self.xrcds.alive(),
             umems: self.umems.alive(),
             eqs: self.eqs.alive(),
+            cqs: self.cqs.alive(),
+            mkeys: self.mkeys.alive(),
+            srqs: self.srqs.alive(),
+            rmps: self.rmps.alive(),
+            qps: self.qps.alive(),
+            attachments: self.groups.attachments(),
             objects: self.objects.alive(),
-            uses: self.uars.uses() + self.pds.uses() + self.umems.uses() + self.eqs.uses() + self.objects.uses(),
+            uses: self.tables().map(Slots::uses).sum(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
         }
@@ -200,60 +253,47 @@ impl Resources {
         &self.uctxs
     }
 
-    /// Checks that a command of `uid` may name a resource.
+    /// All resources of a kind with their owners: `resources.of::<Cq>()`.
+    #[must_use]
+    pub fn of<T: Stored>(&self) -> &Table<T> {
+        T::table(self)
+    }
+
+    /// The multicast groups.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// What a queue pair's `srqn_rmpn_xrqn` stands for.
+    #[must_use]
+    pub fn shared_queue(&self, number: u32) -> Held {
+        if number > self.limits.srqs { Held::Rmp(number) } else { Held::Srq(number) }
+    }
+
+    /// Puts a queue pair into a multicast group, which uses it from then on.
     ///
     /// # Errors
-    /// Unknown or of another uid: the failure of that kind of resource.
-    pub fn nameable(&self, one: Held, uid: u16) -> Result<(), Failure> {
-        let actor = Owner::of(uid);
-        match one {
-            Held::Uar(id) => self.uars.named(id, actor).map(drop),
-            Held::Pd(id) => self.pds.named(id, actor).map(drop),
-            Held::Umem(id) => self.umems.named(id, actor).map(drop),
-            Held::Eq(eqn) => self.eqs.named(eqn.into(), actor).map(drop),
-            Held::Object(id) => self.objects.named(id, actor).map(drop),
-        }
-    }
-
-    pub(crate) fn add_umem(&mut self, owner: Owner, umem: Umem) -> Result<u32, Failure> {
-        let entries = self.within_budget(umem.page_count())?;
-        let id = self.umems.insert(owner, umem)?;
-        self.page_entries = entries;
-        Ok(id)
-    }
-
-    pub(crate) fn remove_umem(&mut self, id: u32, actor: Owner) -> Result<(), Failure> {
-        let umem = self.umems.remove(id, actor)?;
-        self.page_entries -= umem.page_count();
+    /// Those of [`Groups::attach`].
+    pub(crate) fn attach(&mut self, gid: Gid, qpn: u32) -> Result<(), Failure> {
+        self.groups.attach(gid, qpn)?;
+        self.count_uses(&[Held::Qp(qpn)], true);
         Ok(())
     }
 
-    /// Adds an event queue, which from then on uses its UAR.
-    pub(crate) fn add_eq(&mut self, owner: Owner, eq: Eq) -> Result<u8, Failure> {
-        let entries = self.within_budget(eq.pages.len())?;
-        self.uars.named(eq.uar_page, owner)?;
-        let uar_page = eq.uar_page;
-        let id = self.eqs.insert(owner, eq)?;
-        self.page_entries = entries;
-        self.uars.hold(uar_page);
-        u8::try_from(id).map_err(|_| Failure::INTERNAL)
-    }
-
-    pub(crate) fn remove_eq(&mut self, eqn: u32, actor: Owner) -> Result<(), Failure> {
-        let eq = self.eqs.remove(eqn, actor)?;
-        self.forget_eq(&eq);
+    /// Takes a queue pair out of a multicast group.
+    ///
+    /// # Errors
+    /// Those of [`Groups::detach`].
+    pub(crate) fn detach(&mut self, gid: Gid, qpn: u32) -> Result<(), Failure> {
+        self.groups.detach(gid, qpn)?;
+        self.count_uses(&[Held::Qp(qpn)], false);
         Ok(())
-    }
-
-    fn forget_eq(&mut self, eq: &Eq) {
-        self.page_entries -= eq.pages.len();
-        self.uars.let_go(eq.uar_page);
     }
 
     /// Adds a general object that uses nothing yet.
     pub(crate) fn add_object(&mut self, owner: Owner, kind: ObjectType) -> Result<u32, Failure> {
-        let object = Object { kind, held: Vec::new(), age: self.objects_made };
-        let id = self.objects.insert(owner, object)?;
+        let id = self.add(owner, Object { kind, held: Vec::new(), age: self.objects_made })?;
         self.objects_made += 1;
         Ok(id)
     }
@@ -263,31 +303,13 @@ impl Resources {
     /// # Errors
     /// Those of naming each resource as the object's owner; nothing has changed then.
     pub(crate) fn set_held(&mut self, id: u32, held: Vec<Held>) -> Result<(), Failure> {
-        let (owner, _) = self.objects.get(id).ok_or(Failure::OBJECT_UNKNOWN)?;
-        for one in &held {
-            // An object that used itself could never be destroyed.
-            if *one == Held::Object(id) {
-                return Err(Failure::OBJECT_UNKNOWN);
-            }
-            self.nameable(*one, owner.uid())?;
+        let (_, object) = self.objects.get(id).ok_or(Failure::OBJECT_UNKNOWN)?;
+        // An object that used itself could never be destroyed.
+        if held.contains(&Held::Object(id)) {
+            return Err(Failure::OBJECT_UNKNOWN);
         }
-        for one in &held {
-            self.count_use(*one, true);
-        }
-        let Some(object) = self.objects.get_mut(id) else { return Err(Failure::OBJECT_UNKNOWN) };
-        for one in core::mem::replace(&mut object.held, held) {
-            self.count_use(one, false);
-        }
-        Ok(())
-    }
-
-    /// Takes a general object out, whoever owns it, and ends its uses.
-    pub(crate) fn discard_object(&mut self, id: u32) {
-        if let Some(object) = self.objects.discard(id) {
-            for one in object.held {
-                self.count_use(one, false);
-            }
-        }
+        let object = Object { held, ..object.clone() };
+        self.replace(id, object)
     }
 
     /// Every general object, newest first.
@@ -297,56 +319,39 @@ impl Resources {
         all.into_iter().map(|(_, id, owner, kind)| (id, owner, kind)).collect()
     }
 
-    /// Takes out a user context and all that is left of it, in this order: general objects (newest
-    /// first), event queues, UMEMs, protection domains, UARs, the context.
+    /// Takes out a user context and all that is left of it, users before what they use: general objects
+    /// (newest first), queue pairs, memory keys, receive queues, completion queues, event queues,
+    /// UMEMs, domains, UARs, the context.
+    ///
+    /// # Errors
+    /// [`Failure::UCTX_UNKNOWN`]; [`Failure::UCTX_IN_USE`] if another uid's resource uses one of it.
     pub(crate) fn drop_uctx(&mut self, uid: u16) -> Result<Dropped, Failure> {
         let owner = Owner::of(uid);
+        self.uctxs.get(uid).ok_or(Failure::UCTX_UNKNOWN)?;
+        if self.is_used_by_another(owner) {
+            return Err(Failure::UCTX_IN_USE);
+        }
         self.uctxs.remove(uid)?;
         let mut dropped = Dropped::default();
         for (id, of, kind) in self.objects_by_age() {
             if of == owner {
-                self.discard_object(id);
+                self.discard::<Object>(id);
                 dropped.objects.push((kind, id));
             }
         }
-        for eqn in self.eqs.of(owner) {
-            if let Some(eq) = self.eqs.discard(eqn) {
-                self.forget_eq(&eq);
-                dropped.eqs.extend(u8::try_from(eqn));
-            }
+        for qpn in self.discard_of::<Qp>(owner) {
+            self.groups.forget(qpn);
         }
-        for id in self.umems.of(owner) {
-            if let Some(umem) = self.umems.discard(id) {
-                self.page_entries -= umem.page_count();
-            }
-        }
-        for pd in self.pds.of(owner) {
-            self.pds.discard(pd);
-        }
-        for uar in self.uars.of(owner) {
-            self.uars.discard(uar);
-        }
+        self.discard_of::<Mkey>(owner);
+        self.discard_of::<Srq>(owner);
+        self.discard_of::<Rmp>(owner);
+        self.discard_of::<Cq>(owner);
+        dropped.eqs = self.discard_of::<Eq>(owner).into_iter().filter_map(|eqn| u8::try_from(eqn).ok()).collect();
+        self.discard_of::<Umem>(owner);
+        self.discard_of::<Xrcd>(owner);
+        self.discard_of::<TransportDomain>(owner);
+        self.discard_of::<Pd>(owner);
+        self.discard_of::<Uar>(owner);
         Ok(dropped)
-    }
-
-    fn count_use(&mut self, one: Held, more: bool) {
-        match (one, more) {
-            (Held::Uar(id), true) => self.uars.hold(id),
-            (Held::Uar(id), false) => self.uars.let_go(id),
-            (Held::Pd(id), true) => self.pds.hold(id),
-            (Held::Pd(id), false) => self.pds.let_go(id),
-            (Held::Umem(id), true) => self.umems.hold(id),
-            (Held::Umem(id), false) => self.umems.let_go(id),
-            (Held::Eq(eqn), true) => self.eqs.hold(eqn.into()),
-            (Held::Eq(eqn), false) => self.eqs.let_go(eqn.into()),
-            (Held::Object(id), true) => self.objects.hold(id),
-            (Held::Object(id), false) => self.objects.let_go(id),
-        }
-    }
-
-    /// How many entries the page lists have with `more`, if that is not too many.
-    fn within_budget(&self, more: usize) -> Result<usize, Failure> {
-        let entries = self.page_entries.saturating_add(more);
-        if entries > PAGE_BUDGET { Err(Failure::PAGE_BUDGET) } else { Ok(entries) }
     }
 }

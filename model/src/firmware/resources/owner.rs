@@ -45,10 +45,12 @@ impl Owner {
         matches!(self, Self::Driver | Self::Shared)
     }
 
-    /// Whether a command of `self` may name a resource of `owner`: its own, and what is shared.
+    /// Whether a command of `self` may name a resource of `owner`: its own, and what is shared. The
+    /// driver may name all: Linux makes keys and XRC queues of its own (uid 0) in domains of user
+    /// contexts, and QUERY_QP has no place for a uid.
     #[must_use]
     pub fn may_name(self, owner: Self) -> bool {
-        owner == Self::Shared || self.may_destroy(owner)
+        self.is_driver() || owner == Self::Shared || self.may_destroy(owner)
     }
 
     /// Whether a command of `self` may change or destroy a resource of `owner`: only its own. The
@@ -70,9 +72,9 @@ mod tests {
             // actor, owner, may name, may destroy
             (driver, driver, true, true),
             (driver, shared, true, true),
-            (driver, one, false, false),
+            (driver, one, true, false),
             (shared, driver, true, true),
-            (shared, one, false, false),
+            (shared, one, true, false),
             (one, driver, false, false),
             (one, shared, true, false),
             (one, one, true, true),

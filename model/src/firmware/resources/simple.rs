@@ -4,12 +4,20 @@ use super::table::Kind;
 use crate::firmware::syndrome::Failure;
 
 /// A user access region: a page of doorbells. Its index is the number of its page in BAR0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uar;
 
 /// A protection domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pd;
+
+/// A transport domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransportDomain;
+
+/// An XRC domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Xrcd;
 
 impl Kind for Uar {
     const FULL: Failure = Failure::UAR_FULL;
@@ -23,4 +31,18 @@ impl Kind for Pd {
     const UNKNOWN: Failure = Failure::PD_UNKNOWN;
     const FOREIGN: Failure = Failure::PD_FOREIGN;
     const IN_USE: Failure = Failure::PD_IN_USE;
+}
+
+impl Kind for TransportDomain {
+    const FULL: Failure = Failure::TD_FULL;
+    const UNKNOWN: Failure = Failure::TD_UNKNOWN;
+    const FOREIGN: Failure = Failure::TD_FOREIGN;
+    const IN_USE: Failure = Failure::TD_IN_USE;
+}
+
+impl Kind for Xrcd {
+    const FULL: Failure = Failure::XRCD_FULL;
+    const UNKNOWN: Failure = Failure::XRCD_UNKNOWN;
+    const FOREIGN: Failure = Failure::XRCD_FOREIGN;
+    const IN_USE: Failure = Failure::XRCD_IN_USE;
 }

@@ -2,9 +2,11 @@
 
 use super::ids::Ids;
 use super::owner::Owner;
+use super::queues::Queue;
+use super::uses::Held;
 use crate::firmware::syndrome::Failure;
 
-/// The failures of a kind of resource, so that each answers its own syndrome.
+/// A kind of resource: its failures, so that each answers its own syndrome, and what it takes.
 pub trait Kind {
     /// All numbers are taken.
     const FULL: Failure;
@@ -14,6 +16,37 @@ pub trait Kind {
     const FOREIGN: Failure;
     /// The resource is in use by another.
     const IN_USE: Failure;
+
+    /// The queue that the resource is, if it is one.
+    fn queue(&self) -> Option<&Queue> {
+        None
+    }
+
+    /// What the resource uses.
+    fn held(&self) -> Vec<Held> {
+        self.queue().map(Queue::held).unwrap_or_default()
+    }
+
+    /// Entries of its page list.
+    fn page_entries(&self) -> usize {
+        self.queue().map_or(0, |queue| queue.buffer.page_entries())
+    }
+}
+
+/// A table, whatever kind of resources it has.
+pub(super) trait Slots {
+    /// Checks that a command of `actor` may name the resource.
+    fn nameable(&self, id: u32, actor: Owner) -> Result<(), Failure>;
+    /// Whose the resource is; `None` if there is none.
+    fn owner(&self, id: u32) -> Option<Owner>;
+    /// Records one more use of a resource.
+    fn hold(&mut self, id: u32);
+    /// Records one use of a resource less.
+    fn let_go(&mut self, id: u32);
+    /// How many uses are recorded, over all resources.
+    fn uses(&self) -> usize;
+    /// Each use of another resource by one of these, with the owner of the user.
+    fn uses_of_all(&self) -> Vec<(Owner, Held)>;
 }
 
 #[derive(Clone, Debug)]
@@ -64,12 +97,6 @@ impl<T: Kind> Table<T> {
         })
     }
 
-    /// How many uses are recorded, over all resources.
-    #[must_use]
-    pub fn uses(&self) -> usize {
-        self.slots.iter().flatten().map(|slot| slot.users as usize).sum()
-    }
-
     /// The resource, for a command of `actor` that names it.
     ///
     /// # Errors
@@ -114,15 +141,6 @@ impl<T: Kind> Table<T> {
         Ok(id)
     }
 
-    /// Takes a resource out.
-    ///
-    /// # Errors
-    /// As [`Table::destroyable`]; the table is unchanged then.
-    pub(crate) fn remove(&mut self, id: u32, actor: Owner) -> Result<T, Failure> {
-        self.destroyable(id, actor)?;
-        self.discard(id).ok_or(T::UNKNOWN)
-    }
-
     /// Takes a resource out, whoever owns or uses it.
     pub(crate) fn discard(&mut self, id: u32) -> Option<T> {
         let index = id.checked_sub(self.first)? as usize;
@@ -136,20 +154,6 @@ impl<T: Kind> Table<T> {
         self.iter().filter(|&(_, of, _)| of == owner).map(|(id, _, _)| id).collect()
     }
 
-    /// Records one more use of a resource.
-    pub(crate) fn hold(&mut self, id: u32) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.users = slot.users.saturating_add(1);
-        }
-    }
-
-    /// Records one use of a resource less.
-    pub(crate) fn let_go(&mut self, id: u32) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.users = slot.users.saturating_sub(1);
-        }
-    }
-
     fn slot(&self, id: u32) -> Option<&Slot<T>> {
         let index = id.checked_sub(self.first)? as usize;
         self.slots.get(index)?.as_ref()
@@ -158,5 +162,36 @@ impl<T: Kind> Table<T> {
     fn slot_mut(&mut self, id: u32) -> Option<&mut Slot<T>> {
         let index = id.checked_sub(self.first)? as usize;
         self.slots.get_mut(index)?.as_mut()
+    }
+}
+
+impl<T: Kind> Slots for Table<T> {
+    fn nameable(&self, id: u32, actor: Owner) -> Result<(), Failure> {
+        self.named(id, actor).map(drop)
+    }
+
+    fn owner(&self, id: u32) -> Option<Owner> {
+        self.get(id).map(|(owner, _)| owner)
+    }
+
+    fn hold(&mut self, id: u32) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.users = slot.users.saturating_add(1);
+        }
+    }
+
+    fn let_go(&mut self, id: u32) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.users = slot.users.saturating_sub(1);
+        }
+    }
+
+    fn uses(&self) -> usize {
+        self.slots.iter().flatten().map(|slot| slot.users as usize).sum()
+    }
+
+    fn uses_of_all(&self) -> Vec<(Owner, Held)> {
+        let all = self.iter().flat_map(|(_, owner, it)| it.held().into_iter().map(move |held| (owner, held)));
+        all.collect()
     }
 }

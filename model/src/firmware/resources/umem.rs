@@ -127,6 +127,10 @@ impl Kind for Umem {
     const UNKNOWN: Failure = Failure::UMEM_UNKNOWN;
     const FOREIGN: Failure = Failure::UMEM_FOREIGN;
     const IN_USE: Failure = Failure::UMEM_IN_USE;
+
+    fn page_entries(&self) -> usize {
+        self.page_count()
+    }
 }
 
 #[cfg(test)]

@@ -192,8 +192,17 @@ fn uctxs() {
     assert_eq!(machine.boxes.destroyed, [2, 1], "newest first");
     machine.check();
     assert_eq!(machine.try_run(&plain(Opcode::NOP, 1, &[])), Err(Failure::UID_UNKNOWN));
-    let left =
-        Balance { uctxs: 1, uars: 1, pds: 1, umems: 2, eqs: 2, objects: 1, uses: 2, page_entries: 4, pages_given: 0 };
+    let left = Balance {
+        uctxs: 1,
+        uars: 1,
+        pds: 1,
+        umems: 2,
+        eqs: 2,
+        objects: 1,
+        uses: 2,
+        page_entries: 4,
+        ..Balance::default()
+    };
     assert_eq!(machine.balance(), left, "what the others have is still there");
 
     assert_eq!(machine.run(&create(0)).0.effect, Effect::UidCreated(1));
@@ -356,6 +365,12 @@ fn every_syndrome_has_a_case() {
         include_str!("cases.rs"),
         include_str!("common.rs"),
         include_str!("objects.rs"),
+        include_str!("domains.rs"),
+        include_str!("cqs.rs"),
+        include_str!("mkeys.rs"),
+        include_str!("srqs.rs"),
+        include_str!("qps.rs"),
+        include_str!("qp_states.rs"),
         include_str!("../../../tests/twin_objects.rs"),
     ]
     .concat();

@@ -1,5 +1,6 @@
 //! Any bytes as commands: nothing panics, the tables stay sound.
 
+use mlx5_twin_fw_cmds::transport::ServiceType;
 use proptest::prelude::*;
 
 use super::*;
@@ -17,6 +18,16 @@ fn path() -> impl Strategy<Value = Vec<Vec<u8>>> {
         create_umem(1, &[0x5003]),
         create_eq(0xffff, 2, 0x100, 0, 1),
         object(Opcode::CREATE_GENERAL_OBJECT, 1, 0, 1, 0),
+        plain(Opcode::ALLOC_PD, 0, &[]),
+        plain(Opcode::ALLOC_XRCD, 0, &[]),
+        create_cq(0, 0x100, 1),
+        create_mkey(0, 1, &[0x1003]),
+        create_rmp(0, 1),
+        create_xrc_srq(0, 1, 1, 1),
+        create_qp(0, ServiceType::UD, DRIVER),
+        transition(Opcode::RST2INIT_QP, 0, 0x40, 0, &[]),
+        transition(Opcode::_2ERR_QP, 0, 0x40, 0, &[]),
+        group(Opcode::ATTACH_TO_MCG, 0, 0x40, 0xff, 1),
     ]);
     let step = prop_oneof![2 => usual, 3 => any_command()];
     prop::collection::vec(step, 0..60)

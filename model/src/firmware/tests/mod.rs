@@ -1,11 +1,19 @@
+mod build;
 mod cases;
 mod common;
+mod cqs;
+mod domains;
 mod fuzz;
+mod mkeys;
 mod objects;
 mod oracle;
 mod probe;
+mod qp_states;
+mod qps;
+mod srqs;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
@@ -13,9 +21,13 @@ use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
-use super::resources::Held;
+use super::resources::{
+    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, Qp, Rmp, Srq, Stored, TransportDomain, Uar, Umem,
+    Xrcd,
+};
 use super::*;
 use crate::profile::{CapabilityMap, CapabilityValue};
+use build::*;
 
 /// A type of general objects for tests.
 const BOX: ObjectType = ObjectType(0x8001);
@@ -91,7 +103,8 @@ struct Machine {
     boxes: Boxes,
 }
 
-/// A profile with room for 4 user contexts (3 UARs, 4 PDs, 4 UMEMs, 3 EQs).
+/// A profile with room for 4 user contexts: 3 UARs, 4 PDs, 4 UMEMs, 3 EQs, 2 domains of each kind, 4 CQs,
+/// 6 memory keys, 2 SRQs (1 and 2), 2 RMPs (3 and 4), 4 QPs, 2 multicast groups of 2 QPs.
 fn small() -> Profile {
     let caps: &[(&str, u64)] = &[
         ("log_max_uctx", 2),
@@ -99,6 +112,28 @@ fn small() -> Profile {
         ("log_max_umem", 2),
         ("max_num_eqs", 3),
         ("log_max_eq_sz", 8),
+        ("log_max_transport_domain", 1),
+        ("log_max_xrcd", 1),
+        ("log_max_cq", 2),
+        ("log_max_cq_sz", 8),
+        ("log_max_mkey", 3),
+        ("log_max_klm_list_size", 2),
+        ("log_max_srq", 1),
+        ("log_max_srq_sz", 7),
+        ("log_max_rmp", 1),
+        ("log_max_qp", 2),
+        ("log_max_qp_sz", 7),
+        ("max_wqe_sz_rq", 64),
+        ("log_max_mcg", 1),
+        ("max_qp_mcg", 2),
+        ("rc", 1),
+        ("uc", 1),
+        ("ud", 1),
+        ("xrc", 1),
+        ("num_ports", 1),
+        ("log_max_msg", 30),
+        ("log_max_ra_req_qp", 4),
+        ("log_max_ra_res_qp", 4),
         ("umem_uid_0", 1),
         ("uctx_cap", 5),
         ("atomic", 1),
@@ -237,15 +272,27 @@ impl Machine {
     }
 
     /// All that can be seen of the machine from outside.
-    fn snapshot(&self) -> (State, u16, Balance, Capabilities, [String; 6]) {
+    fn snapshot(&self) -> (State, u16, Balance, Capabilities, [String; 15]) {
+        fn all<T: Stored + Debug>(resources: &Resources) -> String {
+            format!("{:?}", resources.of::<T>().iter().collect::<Vec<_>>())
+        }
         let resources = self.firmware.resources();
         let tables = [
             format!("{:?}", resources.uctxs().iter().collect::<Vec<_>>()),
-            format!("{:?}", resources.uars().iter().collect::<Vec<_>>()),
-            format!("{:?}", resources.pds().iter().collect::<Vec<_>>()),
-            format!("{:?}", resources.umems().iter().collect::<Vec<_>>()),
-            format!("{:?}", resources.eqs().iter().collect::<Vec<_>>()),
-            format!("{:?} {:?}", resources.objects().iter().collect::<Vec<_>>(), self.boxes),
+            format!("{:?}", resources.groups().iter().collect::<Vec<_>>()),
+            format!("{:?}", self.boxes),
+            all::<Uar>(resources),
+            all::<Pd>(resources),
+            all::<TransportDomain>(resources),
+            all::<Xrcd>(resources),
+            all::<Umem>(resources),
+            all::<Eq>(resources),
+            all::<Cq>(resources),
+            all::<Mkey>(resources),
+            all::<Srq>(resources),
+            all::<Rmp>(resources),
+            all::<Qp>(resources),
+            all::<Object>(resources),
         ];
         let capabilities = self.firmware.capabilities().clone();
         (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, tables)
@@ -256,44 +303,50 @@ impl Machine {
         let resources = self.firmware.resources();
         let limits = *resources.limits();
         let balance = resources.balance();
-        let umem_pages: usize = resources.umems().iter().map(|(_, _, umem)| umem.page_count()).sum();
-        let eq_pages: usize = resources.eqs().iter().map(|(_, _, eq)| eq.pages.len()).sum();
-        assert_eq!(balance.page_entries, umem_pages + eq_pages);
-        let held: usize = resources.objects().iter().map(|(_, _, object)| object.held.len()).sum();
-        assert_eq!(balance.uses, held + balance.eqs);
+        let mut counted = Balance { uctxs: balance.uctxs, pages_given: balance.pages_given, ..Balance::default() };
+        counted.uars = audit::<Uar>(resources, limits.uars, &mut counted);
+        counted.pds = audit::<Pd>(resources, limits.pds, &mut counted);
+        counted.transport_domains = audit::<TransportDomain>(resources, limits.transport_domains, &mut counted);
+        counted.xrcds = audit::<Xrcd>(resources, limits.xrcds, &mut counted);
+        counted.umems = audit::<Umem>(resources, limits.umems, &mut counted);
+        counted.eqs = audit::<Eq>(resources, limits.eqs, &mut counted);
+        counted.cqs = audit::<Cq>(resources, limits.cqs, &mut counted);
+        counted.mkeys = audit::<Mkey>(resources, limits.mkeys, &mut counted);
+        counted.srqs = audit::<Srq>(resources, limits.srqs, &mut counted);
+        counted.rmps = audit::<Rmp>(resources, limits.rmps, &mut counted);
+        counted.qps = audit::<Qp>(resources, limits.qps, &mut counted);
+        counted.objects = audit::<Object>(resources, MAX_OBJECTS, &mut counted);
+        for (_, members) in resources.groups().iter() {
+            assert!((1..=limits.multicast_qps as usize).contains(&members.len()));
+            assert!(members.iter().all(|qpn| resources.of::<Qp>().get(*qpn).is_some()), "{members:?}");
+            counted.attachments += members.len();
+        }
+        counted.uses += counted.attachments;
+        assert!(resources.groups().iter().count() <= limits.multicast_groups as usize);
+        assert_eq!(balance, counted);
         assert_eq!(balance.objects, self.boxes.boxes.len());
-        let owners = [
-            resources.uars().iter().map(|(_, owner, _)| owner).collect::<Vec<_>>(),
-            resources.pds().iter().map(|(_, owner, _)| owner).collect(),
-            resources.umems().iter().map(|(_, owner, _)| owner).collect(),
-            resources.eqs().iter().map(|(_, owner, _)| owner).collect(),
-            resources.objects().iter().map(|(_, owner, _)| owner).collect(),
-        ];
-        for owner in owners.iter().flatten() {
-            assert!(resources.knows(owner.uid()), "{owner:?} is gone and has something left");
-        }
-        let most = [limits.uars, limits.pds, limits.umems, limits.eqs].map(|limit| limit as usize);
-        for (owners, most) in owners.iter().zip(most) {
-            assert!(owners.len() <= most);
-        }
-        for (_, owner, eq) in resources.eqs().iter() {
-            let (of, _) = resources.uars().get(eq.uar_page).expect("the UAR of an EQ is there");
-            assert!(owner.may_name(of));
-        }
-        for (_, owner, object) in resources.objects().iter() {
-            for held in &object.held {
-                match held {
-                    Held::Umem(id) => drop(resources.umems().named(*id, owner).expect("what is held is there")),
-                    Held::Object(id) => drop(resources.objects().named(*id, owner).expect("what is held is there")),
-                    held => panic!("a box does not hold {held:?}"),
-                }
-            }
-        }
         if self.firmware.state() != State::Initialised {
             let pages_given = balance.pages_given;
             assert_eq!(balance, Balance { pages_given, ..Balance::default() }, "{}", self.firmware.state());
         }
     }
+}
+
+/// Counts all resources of a kind, and what they use; each has an owner who is there, and uses what is
+/// there and what its owner may name.
+fn audit<T: Stored>(resources: &Resources, most: u32, counted: &mut Balance) -> usize {
+    let mut count = 0;
+    for (id, owner, it) in resources.of::<T>().iter() {
+        assert!(resources.knows(owner.uid()), "{owner:?} is gone and has something left: {id}");
+        for held in it.held() {
+            assert_eq!(resources.nameable(held, owner.uid()), Ok(()), "{held:?} of {owner:?}");
+            counted.uses += 1;
+        }
+        counted.page_entries += it.page_entries();
+        count += 1;
+    }
+    assert!(count <= most as usize);
+    count
 }
 
 /// A machine in a state, with a user context (uid 1) once there can be one.

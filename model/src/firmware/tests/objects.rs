@@ -68,8 +68,8 @@ impl ObjectKinds for Careless {
     fn create(&mut self, _: ObjectType, id: u32, _: u16, input: &[u8], _: &Resources) -> Result<(), Failure> {
         let umem = BOX_UMEM.get(input).map_err(|error| Failure::of_input(&error))? as u32;
         let other = BOX_BOX.get(input).map_err(|error| Failure::of_input(&error))? as u32;
-        let all = [Held::Umem(umem), Held::Object(other), Held::Uar(0x100), Held::Pd(1), Held::Eq(1)];
-        self.0.boxes.insert(id, all.into());
+        let driver = [Held::Uar(0x100), Held::Pd(1), Held::Eq(1), Held::TransportDomain(1), Held::Mkey(2)];
+        self.0.boxes.insert(id, [Held::Umem(umem), Held::Object(other)].into_iter().chain(driver).collect());
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl ObjectKinds for Careless {
 
 #[test]
 fn what_an_object_uses_is_checked_and_kept() {
-    let Machine { mut firmware, .. } = furnished();
+    let Machine { mut firmware, .. } = furnished_for_transport();
     let mut careless = Careless::default();
     let mut run = |firmware: &mut Firmware, input: &[u8]| {
         let mut output = [0; 16];
@@ -100,8 +100,8 @@ fn what_an_object_uses_is_checked_and_kept() {
     };
     let before = firmware.resources().balance();
     let refused = [
-        (object(Opcode::CREATE_GENERAL_OBJECT, 0, 0, 2, 1), Failure::UMEM_FOREIGN),
-        (object(Opcode::CREATE_GENERAL_OBJECT, 0, 0, 1, 1), Failure::OBJECT_FOREIGN),
+        (object(Opcode::CREATE_GENERAL_OBJECT, 2, 0, 2, 1), Failure::UMEM_FOREIGN),
+        (object(Opcode::CREATE_GENERAL_OBJECT, 2, 0, 3, 1), Failure::OBJECT_FOREIGN),
         (object(Opcode::CREATE_GENERAL_OBJECT, 0, 0, 1, 4), Failure::OBJECT_UNKNOWN),
         (object(Opcode::CREATE_GENERAL_OBJECT, 1, 0, 2, 1), Failure::UAR_FOREIGN),
     ];
@@ -121,6 +121,8 @@ fn what_an_object_uses_is_checked_and_kept() {
         (naming(Opcode::DEALLOC_PD, 0, dealloc_pd_in::PD, 1), Failure::PD_IN_USE),
         (naming(Opcode::DEALLOC_UAR, 0, dealloc_uar_in::UAR, 0x100), Failure::UAR_IN_USE),
         (naming(Opcode::DESTROY_EQ, 0, destroy_eq_in::EQ_NUMBER, 1), Failure::EQ_IN_USE),
+        (naming(Opcode::DESTROY_MKEY, 0, destroy_mkey_in::MKEY_INDEX, 2), Failure::MKEY_IN_USE),
+        (naming(Opcode::DEALLOC_TRANSPORT_DOMAIN, 0, dealloc_transport_domain_in::TRANSPORT_DOMAIN, 1), Failure::TD_IN_USE),
         (object(Opcode::DESTROY_GENERAL_OBJECT, 0, 4, 0, 0), Failure::OBJECT_IN_USE),
     ];
     for (input, failure) in &in_use {
@@ -128,7 +130,9 @@ fn what_an_object_uses_is_checked_and_kept() {
     }
     assert_eq!(run(&mut firmware, &object(Opcode::DESTROY_GENERAL_OBJECT, 0, 5, 0, 0)), 0);
     assert_eq!(firmware.resources().balance().uses, before.uses);
-    for (input, _) in &in_use[..2] {
+    // Of the others some are in use by queues.
+    let free = [Failure::UMEM_IN_USE, Failure::MKEY_IN_USE, Failure::TD_IN_USE];
+    for (input, _) in in_use.iter().filter(|(_, failure)| free.contains(failure)) {
         assert_eq!(run(&mut firmware, input), 0);
     }
 }

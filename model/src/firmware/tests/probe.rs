@@ -1,8 +1,10 @@
 //! The order in which Linux 7.3.4 drives a function, as observed on a function of this profile:
-//! mlx5_core's probe, the commands of mlx5_ib that this firmware has, one user context, unload.
+//! mlx5_core's probe, the objects that mlx5_ib makes up to uverbs0, one user context with a verbs program in
+//! it, unload.
 
 use mlx5_twin_fw_cmds::cap::{CapMode, CapType};
 use mlx5_twin_fw_cmds::event::EventType;
+use mlx5_twin_fw_cmds::transport::ServiceType;
 
 use super::*;
 use crate::profile::PagesWanted;
@@ -33,6 +35,60 @@ fn give_pages(machine: &mut Machine, op_mod: u64, base: u64) -> u32 {
         machine.ok(&manage_pages(1, wanted, &pages));
     }
     wanted
+}
+
+/// A key to all memory.
+fn all_memory(pd: u32) -> Vec<u8> {
+    with(
+        create_mkey(0, pd, &[]),
+        &[(mkc_in(mkc::ACCESS_MODE_1_0), 0), (mkc_in(mkc::LENGTH64), 1), (mkc_in(mkc::LW), 1)],
+    )
+}
+
+/// A management QP from RST to RTS, with what Linux writes for one.
+fn bring_up(machine: &mut Machine, qpn: u32) {
+    let port = (ads::VHCA_PORT_NUM.within(qpc::PRIMARY_ADDRESS_PATH.bits()), 1);
+    let always = [(qpc::PM_STATE, 3), (qpc::MTU, 1), (qpc::LOG_MSG_MAX, 8), port, (qpc::Q_KEY, 0x8001_0000)];
+    for opcode in [Opcode::RST2INIT_QP, Opcode::INIT2RTR_QP, Opcode::RTR2RTS_QP] {
+        machine.ok(&transition(opcode, 0, qpn, 0, &always));
+    }
+    let answer = machine.ok(&plain(Opcode::QUERY_QP, 0, &[(query_qp_in::QPN, qpn.into())]));
+    assert_eq!(qpc::STATE.within(query_qp_out::QPC.bits()).get(&answer), Ok(3));
+}
+
+/// What a verbs program makes in its user context, and unmakes: domains, a key, queues, a QP to RTS.
+fn verbs_program(machine: &mut Machine, uid: u16, eqn: u32) {
+    let td =
+        machine.number(&plain(Opcode::ALLOC_TRANSPORT_DOMAIN, uid, &[]), alloc_transport_domain_out::TRANSPORT_DOMAIN);
+    let uar = machine.number(&plain(Opcode::ALLOC_UAR, uid, &[]), alloc_uar_out::UAR);
+    let pd = machine.number(&plain(Opcode::ALLOC_PD, uid, &[]), alloc_pd_out::PD);
+    // The kernel makes keys as its own (uid 0), in the user's domain.
+    let key = machine.number(&create_mkey(0, pd, &[0x1_0000_0003; 16]), create_mkey_out::MKEY_INDEX);
+    let cqn = machine.number(&create_cq(uid, uar, eqn), create_cq_out::CQN);
+    let rmpn = machine.number(&create_rmp(uid, pd), create_rmp_out::RMPN);
+    let uses = QpUses { pd, uar, cq_send: cqn, cq_receive: cqn };
+    let qpn = machine.number(&shared(create_qp(uid, ServiceType::RC, uses), rmpn), create_qp_out::QPN);
+    for (opcode, fields) in [
+        (Opcode::RST2INIT_QP, vec![(qpc::RWE, 1)]),
+        (Opcode::INIT2RTR_QP, vec![(qpc::MTU, 5), (qpc::LOG_MSG_MAX, 30), (qpc::REMOTE_QPN, qpn.into())]),
+        (Opcode::RTR2RTS_QP, vec![(qpc::RETRY_COUNT, 7)]),
+    ] {
+        machine.ok(&transition(opcode, uid, qpn, 0, &fields));
+    }
+    // The kernel asks without a uid.
+    machine.ok(&plain(Opcode::QUERY_QP, 0, &[(query_qp_in::QPN, qpn.into())]));
+    for (opcode, uid, field, id) in [
+        (Opcode::_2RST_QP, uid, qp_2rst_in::QPN, qpn),
+        (Opcode::DESTROY_QP, uid, destroy_qp_in::QPN, qpn),
+        (Opcode::DESTROY_RMP, uid, destroy_rmp_in::RMPN, rmpn),
+        (Opcode::DESTROY_CQ, uid, destroy_cq_in::CQN, cqn),
+        (Opcode::DESTROY_MKEY, 0, destroy_mkey_in::MKEY_INDEX, key),
+        (Opcode::DEALLOC_PD, uid, dealloc_pd_in::PD, pd),
+        (Opcode::DEALLOC_UAR, uid, dealloc_uar_in::UAR, uar),
+        (Opcode::DEALLOC_TRANSPORT_DOMAIN, uid, dealloc_transport_domain_in::TRANSPORT_DOMAIN, td),
+    ] {
+        machine.ok(&plain(opcode, uid, &[(field, id.into())]));
+    }
 }
 
 fn probe_and_remove(machine: &mut Machine) {
@@ -69,28 +125,58 @@ fn probe_and_remove(machine: &mut Machine) {
     let for_commands: Vec<_> = resources.eqs_for_event(EventType::CMD).map(|(eqn, _)| u32::from(eqn)).collect();
     assert_eq!(for_commands, [command_eq]);
 
-    // mlx5_ib: what this firmware has of it.
-    let whitelist = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID);
+    // mlx5_ib: its objects, up to uverbs0.
+    let xrcds = [(); 2].map(|()| machine.number(&plain(Opcode::ALLOC_XRCD, 0, &[]), alloc_xrcd_out::XRCD));
     let user_uar = machine.number(&plain(Opcode::ALLOC_UAR, 0, &[]), alloc_uar_out::UAR);
-    let pds = [(); 3].map(|()| machine.number(&plain(Opcode::ALLOC_PD, 0, &[]), alloc_pd_out::PD));
+    let whitelist = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID);
     let completion_eq = machine.number(&create_eq(0xffff, 11, uar, 1, 0), create_eq_out::EQ_NUMBER);
+    // ib_mad's domain, that of mlx5_ib's own resources, and that of its memory registration.
+    let pds = [(); 3].map(|()| machine.number(&plain(Opcode::ALLOC_PD, 0, &[]), alloc_pd_out::PD));
+    let mkeys = pds.map(|pd| machine.number(&all_memory(pd), create_mkey_out::MKEY_INDEX));
+    let cqs = [(); 3].map(|()| machine.number(&create_cq(0, user_uar, completion_eq), create_cq_out::CQN));
+    let srqn = machine.number(&create_xrc_srq(0, pds[1], xrcds[0], cqs[1]), create_xrc_srq_out::XRC_SRQN);
+    let rmpn = machine.number(&create_rmp(0, pds[1]), create_rmp_out::RMPN);
+    let qps = [ServiceType::QP0, ServiceType::QP1].map(|service| {
+        let uses = QpUses { pd: pds[0], uar: user_uar, cq_send: cqs[0], cq_receive: cqs[2] };
+        // As Linux writes it: of what is not used, the numbers of its own.
+        let unused = [(qpc_in(qpc::SRQN_RMPN_XRQN), rmpn.into()), (qpc_in(qpc::XRCD), xrcds[1].into())];
+        machine.number(&with(create_qp(0, service, uses), &unused), create_qp_out::QPN)
+    });
+    assert!(qps.iter().all(|qpn| (0x40..0xff_ffff).contains(qpn)));
+    for qpn in qps {
+        bring_up(machine, qpn);
+    }
 
     // A user context.
     let uid = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID) as u16;
     machine.ok(&query_cap(uid, CapType::GENERAL, CapMode::Current));
     machine.ok(&query_cap(uid, CapType::ATOMIC, CapMode::Current));
     machine.ok(&plain(Opcode::QUERY_ADAPTER, uid, &[]));
-    let own_uar = machine.number(&plain(Opcode::ALLOC_UAR, uid, &[]), alloc_uar_out::UAR);
     machine.ok(&plain(Opcode::QUERY_EQ, uid, &[(query_eq_in::EQ_NUMBER, completion_eq.into())]));
-    machine.ok(&plain(Opcode::DEALLOC_UAR, uid, &[(dealloc_uar_in::UAR, own_uar.into())]));
+    verbs_program(machine, uid, completion_eq);
     machine.ok(&plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, uid.into())]));
     machine.check();
 
     // Unload.
+    for qpn in qps {
+        machine.ok(&plain(Opcode::_2RST_QP, 0, &[(qp_2rst_in::QPN, qpn.into())]));
+        machine.ok(&plain(Opcode::DESTROY_QP, 0, &[(destroy_qp_in::QPN, qpn.into())]));
+    }
+    machine.ok(&plain(Opcode::DESTROY_RMP, 0, &[(destroy_rmp_in::RMPN, rmpn.into())]));
+    machine.ok(&plain(Opcode::DESTROY_XRC_SRQ, 0, &[(destroy_xrc_srq_in::XRC_SRQN, srqn.into())]));
+    for cqn in cqs {
+        machine.ok(&plain(Opcode::DESTROY_CQ, 0, &[(destroy_cq_in::CQN, cqn.into())]));
+    }
+    for index in mkeys {
+        machine.ok(&plain(Opcode::DESTROY_MKEY, 0, &[(destroy_mkey_in::MKEY_INDEX, index.into())]));
+    }
     for pd in pds {
         machine.ok(&plain(Opcode::DEALLOC_PD, 0, &[(dealloc_pd_in::PD, pd.into())]));
     }
     machine.ok(&plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, whitelist.into())]));
+    for xrcd in xrcds {
+        machine.ok(&plain(Opcode::DEALLOC_XRCD, 0, &[(dealloc_xrcd_in::XRCD, xrcd.into())]));
+    }
     machine.ok(&plain(Opcode::DEALLOC_UAR, 0, &[(dealloc_uar_in::UAR, user_uar.into())]));
     for eqn in [completion_eq, async_eq, command_eq] {
         machine.ok(&plain(Opcode::DESTROY_EQ, 0, &[(destroy_eq_in::EQ_NUMBER, eqn.into())]));
