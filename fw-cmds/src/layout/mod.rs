@@ -29,26 +29,34 @@ mod caps;
 mod caps_general;
 mod caps_general_2;
 mod command;
+mod counters;
 mod eq;
 mod hca;
 mod init_segment;
+mod mad;
 mod objects;
+mod registers;
 mod resources;
 mod twin_v1;
 mod umem_uctx;
+mod vport;
 
 pub use caps::*;
 pub use caps_general::*;
 pub use caps_general_2::*;
 pub use command::*;
+pub use counters::*;
 pub use eq::*;
 pub use hca::*;
 pub use init_segment::*;
+pub use mad::*;
 pub use objects::*;
+pub use registers::*;
 pub use resources::*;
 pub use table::{FieldDesc, Kind, Layout, Source};
 pub use twin_v1::*;
 pub use umem_uctx::*;
+pub use vport::*;
 
 /// Every layout of the crate, file by file.
 pub const ALL: &[&Layout] = &table::flatten::<{ table::count(GROUPS) }>(GROUPS);
@@ -69,6 +77,14 @@ const GROUPS: &[&[&Layout]] = &[
     eq::IFC,
     objects::IFC,
     resources::IFC,
+    registers::IFC,
+    vport::IFC,
+    counters::IFC,
+    mad::IFC,
+    mad::MAD,
+    mad::SMI,
+    mad::PMA,
+    mad::DRIVER,
     twin_v1::OURS,
 ];
 
