@@ -1,11 +1,13 @@
 //! Which commands there are: one table of opcodes, lengths, states and handlers.
 
-use mlx5_twin_fw_cmds::field::{Field, FieldArray};
+use mlx5_twin_fw_cmds::field::{Bytes, Field, FieldArray};
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
-use super::commands::{adapter, caps, eq, hca, object, pages, pd, register, uar, uctx, umem};
+use super::commands::{
+    adapter, caps, eq, flow_counter, hca, mad, object, pages, pd, q_counter, register, special, uar, uctx, umem, vport,
+};
 use super::resources::Owner;
 use super::syndrome::{Failure, Syndrome};
 use super::{Effect, Firmware, ObjectKinds, State};
@@ -97,15 +99,28 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::SET_HCA_CAP, (set_hca_cap_in::SIZE, set_hca_cap_out::SIZE), ENABLED, Driver, Own, caps::set),
     row(Opcode::QUERY_ISSI, (query_issi_in::SIZE, query_issi_out::SIZE), NOT_DISABLED, Any, Zero, hca::query_issi),
     row(Opcode::SET_ISSI, (set_issi_in::SIZE, set_issi_out::SIZE), ENABLED, Driver, Zero, hca::set_issi),
+    row(Opcode::QUERY_SPECIAL_CONTEXTS, (query_special_contexts_in::SIZE, query_special_contexts_out::SIZE), INITIALISED, Any, Zero, special::query),
     row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
     row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
     row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),
+    row(Opcode::MAD_IFC, (mad_ifc_in::SIZE, mad_ifc_out::SIZE), INITIALISED, Driver, Own, mad::exchange),
+    row(Opcode::QUERY_HCA_VPORT_CONTEXT, (query_hca_vport_context_in::SIZE, query_hca_vport_context_out::SIZE), INITIALISED, Any, Zero, vport::query_context),
+    row(Opcode::MODIFY_HCA_VPORT_CONTEXT, (modify_hca_vport_context_in::SIZE, modify_hca_vport_context_out::SIZE), INITIALISED, Driver, Zero, vport::modify_context),
+    row(Opcode::QUERY_HCA_VPORT_GID, (query_hca_vport_gid_in::SIZE, query_hca_vport_gid_out::SIZE), INITIALISED, Any, Zero, vport::query_gid),
+    row(Opcode::QUERY_HCA_VPORT_PKEY, (query_hca_vport_pkey_in::SIZE, query_hca_vport_pkey_out::SIZE), INITIALISED, Any, Zero, vport::query_pkey),
+    row(Opcode::QUERY_VPORT_COUNTER, (query_vport_counter_in::SIZE, query_vport_counter_out::SIZE), INITIALISED, Any, Zero, vport::query_counter),
+    row(Opcode::ALLOC_Q_COUNTER, (alloc_q_counter_in::SIZE, alloc_q_counter_out::SIZE), INITIALISED, Any, Zero, q_counter::alloc),
+    row(Opcode::DEALLOC_Q_COUNTER, (dealloc_q_counter_in::SIZE, dealloc_q_counter_out::SIZE), INITIALISED, Any, Zero, q_counter::dealloc),
+    row(Opcode::QUERY_Q_COUNTER, (query_q_counter_in::SIZE, query_q_counter_out::SIZE), INITIALISED, Any, Zero, q_counter::query),
     row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::alloc),
     row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, pd::dealloc),
     row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::alloc),
     row(Opcode::DEALLOC_UAR, (dealloc_uar_in::SIZE, dealloc_uar_out::SIZE), INITIALISED, Any, Zero, uar::dealloc),
     row(Opcode::ACCESS_REG, (access_register_in::SIZE, access_register_out::SIZE), RUNNING, Driver, Own, register::access),
     row(Opcode::NOP, (nop_in::SIZE, nop_out::SIZE), ANY_STATE, Any, Zero, hca::nop),
+    row(Opcode::ALLOC_FLOW_COUNTER, (alloc_flow_counter_in::SIZE, alloc_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::alloc),
+    row(Opcode::DEALLOC_FLOW_COUNTER, (dealloc_flow_counter_in::SIZE, dealloc_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::dealloc),
+    row(Opcode::QUERY_FLOW_COUNTER, (query_flow_counter_in::SIZE, query_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::query),
     row(Opcode::CREATE_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::create),
     row(Opcode::MODIFY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::modify),
     row(Opcode::QUERY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::query),
@@ -199,6 +214,15 @@ impl<'a> Answer<'a> {
     /// Writes a field.
     pub(super) fn set(&mut self, field: Field, value: impl Into<u64>) -> Result<(), Failure> {
         field.set(self.bytes, value.into()).map_err(|error| Failure::of_output(&error))
+    }
+
+    /// Writes a run of bytes, as many as both have.
+    pub(super) fn fill(&mut self, bytes: Bytes, from: &[u8]) -> Result<(), Failure> {
+        let room = bytes.slice_mut(self.bytes).map_err(|error| Failure::of_output(&error))?;
+        for (to, from) in room.iter_mut().zip(from) {
+            *to = *from;
+        }
+        Ok(())
     }
 
     /// Writes as many elements of an array as there is room for.

@@ -12,6 +12,7 @@
 mod commands;
 mod dispatch;
 mod objects;
+pub mod port;
 pub mod resources;
 pub mod syndrome;
 
@@ -23,10 +24,11 @@ use mlx5_twin_fw_cmds::status::Status;
 
 pub use dispatch::{COMMANDS, Caller, OpMods, Spec, spec};
 pub use objects::{NoObjects, ObjectKinds};
+pub use port::Port;
 pub use resources::{Balance, Held, Limits, Resources};
 pub use syndrome::{Failure, Syndrome};
 
-use crate::profile::{Bar0Map, Capabilities, Profile, ProfileError};
+use crate::profile::{Bar0Map, Capabilities, PortState, Profile, ProfileError};
 use dispatch::{Answer, Command};
 
 /// Bytes an output must have for status and syndrome to fit: less is an error of the command
@@ -76,6 +78,8 @@ pub enum Effect {
     PagesTaken(usize),
     /// The driver can't give the pages it was asked for.
     PagesRefused,
+    /// The driver took the port up or down: it has this state now.
+    PortChanged(PortState),
     /// An event queue was made.
     EqCreated(u8),
     /// An event queue is gone.
@@ -117,6 +121,7 @@ pub struct Firmware {
     state: State,
     issi: u16,
     resources: Resources,
+    port: Port,
 }
 
 impl Firmware {
@@ -136,6 +141,7 @@ impl Firmware {
             state: State::Disabled,
             issi: 0,
             resources: Resources::new(limits),
+            port: Port::new(&profile.port),
         })
     }
 
@@ -267,6 +273,7 @@ impl Firmware {
     fn disable(&mut self) {
         self.capabilities.reset();
         self.issi = 0;
+        self.port.reset(&self.profile.port);
         self.state = State::Disabled;
     }
 }

@@ -2,10 +2,10 @@
 
 use mlx5_twin_fw_cmds::layout::{query_adapter_out, query_adapter_param_block};
 
-use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
+use super::{Answer, Command, Effect, Firmware, ObjectKinds, Outcome};
 
 /// The vendor's IEEE company id, as Linux shows it for every mlx5 device (`vendor_id: 0x02c9`).
-const IEEE_VENDOR_ID: u32 = 0x2c9;
+pub(super) const IEEE_VENDOR_ID: u32 = 0x2c9;
 
 const BLOCK: u32 = query_adapter_out::QUERY_ADAPTER_STRUCT.bits();
 
@@ -16,12 +16,7 @@ pub(in super::super) fn query(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     answer.set(query_adapter_param_block::IEEE_VENDOR_ID.within(BLOCK), IEEE_VENDOR_ID)?;
-    let room = query_adapter_param_block::VSD_CONTD_PSID
-        .within(BLOCK)
-        .slice_mut(answer.bytes_mut())
-        .map_err(|error| Failure::of_output(&error))?;
-    for (to, from) in room.iter_mut().zip(firmware.profile.device.psid.bytes()) {
-        *to = from;
-    }
+    let psid = query_adapter_param_block::VSD_CONTD_PSID.within(BLOCK);
+    answer.fill(psid, firmware.profile.device.psid.as_bytes())?;
     Ok(Effect::None)
 }

@@ -4,14 +4,20 @@
 pub(super) mod adapter;
 pub(super) mod caps;
 pub(super) mod eq;
+pub(super) mod flow_counter;
 pub(super) mod hca;
+pub(super) mod mad;
 pub(super) mod object;
 pub(super) mod pages;
 pub(super) mod pd;
+pub(super) mod q_counter;
 pub(super) mod register;
+mod registers;
+pub(super) mod special;
 pub(super) mod uar;
 pub(super) mod uctx;
 pub(super) mod umem;
+pub(super) mod vport;
 
 use mlx5_twin_fw_cmds::field::Field;
 

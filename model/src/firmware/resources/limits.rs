@@ -37,6 +37,14 @@ pub struct Limits {
     pub log_eq_size: u32,
     /// MSI-X vectors of the function.
     pub msix_vectors: u16,
+    /// Q counters: `max_qp_cnt`, or as many as their ids of 8 bits allow.
+    pub q_counters: u32,
+    /// Flow counters: `max_flow_counter_31_16` and `max_flow_counter_15_0`.
+    pub flow_counters: u32,
+    /// Sizes of bulks of flow counters, in bits (`flow_counter_bulk_alloc`).
+    pub flow_counter_bulk: u32,
+    /// Flow counters that can be queried at once: 2^`log_max_flow_counter_bulk`.
+    pub flow_counter_query: u32,
 }
 
 impl Limits {
@@ -69,6 +77,11 @@ impl Limits {
             eqs: eqs.min(255),
             log_eq_size: cap(cmd_hca_cap::LOG_MAX_EQ_SZ),
             msix_vectors: profile.device.msix_vectors,
+            // 0 is not used.
+            q_counters: cap(cmd_hca_cap::MAX_QP_CNT).min(255),
+            flow_counters: cap(cmd_hca_cap::MAX_FLOW_COUNTER_31_16) << 16 | cap(cmd_hca_cap::MAX_FLOW_COUNTER_15_0),
+            flow_counter_bulk: cap(cmd_hca_cap::FLOW_COUNTER_BULK_ALLOC),
+            flow_counter_query: log(cmd_hca_cap::LOG_MAX_FLOW_COUNTER_BULK),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! is in use can't be destroyed; one of another uid can't be named.
 
 pub mod eq;
+pub mod flow_counters;
 pub mod ids;
 mod limits;
 pub mod object;
@@ -20,11 +21,12 @@ use mlx5_twin_fw_cmds::object::ObjectType;
 
 use super::syndrome::Failure;
 pub use eq::{Eq, Progress};
+pub use flow_counters::{FlowCounterTable, FlowCounters};
 pub use limits::{Limits, MAX_OBJECTS, PAGE_BUDGET};
 pub use object::{Held, Object};
 pub use owner::{MAX_UID, Owner, SHARED_UID};
 pub use pages::Pages;
-pub use simple::{Pd, Uar};
+pub use simple::{Pd, QCounter, Uar};
 use table::Table;
 pub use uctx::{Uctx, Uctxs};
 pub use umem::{Access, Umem};
@@ -44,6 +46,10 @@ pub struct Balance {
     pub eqs: usize,
     /// General objects.
     pub objects: usize,
+    /// Q counters.
+    pub q_counters: usize,
+    /// Flow counters.
+    pub flow_counters: usize,
     /// Uses of one resource by another.
     pub uses: usize,
     /// Entries in page lists of UMEMs and event queues.
@@ -80,6 +86,8 @@ pub struct Resources {
     umems: Table<Umem>,
     eqs: Table<Eq>,
     pub(crate) objects: Table<Object>,
+    pub(crate) q_counters: Table<QCounter>,
+    pub(crate) flow_counters: FlowCounterTable,
     /// Entries in the page lists of UMEMs and event queues together.
     page_entries: usize,
     /// Number of general objects ever made: their age.
@@ -98,6 +106,8 @@ impl Resources {
             umems: Table::new(1, limits.umems),
             eqs: Table::new(1, limits.eqs),
             objects: Table::new(1, MAX_OBJECTS),
+            q_counters: Table::new(1, limits.q_counters),
+            flow_counters: FlowCounterTable::new(limits.flow_counters),
             limits,
             page_entries: 0,
             objects_made: 0,
@@ -126,6 +136,8 @@ impl Resources {
             umems: self.umems.alive(),
             eqs: self.eqs.alive(),
             objects: self.objects.alive(),
+            q_counters: self.q_counters.alive(),
+            flow_counters: self.flow_counters.alive(),
             uses: self.uars.uses() + self.pds.uses() + self.umems.uses() + self.eqs.uses() + self.objects.uses(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
@@ -192,6 +204,18 @@ impl Resources {
     #[must_use]
     pub fn objects(&self) -> &Table<Object> {
         &self.objects
+    }
+
+    /// All Q counters with their owners.
+    #[must_use]
+    pub fn q_counters(&self) -> &Table<QCounter> {
+        &self.q_counters
+    }
+
+    /// All flow counters with their owners.
+    #[must_use]
+    pub fn flow_counters(&self) -> &FlowCounterTable {
+        &self.flow_counters
     }
 
     /// All user contexts.
@@ -298,7 +322,7 @@ impl Resources {
     }
 
     /// Takes out a user context and all that is left of it, in this order: general objects (newest
-    /// first), event queues, UMEMs, protection domains, UARs, the context.
+    /// first), event queues, UMEMs, protection domains, UARs, counters, the context.
     pub(crate) fn drop_uctx(&mut self, uid: u16) -> Result<Dropped, Failure> {
         let owner = Owner::of(uid);
         self.uctxs.remove(uid)?;
@@ -326,6 +350,10 @@ impl Resources {
         for uar in self.uars.of(owner) {
             self.uars.discard(uar);
         }
+        for id in self.q_counters.of(owner) {
+            self.q_counters.discard(id);
+        }
+        self.flow_counters.discard_of(owner);
         Ok(dropped)
     }
 

@@ -11,6 +11,10 @@ pub struct Uar;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pd;
 
+/// A set of counters for queue pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QCounter;
+
 impl Kind for Uar {
     const FULL: Failure = Failure::UAR_FULL;
     const UNKNOWN: Failure = Failure::UAR_UNKNOWN;
@@ -23,4 +27,12 @@ impl Kind for Pd {
     const UNKNOWN: Failure = Failure::PD_UNKNOWN;
     const FOREIGN: Failure = Failure::PD_FOREIGN;
     const IN_USE: Failure = Failure::PD_IN_USE;
+}
+
+impl Kind for QCounter {
+    const FULL: Failure = Failure::Q_COUNTER_FULL;
+    const UNKNOWN: Failure = Failure::Q_COUNTER_UNKNOWN;
+    const FOREIGN: Failure = Failure::Q_COUNTER_FOREIGN;
+    /// Nothing uses one: a queue pair only names it.
+    const IN_USE: Failure = Failure::INTERNAL;
 }

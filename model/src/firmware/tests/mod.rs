@@ -1,9 +1,13 @@
 mod cases;
 mod common;
+mod counters;
 mod fuzz;
+mod mads;
 mod objects;
 mod oracle;
 mod probe;
+mod registers;
+mod vport;
 
 use std::collections::BTreeMap;
 
@@ -91,7 +95,7 @@ struct Machine {
     boxes: Boxes,
 }
 
-/// A profile with room for 4 user contexts (3 UARs, 4 PDs, 4 UMEMs, 3 EQs).
+/// A profile with room for 4 user contexts (3 UARs, 4 PDs, 4 UMEMs, 3 EQs, 3 Q counters, 260 flow counters).
 fn small() -> Profile {
     let caps: &[(&str, u64)] = &[
         ("log_max_uctx", 2),
@@ -103,6 +107,10 @@ fn small() -> Profile {
         ("uctx_cap", 5),
         ("atomic", 1),
         ("general_obj_types", 1 << 13),
+        ("max_qp_cnt", 3),
+        ("max_flow_counter_15_0", 260),
+        ("flow_counter_bulk_alloc", 1),
+        ("log_max_flow_counter_bulk", 2),
     ];
     let atomic: &[(&str, u64)] = &[("supported_atomic_req_8B_endianness_mode_1", 1), ("atomic_operations", 3)];
     let virtio: &[(&str, u64)] =
@@ -237,7 +245,7 @@ impl Machine {
     }
 
     /// All that can be seen of the machine from outside.
-    fn snapshot(&self) -> (State, u16, Balance, Capabilities, [String; 6]) {
+    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 8]) {
         let resources = self.firmware.resources();
         let tables = [
             format!("{:?}", resources.uctxs().iter().collect::<Vec<_>>()),
@@ -246,9 +254,11 @@ impl Machine {
             format!("{:?}", resources.umems().iter().collect::<Vec<_>>()),
             format!("{:?}", resources.eqs().iter().collect::<Vec<_>>()),
             format!("{:?} {:?}", resources.objects().iter().collect::<Vec<_>>(), self.boxes),
+            format!("{:?}", resources.q_counters().iter().collect::<Vec<_>>()),
+            format!("{:?}", resources.flow_counters().iter().collect::<Vec<_>>()),
         ];
-        let capabilities = self.firmware.capabilities().clone();
-        (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, tables)
+        let (capabilities, port) = (self.firmware.capabilities().clone(), self.firmware.port().clone());
+        (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, port, tables)
     }
 
     /// Counts everything anew and checks that the tables agree.
@@ -268,6 +278,8 @@ impl Machine {
             resources.umems().iter().map(|(_, owner, _)| owner).collect(),
             resources.eqs().iter().map(|(_, owner, _)| owner).collect(),
             resources.objects().iter().map(|(_, owner, _)| owner).collect(),
+            resources.q_counters().iter().map(|(_, owner, _)| owner).collect(),
+            resources.flow_counters().iter().map(|(_, bulk)| bulk.owner).collect(),
         ];
         for owner in owners.iter().flatten() {
             assert!(resources.knows(owner.uid()), "{owner:?} is gone and has something left");

@@ -141,7 +141,7 @@ impl Oracle {
             objects: count(Thing::Box),
             uses: self.entries.iter().map(|entry| entry.uses.len()).sum(),
             page_entries: 2 * count(Thing::Umem) + count(Thing::Eq),
-            pages_given: 0,
+            ..Balance::default()
         }
     }
 }

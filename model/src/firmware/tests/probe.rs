@@ -131,7 +131,7 @@ fn linux_probes_and_removes_again_and_again() {
 #[test]
 fn linux_gives_pages_and_takes_them_back() {
     let mut profile = default_profile();
-    profile.pages = PagesWanted { boot: 3, init: 9 };
+    profile.pages = PagesWanted { boot: 3, init: 9, ..PagesWanted::default() };
     let mut machine = Machine::new(&profile);
     for _ in 0..2 {
         probe_and_remove(&mut machine);
