@@ -12,6 +12,7 @@
 mod commands;
 mod dispatch;
 mod objects;
+mod page_supply;
 pub mod port;
 pub mod resources;
 pub mod syndrome;
@@ -24,6 +25,7 @@ use mlx5_twin_fw_cmds::status::Status;
 
 pub use dispatch::{COMMANDS, Caller, OpMods, Spec, spec};
 pub use objects::{NoObjects, ObjectKinds};
+pub use page_supply::PageNeed;
 pub use port::Port;
 pub use resources::{Balance, Held, Limits, Resources};
 pub use syndrome::{Failure, Syndrome};
@@ -171,19 +173,12 @@ impl Firmware {
                 (spec.handler)(self, &command, &mut answer, objects)
             })
         };
-        let (status, syndrome, effect) = match outcome {
-            Ok(effect) => (Status::OK, Syndrome::NONE, effect),
-            Err(failure) => (failure.status, failure.syndrome, Effect::None),
+        let (status, syndrome) = match &outcome {
+            Ok(_) => (Status::OK, Syndrome::NONE),
+            Err(failure) => (failure.status, failure.syndrome),
         };
         answer.finish(status, syndrome);
-        Executed {
-            opcode: command.opcode(),
-            op_mod: command.op_mod(),
-            uid: command.uid(),
-            status,
-            syndrome: syndrome.0,
-            effect,
-        }
+        Executed::new(&command, outcome)
     }
 
     /// Back to the state after power-on or a function-level reset: all resources and pages are

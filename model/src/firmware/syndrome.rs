@@ -210,6 +210,9 @@ syndromes! {
     0x0a33 FLOW_COUNTER_FOREIGN BAD_RES "The flow counter belongs to another uid.";
     0x0a34 FLOW_COUNTER_BULK BAD_PARAM "Bulks of this size are not offered (flow_counter_bulk_alloc).";
     0x0a35 FLOW_COUNTER_RANGE LIM_ERR "More than 2^log_max_flow_counter_bulk flow counters are asked for at once.";
+
+    // Pages while the function runs.
+    0x0a41 PAGES_REFUSED LIM_ERR "The object needs pages, and the driver can't give any.";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.

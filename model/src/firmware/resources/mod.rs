@@ -116,7 +116,8 @@ impl Resources {
 
     /// Forgets everything but the pages given, and takes new limits.
     pub(crate) fn clear(&mut self, limits: Limits) {
-        let pages = core::mem::take(&mut self.pages);
+        let mut pages = core::mem::take(&mut self.pages);
+        pages.close();
         *self = Self { pages, ..Self::new(limits) };
     }
 
@@ -142,6 +143,20 @@ impl Resources {
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
         }
+    }
+
+    /// How many objects of all kinds are alive; flow counters that were made together are one.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        let tables = [
+            self.uars.alive(),
+            self.pds.alive(),
+            self.umems.alive(),
+            self.eqs.alive(),
+            self.objects.alive(),
+            self.q_counters.alive(),
+        ];
+        self.uctxs.alive() + tables.iter().sum::<usize>() + self.flow_counters.bulks()
     }
 
     /// Whether a uid may be in the header of a command: the driver's two, and those of the user

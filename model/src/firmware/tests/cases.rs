@@ -367,6 +367,7 @@ fn every_syndrome_has_a_case() {
         include_str!("objects.rs"),
         include_str!("counters.rs"),
         include_str!("mads.rs"),
+        include_str!("page_supply.rs"),
         include_str!("registers.rs"),
         include_str!("vport.rs"),
         include_str!("../../../tests/twin_objects.rs"),

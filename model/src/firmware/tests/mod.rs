@@ -5,6 +5,7 @@ mod fuzz;
 mod mads;
 mod objects;
 mod oracle;
+mod page_supply;
 mod probe;
 mod registers;
 mod vport;
