@@ -23,8 +23,11 @@ say() { printf '%s\n' "fetch-headers: $*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# What the test needs is there.
-complete() { [ -f "$1/mlx5_ifc.h" ] && [ -f "$1/device.h" ] && [ -f "$1/VERSION" ]; }
+# What the test needs is there: mlx5's own headers, and those of the MADs.
+complete() { older "$1" && [ -f "$1/rdma/ib_mad.h" ] && [ -f "$1/rdma/ib_smi.h" ] && [ -f "$1/rdma/ib_pma.h" ]; }
+
+# A folder of an older version of this script, which took mlx5's own headers only.
+older() { [ -f "$1/mlx5_ifc.h" ] && [ -f "$1/device.h" ] && [ -f "$1/VERSION" ]; }
 
 fetch() { # url file
     if have curl; then
@@ -57,8 +60,8 @@ elif [ $# -eq 1 ]; then
         say "$(cat "$target/VERSION") is in $target already"
         exit 0
     fi
-    # An empty folder may be replaced, nothing else.
-    if [ -e "$target" ] && ! rmdir "$target" 2>/dev/null; then
+    # An empty folder may be replaced, an older one completed, nothing else.
+    if [ -e "$target" ] && ! older "$target" && ! rmdir "$target" 2>/dev/null; then
         die "$target exists and holds something else"
     fi
 else
@@ -147,8 +150,8 @@ say "taking $package $version ($signature)"
 fetch "$mirror/$file" "$work/package.deb"
 check_sha256 "$work/package.deb" "$sum"
 
-# Only include/linux/mlx5, flat.
-mkdir "$work/tree" "$work/new"
+# Only include/linux/mlx5, flat, and the MADs' headers of include/rdma, in rdma/.
+mkdir "$work/tree" "$work/new" "$work/new/rdma"
 if have dpkg-deb; then
     dpkg-deb --fsys-tarfile "$work/package.deb" >"$work/data.tar" || die "can't unpack $package"
 else
@@ -159,15 +162,21 @@ else
         *) die "$package holds $member, which only dpkg-deb unpacks" ;;
     esac
 fi
-tar -xf "$work/data.tar" -C "$work/tree" --wildcards '*/include/linux/mlx5/*.h' ||
-    die "$package has no include/linux/mlx5"
-find "$work/tree" -type f -name '*.h' -exec cp {} "$work/new/" \;
+tar -xf "$work/data.tar" -C "$work/tree" --wildcards '*/include/linux/mlx5/*.h' '*/include/rdma/ib_*.h' ||
+    die "$package has no include/linux/mlx5 or include/rdma"
+find "$work/tree" -type f -path '*/linux/mlx5/*' -exec cp {} "$work/new/" \;
+find "$work/tree" -type f \( -name ib_mad.h -o -name ib_smi.h -o -name ib_pma.h \) -exec cp {} "$work/new/rdma/" \;
 printf '%s\n' "$package $version, $signature" >"$work/new/VERSION"
-complete "$work/new" || die "$package lacks mlx5_ifc.h or device.h"
+complete "$work/new" || die "$package lacks mlx5_ifc.h, device.h or a header of the MADs"
 
 # Two of us at once: the first has won. A folder that has come to be since is not replaced.
 if complete "$target"; then
     say "$(cat "$target/VERSION") is in $target already"
+    exit 0
+fi
+if older "$target" && grep -qF "$package $version," "$target/VERSION"; then
+    mkdir -p "$target/rdma" && cp "$work/new/rdma/"*.h "$target/rdma/" || die "can't complete $target"
+    say "headers of the MADs are in $target/rdma"
     exit 0
 fi
 [ ! -e "$target" ] || die "$target exists and does not hold the headers"

@@ -45,6 +45,12 @@ constants! {
     PORT_CHANGE_SUBTYPE_DOWN: u8 = 1, "MLX5_PORT_CHANGE_SUBTYPE_DOWN";
     /// `sub_type` of a port event: the port is active.
     PORT_CHANGE_SUBTYPE_ACTIVE: u8 = 4, "MLX5_PORT_CHANGE_SUBTYPE_ACTIVE";
+    /// `sub_type` of a port event: the port is initialised, and waits for its subnet manager.
+    PORT_CHANGE_SUBTYPE_INITIALIZED: u8 = 5, "MLX5_PORT_CHANGE_SUBTYPE_INITIALIZED";
+    /// `grp` of the register PPCNT: InfiniBand's PortCounters.
+    INFINIBAND_PORT_COUNTERS_GROUP: u8 = 0x20, "MLX5_INFINIBAND_PORT_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: InfiniBand's PortCountersExtended.
+    INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP: u8 = 0x21, "MLX5_INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP";
 }
 
 constants! {
@@ -63,18 +69,52 @@ constants! {
     CMD_OWNER_SW: u8 = 0, "CMD_OWNER_SW";
     /// `ownership` of a command queue entry: it is the device's.
     CMD_OWNER_HW: u8 = 1, "CMD_OWNER_HW";
+    /// `register_id` of ACCESS_REG: quality-of-service registers that there are.
+    REG_QCAM: u16 = 0x4019, "MLX5_REG_QCAM";
     /// `register_id` of ACCESS_REG: path MTU.
     REG_PMTU: u16 = 0x5003, "MLX5_REG_PMTU";
     /// `register_id` of ACCESS_REG: port type and speed.
     REG_PTYS: u16 = 0x5004, "MLX5_REG_PTYS";
+    /// `register_id` of ACCESS_REG: whether a port is up.
+    REG_PAOS: u16 = 0x5006, "MLX5_REG_PAOS";
+    /// `register_id` of ACCESS_REG: counters of a port.
+    REG_PPCNT: u16 = 0x5008, "MLX5_REG_PPCNT";
     /// `register_id` of ACCESS_REG: virtual lanes of a port.
     REG_PVLC: u16 = 0x500f, "MLX5_REG_PVLC";
+    /// `register_id` of ACCESS_REG: port registers that there are.
+    REG_PCAM: u16 = 0x507f, "MLX5_REG_PCAM";
     /// `register_id` of ACCESS_REG: description of the node, 64 bytes of text.
     REG_NODE_DESC: u16 = 0x6001, "MLX5_REG_NODE_DESC";
     /// `register_id` of ACCESS_REG: byte order of the host.
     REG_HOST_ENDIANNESS: u16 = 0x7004, "MLX5_REG_HOST_ENDIANNESS";
+    /// `register_id` of ACCESS_REG: management registers that there are.
+    REG_MCAM: u16 = 0x907f, "MLX5_REG_MCAM";
     /// `register_id` of ACCESS_REG: default timeouts.
     REG_DTOR: u16 = 0xc00e, "MLX5_REG_DTOR";
+
+    /// `admin_status` and `oper_status` of the register PAOS: up.
+    PORT_UP: u8 = 1, "MLX5_PORT_UP";
+    /// `admin_status` and `oper_status` of the register PAOS: down.
+    PORT_DOWN: u8 = 2, "MLX5_PORT_DOWN";
+    /// `proto_mask` of the register PTYS: InfiniBand.
+    PTYS_IB: u8 = 1 << 0, "MLX5_PTYS_IB";
+    /// `vport_state_policy` of a virtual port: its state is that of the physical port.
+    POLICY_FOLLOW: u8 = 2, "MLX5_POLICY_FOLLOW";
+}
+
+constants! {
+    PORT = "port.h";
+
+    /// Link width in the register PTYS: one lane.
+    PTYS_WIDTH_1X: u16 = 1 << 0, "MLX5_PTYS_WIDTH_1X";
+    /// Link width in the register PTYS: two lanes.
+    PTYS_WIDTH_2X: u16 = 1 << 1, "MLX5_PTYS_WIDTH_2X";
+    /// Link width in the register PTYS: four lanes.
+    PTYS_WIDTH_4X: u16 = 1 << 2, "MLX5_PTYS_WIDTH_4X";
+    /// Link width in the register PTYS: eight lanes.
+    PTYS_WIDTH_8X: u16 = 1 << 3, "MLX5_PTYS_WIDTH_8X";
+    /// Link width in the register PTYS: twelve lanes.
+    PTYS_WIDTH_12X: u16 = 1 << 4, "MLX5_PTYS_WIDTH_12X";
 }
 
 constants! {
@@ -118,6 +158,15 @@ constants! {
     ACCESS_REGISTER_WRITE: u16 = 0, "MLX5_ACCESS_REGISTER_IN_OP_MOD_WRITE";
     /// `op_mod` of ACCESS_REG: read the register.
     ACCESS_REGISTER_READ: u16 = 1, "MLX5_ACCESS_REGISTER_IN_OP_MOD_READ";
+
+    /// `field_select` of a virtual port's context: its port GUID.
+    HCA_VPORT_SEL_PORT_GUID: u32 = 1 << 0, "MLX5_HCA_VPORT_SEL_PORT_GUID";
+    /// `field_select` of a virtual port's context: its node GUID.
+    HCA_VPORT_SEL_NODE_GUID: u32 = 1 << 1, "MLX5_HCA_VPORT_SEL_NODE_GUID";
+    /// `field_select` of a virtual port's context: `vport_state_policy`.
+    HCA_VPORT_SEL_STATE_POLICY: u32 = 1 << 2, "MLX5_HCA_VPORT_SEL_STATE_POLICY";
+    /// Flow counters for each unit of `flow_counter_bulk` of ALLOC_FLOW_COUNTER.
+    FC_BULK_SIZE_FACTOR: u32 = 128, "MLX5_FC_BULK_SIZE_FACTOR";
 
     /// `profile` of TEARDOWN_HCA: everything has been destroyed already.
     TEARDOWN_GRACEFUL_CLOSE: u16 = 0, "MLX5_TEARDOWN_HCA_IN_PROFILE_GRACEFUL_CLOSE";

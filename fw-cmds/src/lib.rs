@@ -23,6 +23,7 @@ pub mod constants;
 pub mod event;
 pub mod field;
 pub mod layout;
+pub mod mad;
 mod named;
 pub mod object;
 pub mod opcode;

@@ -14,7 +14,7 @@ use mlx5_twin_sim::profile::{Link, Side};
 use crate::device::Dpu;
 use crate::emulation::{Emulation, TwinLimits};
 use crate::firmware::Firmware;
-use crate::profile::{Bar0Map, Profile, ProfileError};
+use crate::profile::{Bar0Map, PortState, Profile, ProfileError};
 
 /// Identity of the root ports (ours: the vendor ID isn't assigned).
 const ROOT_PORT: (u16, u16) = (0xfff1, 0x8000);
@@ -95,6 +95,11 @@ impl Machine {
         let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
         fabric.install(device, Box::new(dpu_device));
         Ok(Machine { simulation: Simulation::new(fabric), host, dpu, device, links })
+    }
+
+    /// Gives the link of the device's port another state; its driver is told by an event.
+    pub fn set_port_state(&mut self, link: PortState) {
+        self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, core| dpu.set_port_state(core, link));
     }
 
     /// Looks at the device.

@@ -1,4 +1,4 @@
-//! The parts of a profile file that describe the device: `[device]`, `[capabilities.*]`, `[pages]`
+//! The parts of a profile file that describe the device: `[device]`, `[port]`, `[capabilities.*]`, `[pages]`
 //! and `[firmware_timing]`.
 //!
 //! A profile is a TOML file; other sections of it belong to other crates. Every section refuses
@@ -8,6 +8,8 @@
 mod bar0;
 mod capabilities;
 mod device;
+mod pages;
+mod port;
 mod timing;
 
 use core::fmt::Display;
@@ -21,10 +23,10 @@ pub use capabilities::{
     CAP_PAGE_BYTES, Capabilities, CapabilityMap, CapabilitySections, CapabilityValue, GATES, Gate, SECTIONS, Section,
 };
 pub use device::{Device, FirmwareVersion};
+pub use pages::{MAX_PAGES, MAX_RUNTIME_PAGES, PagesWanted};
+pub use port::{LinkSpeed, NODE_DESCRIPTION_BYTES, Port, PortState};
+pub(crate) use port::{gid_table_len, pkey_table_len};
 pub use timing::{FirmwareTiming, MAX_COMMAND_NS};
-
-/// Most pages the firmware can ask for at one stage: 4 GiB. Ours.
-pub const MAX_PAGES: i32 = 1 << 20;
 
 /// What the model takes from a profile file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -32,6 +34,8 @@ pub const MAX_PAGES: i32 = 1 << 20;
 pub struct Profile {
     /// `[device]`: the PCI function and what it says about itself.
     pub device: Device,
+    /// `[port]`: the InfiniBand port.
+    pub port: Port,
     /// `[capabilities.*]`: the capability pages.
     pub capabilities: CapabilitySections,
     /// `[pages]`: host memory the firmware asks for.
@@ -51,11 +55,14 @@ impl Profile {
     /// The first rule that is broken, with section, field, value and what is allowed.
     pub fn validate(&self) -> Result<(), ProfileError> {
         self.device.validate()?;
+        self.port.validate()?;
         self.pages.validate()?;
         self.firmware_timing.validate()?;
         self.topology.validate()?;
         self.timing.validate()?;
         let capabilities = Capabilities::build(&self.capabilities)?;
+        self.port.fits(&capabilities)?;
+        self.pages.fits(&capabilities)?;
         self.bar0(&capabilities).map(drop)
     }
 
@@ -65,28 +72,6 @@ impl Profile {
     /// [`ProfileError::OutsideBar`], [`ProfileError::Overlap`], [`ProfileError::Rule`].
     pub fn bar0(&self, capabilities: &Capabilities) -> Result<Bar0Map, ProfileError> {
         Bar0Map::new(&self.device, capabilities)
-    }
-}
-
-/// `[pages]`: how many pages of 4 KiB the firmware asks the driver for. With 0 the driver gives
-/// none and MANAGE_PAGES is never sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PagesWanted {
-    /// Before anything else, 0 to [`MAX_PAGES`].
-    pub boot: i32,
-    /// In addition before INIT_HCA, 0 to [`MAX_PAGES`].
-    pub init: i32,
-}
-
-impl PagesWanted {
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`ProfileError::OutOfRange`].
-    pub fn validate(&self) -> Result<(), ProfileError> {
-        in_range("pages.boot", self.boot, 0, MAX_PAGES)?;
-        in_range("pages.init", self.init, 0, MAX_PAGES)
     }
 }
 

@@ -31,18 +31,22 @@ mod caps_general_2;
 mod command;
 mod cq;
 mod domains;
+mod counters;
 mod eq;
 mod hca;
 mod init_segment;
 mod mkey;
+mod mad;
 mod objects;
 mod qp;
 mod qp_state;
+mod registers;
 mod resources;
 mod rmp;
 mod srq;
 mod twin_v1;
 mod umem_uctx;
+mod vport;
 
 pub use caps::*;
 pub use caps_general::*;
@@ -50,19 +54,23 @@ pub use caps_general_2::*;
 pub use command::*;
 pub use cq::*;
 pub use domains::*;
+pub use counters::*;
 pub use eq::*;
 pub use hca::*;
 pub use init_segment::*;
 pub use mkey::*;
+pub use mad::*;
 pub use objects::*;
 pub use qp::*;
 pub use qp_state::*;
+pub use registers::*;
 pub use resources::*;
 pub use rmp::*;
 pub use srq::*;
 pub use table::{FieldDesc, Kind, Layout, Source};
 pub use twin_v1::*;
 pub use umem_uctx::*;
+pub use vport::*;
 
 /// Every layout of the crate, file by file.
 pub const ALL: &[&Layout] = &table::flatten::<{ table::count(GROUPS) }>(GROUPS);
@@ -93,6 +101,14 @@ const GROUPS: &[&[&Layout]] = &[
     mkey::RDMA_CORE,
     srq::IFC,
     rmp::IFC,
+    registers::IFC,
+    vport::IFC,
+    counters::IFC,
+    mad::IFC,
+    mad::MAD,
+    mad::SMI,
+    mad::PMA,
+    mad::DRIVER,
     twin_v1::OURS,
 ];
 

@@ -11,6 +11,8 @@ pub enum Source {
     KernelIfc(&'static str),
     /// A C struct of this kernel header in `include/linux/mlx5/`, its members big-endian.
     KernelDevice(&'static str),
+    /// A C struct of this kernel header in `include/rdma/`, its members big-endian.
+    KernelRdma(&'static str),
     /// This source file of the kernel's driver; no installed header has it.
     KernelDriver(&'static str),
     /// This header of rdma-core.

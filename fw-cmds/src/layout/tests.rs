@@ -27,8 +27,9 @@ fn fields_have_names_of_their_own_and_share_no_bits() {
 
 #[test]
 fn every_command_starts_like_all_commands() {
-    // `general_obj_in_cmd_hdr` is not among them: it has the object type where others have `op_mod`.
-    for layout in ALL.iter().filter(|layout| layout.name.ends_with("_in")) {
+    // `general_obj_in_cmd_hdr` is not among them: it has the object type where others have `op_mod`. Nor is `set_node_in`, a
+    // register.
+    for layout in ALL.iter().filter(|layout| layout.name.ends_with("_in") && layout.name != "set_node_in") {
         assert_eq!(layout.field("opcode").map(place), Some(place(mbox_in::OPCODE)), "{}", layout.name);
         assert_eq!(layout.field("op_mod").map(place), Some(place(mbox_in::OP_MOD)), "{}", layout.name);
     }

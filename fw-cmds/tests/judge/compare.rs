@@ -13,7 +13,9 @@ pub(crate) struct Report {
     pub(crate) fields: usize,
     pub(crate) constants: usize,
     pub(crate) differences: Vec<Difference>,
-    /// Names of layouts whose source is no header.
+    /// Whether the headers of MADs are there.
+    pub(crate) rdma: bool,
+    /// Names of layouts whose source is no header that's there.
     pub(crate) unjudged: Vec<&'static str>,
 }
 
@@ -69,6 +71,7 @@ impl Report {
         let (name, style) = match layout.source {
             Source::KernelIfc(_) => (ifc_name(layout.name), Style::Bits),
             Source::KernelDevice(_) => (c_name(header, layout.name), Style::C),
+            Source::KernelRdma(_) if self.rdma => (layout.name.to_owned(), Style::C),
             _ => return self.unjudged.push(layout.name),
         };
         self.layouts += 1;

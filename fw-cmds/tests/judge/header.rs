@@ -263,7 +263,7 @@ fn split(tokens: &[Token], mark: char) -> impl Iterator<Item = &[Token]> {
     parts.filter(|part| !part.is_empty())
 }
 
-/// A constant expression: numbers, names, `BIT(n)`, casts to `u64`, `| << + - * /`.
+/// A constant expression: numbers, names, `BIT(n)`, `cpu_to_be16(n)`, casts to `u64`, `| << + - * /`.
 struct Expression<'a> {
     header: &'a Header,
     rest: &'a [Token],
@@ -328,6 +328,8 @@ impl Expression<'_> {
                 let bit = self.atom()?;
                 1u64.checked_shl(u32::try_from(bit).ok()?)
             }
+            // Byte order is not a matter of values here.
+            Token::Word(word) if word == "cpu_to_be16" => self.atom(),
             Token::Word(name) => self.header.value(name),
             Token::Mark('(') if self.rest.first().and_then(Token::word) == Some("u64") => {
                 self.rest = self.rest.get(2..)?;

@@ -88,7 +88,7 @@ fn collect(layout: &'static Layout, prefix: &str, base: u32, bytes: &[u8], field
 
 fn source(source: Source) -> String {
     match source {
-        Source::KernelIfc(file) | Source::KernelDevice(file) => format!("Linux {file}"),
+        Source::KernelIfc(file) | Source::KernelDevice(file) | Source::KernelRdma(file) => format!("Linux {file}"),
         Source::KernelDriver(file) => format!("Linux driver, {file}"),
         Source::RdmaCore(file) => format!("rdma-core {file}"),
         Source::Ours => "ours".to_owned(),

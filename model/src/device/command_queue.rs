@@ -121,6 +121,11 @@ impl CommandQueue {
         Opcode(value.unwrap_or(0) as u16)
     }
 
+    /// The input of the command in `slot`, as far as it has been fetched.
+    pub(super) fn input(&self, slot: usize) -> &[u8] {
+        self.slots.get(slot).map_or(&[], |slot| &slot.input)
+    }
+
     /// What a timer needs to find the command in `slot` again: 5 bits of slot, 27 bits of generation.
     pub(super) fn timer_token(&self, slot: usize) -> u64 {
         let generation = self.slots.get(slot).map_or(0, |slot| slot.generation);

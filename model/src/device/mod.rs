@@ -20,8 +20,8 @@ use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
 use crate::bus::Bus;
 use crate::emulation::Emulation;
-use crate::firmware::{Executed, Firmware};
-use crate::profile::ProfileError;
+use crate::firmware::{Effect, Executed, Failure, Firmware, PageNeed};
+use crate::profile::{PortState, ProfileError};
 
 pub use crate::bus::Counters;
 
@@ -44,6 +44,8 @@ pub struct Dpu {
     dma: Dma,
     firmware: Firmware,
     queue: CommandQueue,
+    /// Commands that wait for pages, oldest first, as their timers name them.
+    waiting: Vec<u64>,
     init: InitSegment,
     msix: MsixTable,
     emulation: Emulation,
@@ -71,6 +73,7 @@ impl Dpu {
             function: Function::new(port, config),
             dma: Dma::new(TAGS, timeout),
             queue: CommandQueue::new(device.log_cmdq_size, device.log_cmdq_stride),
+            waiting: Vec::new(),
             init: InitSegment::new(device.version()?),
             msix,
             emulation,
@@ -161,6 +164,7 @@ impl Dpu {
                     // What still runs at the old place may not touch it any more.
                     self.dma.reset(core.now());
                     self.queue.set_address(address);
+                    self.waiting.clear();
                 }
                 Written::ResetRequest => {
                     self.reset(core);
@@ -243,17 +247,59 @@ impl Dpu {
         }
     }
 
+    /// The command in `slot` has had its time. It may have to wait for pages that the driver must give first.
     fn execute(&mut self, core: &mut Core, slot: usize) {
+        let need = self.firmware.page_need(self.queue.input(slot));
+        if need == PageNeed::None {
+            return self.carry_out(core, slot, None);
+        }
+        self.waiting.push(self.queue.timer_token(slot));
+        if let PageNeed::Ask(pages) = need {
+            event_queue::post_pages(self, core, i32::try_from(pages).unwrap_or(i32::MAX));
+        }
+    }
+
+    /// Carries out the command in `slot`, or answers it with `refusal`.
+    fn carry_out(&mut self, core: &mut Core, slot: usize, refusal: Option<Failure>) {
         let (mut bus, queue, firmware, emulation) = self.parts(core);
-        let executed = queue.execute(&mut bus, slot, |input, output| firmware.execute(input, output, emulation));
+        let executed = queue.execute(&mut bus, slot, |input, output| match refusal {
+            None => firmware.execute(input, output, emulation),
+            Some(failure) => firmware.refuse(input, output, failure),
+        });
         let Some((executed, events)) = executed else { return };
         self.counters.commands += 1;
-        let Executed { opcode, op_mod, uid, status, syndrome, .. } = executed;
+        let Executed { opcode, op_mod, uid, status, syndrome, effect } = executed;
         tracing::debug!(at = %core.now(), %opcode, op_mod, uid, %status, syndrome, "command");
         if events {
             event_queue::post_command(self, core, slot);
         }
+        if let Effect::PortChanged(state) = effect {
+            event_queue::post_port(self, core, state);
+        }
+        self.resume(core, (effect == Effect::PagesRefused).then_some(Failure::PAGES_REFUSED));
+        if let Some(pages) = self.firmware.page_offer() {
+            event_queue::post_pages(self, core, -i32::try_from(pages).unwrap_or(i32::MAX));
+        }
         self.go_on(core);
+    }
+
+    /// Looks again at the commands that wait for pages, or answers them all with `refusal`.
+    fn resume(&mut self, core: &mut Core, refusal: Option<Failure>) {
+        for token in std::mem::take(&mut self.waiting) {
+            match (self.queue.due(token), refusal) {
+                (None, _) => {}
+                (Some(slot), None) => self.execute(core, slot),
+                (Some(slot), Some(_)) => self.carry_out(core, slot, refusal),
+            }
+        }
+    }
+
+    /// Gives the port's link another state, as what is at its other end would: the driver is told by an event.
+    pub fn set_port_state(&mut self, core: &mut Core, link: PortState) {
+        if let Some(state) = self.firmware.set_port_state(link) {
+            event_queue::post_port(self, core, state);
+            self.go_on(core);
+        }
     }
 
     /// Sends an interrupt, if the host's settings let it go now.
@@ -293,6 +339,7 @@ impl Dpu {
     fn reset(&mut self, core: &mut Core) {
         self.dma.reset(core.now());
         self.queue.reset();
+        self.waiting.clear();
         self.init.reset();
         self.msix.reset();
         self.firmware.reset(&mut self.emulation);

@@ -6,9 +6,10 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 use super::commands::{
-    adapter, caps, cq, eq, hca, mkey, multicast, number, object, pages, qp, qp_state, register, rmp, srq, uctx, umem,
+    adapter, caps, cq, eq, flow_counter, hca, mad, mkey, multicast, number, object, pages, q_counter, qp, qp_state,
+    register, rmp, special, srq, uctx, umem, vport,
 };
-use super::resources::{Cq, Mkey, Owner, Pd, Qp, Rmp, TransportDomain, Uar, Umem, Xrcd};
+use super::resources::{Cq, Mkey, Owner, Pd, QCounter, Qp, Rmp, TransportDomain, Uar, Umem, Xrcd};
 use super::syndrome::{Failure, Syndrome};
 use super::{Effect, Firmware, ObjectKinds, State};
 
@@ -102,6 +103,7 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::CREATE_MKEY, (create_mkey_in::SIZE, create_mkey_out::SIZE), INITIALISED, Any, Zero, mkey::create),
     row(Opcode::QUERY_MKEY, (query_mkey_in::SIZE, query_mkey_out::SIZE), INITIALISED, Any, Zero, mkey::query),
     row(Opcode::DESTROY_MKEY, (destroy_mkey_in::SIZE, destroy_mkey_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Mkey>),
+    row(Opcode::QUERY_SPECIAL_CONTEXTS, (query_special_contexts_in::SIZE, query_special_contexts_out::SIZE), INITIALISED, Any, Zero, special::query),
     row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
     row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
     row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),
@@ -120,6 +122,7 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::_2RST_QP, (qp_2rst_in::SIZE, qp_2rst_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
     row(Opcode::QUERY_QP, (query_qp_in::SIZE, qp::QUERY_BYTES), INITIALISED, Any, Zero, qp::query),
     row(Opcode::SQD_RTS_QP, (sqd2rts_qp_in::SIZE, sqd2rts_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
+    row(Opcode::MAD_IFC, (mad_ifc_in::SIZE, mad_ifc_out::SIZE), INITIALISED, Driver, Own, mad::exchange),
     row(Opcode::INIT2INIT_QP, (init2init_qp_in::SIZE, init2init_qp_out::SIZE), INITIALISED, Any, Zero, qp_state::change),
     row(Opcode::CREATE_SRQ, (create_srq_in::SIZE, create_srq_out::SIZE), INITIALISED, Any, Zero, srq::create),
     row(Opcode::DESTROY_SRQ, (destroy_srq_in::SIZE, destroy_srq_out::SIZE), INITIALISED, Any, Zero, srq::destroy),
@@ -129,6 +132,14 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::DESTROY_XRC_SRQ, (destroy_xrc_srq_in::SIZE, destroy_xrc_srq_out::SIZE), INITIALISED, Any, Zero, srq::destroy_xrc),
     row(Opcode::QUERY_XRC_SRQ, (query_xrc_srq_in::SIZE, query_xrc_srq_out::SIZE), INITIALISED, Any, Zero, srq::query_xrc),
     row(Opcode::ARM_XRC_SRQ, (arm_xrc_srq_in::SIZE, arm_xrc_srq_out::SIZE), INITIALISED, Any, Own, srq::arm_xrc),
+    row(Opcode::QUERY_HCA_VPORT_CONTEXT, (query_hca_vport_context_in::SIZE, query_hca_vport_context_out::SIZE), INITIALISED, Any, Zero, vport::query_context),
+    row(Opcode::MODIFY_HCA_VPORT_CONTEXT, (modify_hca_vport_context_in::SIZE, modify_hca_vport_context_out::SIZE), INITIALISED, Driver, Zero, vport::modify_context),
+    row(Opcode::QUERY_HCA_VPORT_GID, (query_hca_vport_gid_in::SIZE, query_hca_vport_gid_out::SIZE), INITIALISED, Any, Zero, vport::query_gid),
+    row(Opcode::QUERY_HCA_VPORT_PKEY, (query_hca_vport_pkey_in::SIZE, query_hca_vport_pkey_out::SIZE), INITIALISED, Any, Zero, vport::query_pkey),
+    row(Opcode::QUERY_VPORT_COUNTER, (query_vport_counter_in::SIZE, query_vport_counter_out::SIZE), INITIALISED, Any, Zero, vport::query_counter),
+    row(Opcode::ALLOC_Q_COUNTER, (alloc_q_counter_in::SIZE, alloc_q_counter_out::SIZE), INITIALISED, Any, Zero, number::alloc::<QCounter>),
+    row(Opcode::DEALLOC_Q_COUNTER, (dealloc_q_counter_in::SIZE, dealloc_q_counter_out::SIZE), INITIALISED, Any, Zero, number::destroy::<QCounter>),
+    row(Opcode::QUERY_Q_COUNTER, (query_q_counter_in::SIZE, query_q_counter_out::SIZE), INITIALISED, Any, Zero, q_counter::query),
     row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Pd>),
     row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Pd>),
     row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Uar>),
@@ -145,6 +156,9 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::MODIFY_RMP, (modify_rmp_in::SIZE, modify_rmp_out::SIZE), INITIALISED, Any, Zero, rmp::modify),
     row(Opcode::DESTROY_RMP, (destroy_rmp_in::SIZE, destroy_rmp_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Rmp>),
     row(Opcode::QUERY_RMP, (query_rmp_in::SIZE, query_rmp_out::SIZE), INITIALISED, Any, Zero, rmp::query),
+    row(Opcode::ALLOC_FLOW_COUNTER, (alloc_flow_counter_in::SIZE, alloc_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::alloc),
+    row(Opcode::DEALLOC_FLOW_COUNTER, (dealloc_flow_counter_in::SIZE, dealloc_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::dealloc),
+    row(Opcode::QUERY_FLOW_COUNTER, (query_flow_counter_in::SIZE, query_flow_counter_out::SIZE), INITIALISED, Any, Zero, flow_counter::query),
     row(Opcode::CREATE_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::create),
     row(Opcode::MODIFY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::modify),
     row(Opcode::QUERY_GENERAL_OBJECT, (general_obj_in_cmd_hdr::SIZE, general_obj_out_cmd_hdr::SIZE), INITIALISED, Any, Own, object::query),

@@ -12,6 +12,8 @@
 mod commands;
 mod dispatch;
 mod objects;
+mod page_supply;
+pub mod port;
 pub mod resources;
 pub mod syndrome;
 
@@ -23,10 +25,12 @@ use mlx5_twin_fw_cmds::status::Status;
 
 pub use dispatch::{COMMANDS, Caller, OpMods, Spec, spec};
 pub use objects::{NoObjects, ObjectKinds};
+pub use page_supply::PageNeed;
+pub use port::Port;
 pub use resources::{Balance, Held, Limits, Resources};
 pub use syndrome::{Failure, Syndrome};
 
-use crate::profile::{Bar0Map, Capabilities, Profile, ProfileError};
+use crate::profile::{Bar0Map, Capabilities, PortState, Profile, ProfileError};
 use dispatch::{Answer, Command};
 
 /// Bytes an output must have for status and syndrome to fit: less is an error of the command
@@ -76,6 +80,8 @@ pub enum Effect {
     PagesTaken(usize),
     /// The driver can't give the pages it was asked for.
     PagesRefused,
+    /// The driver took the port up or down: it has this state now.
+    PortChanged(PortState),
     /// An event queue was made.
     EqCreated(u8),
     /// An event queue is gone.
@@ -117,6 +123,7 @@ pub struct Firmware {
     state: State,
     issi: u16,
     resources: Resources,
+    port: Port,
 }
 
 impl Firmware {
@@ -136,6 +143,7 @@ impl Firmware {
             state: State::Disabled,
             issi: 0,
             resources: Resources::new(limits),
+            port: Port::new(&profile.port),
         })
     }
 
@@ -165,19 +173,12 @@ impl Firmware {
                 (spec.handler)(self, &command, &mut answer, objects)
             })
         };
-        let (status, syndrome, effect) = match outcome {
-            Ok(effect) => (Status::OK, Syndrome::NONE, effect),
-            Err(failure) => (failure.status, failure.syndrome, Effect::None),
+        let (status, syndrome) = match &outcome {
+            Ok(_) => (Status::OK, Syndrome::NONE),
+            Err(failure) => (failure.status, failure.syndrome),
         };
         answer.finish(status, syndrome);
-        Executed {
-            opcode: command.opcode(),
-            op_mod: command.op_mod(),
-            uid: command.uid(),
-            status,
-            syndrome: syndrome.0,
-            effect,
-        }
+        Executed::new(&command, outcome)
     }
 
     /// Back to the state after power-on or a function-level reset: all resources and pages are
@@ -267,6 +268,7 @@ impl Firmware {
     fn disable(&mut self) {
         self.capabilities.reset();
         self.issi = 0;
+        self.port.reset(&self.profile.port);
         self.state = State::Disabled;
     }
 }

@@ -117,7 +117,7 @@ syndromes! {
     0x0109 CAP_RAISED BAD_PARAM "A capability was set beyond its maximum.";
     0x010a CAP_RESERVED BAD_PARAM "A reserved bit of a capability page was set.";
     0x010b TEARDOWN_PROFILE BAD_PARAM "The teardown profile is not supported; only graceful close (0) is.";
-    0x010c REGISTER BAD_PARAM "The firmware does not have this register, or not for this access.";
+    0x010c REGISTER BAD_PARAM "The firmware does not have this register.";
     0x010d REGISTER_VALUE BAD_PARAM "The register does not take this value.";
 
     // User contexts.
@@ -284,6 +284,33 @@ syndromes! {
     0x09b4 MCG_ATTACHED BAD_RES_STATE "The queue pair is in the multicast group already.";
     0x09b5 MCG_NOT_ATTACHED BAD_RES "The queue pair is not in the multicast group.";
     0x09b6 MCG_SERVICE BAD_PARAM "Only queue pairs of service type UD can be in multicast groups.";
+
+    // The port: registers, virtual port, MADs.
+    0x0a01 REGISTER_ACCESS BAD_PARAM "The register can't be read, or can't be written.";
+    0x0a02 REGISTER_GROUP BAD_PARAM "PCAM, MCAM or QCAM is asked for a group that isn't there.";
+    0x0a03 COUNTER_GROUP BAD_PARAM "PPCNT is asked for a group of counters that an InfiniBand port doesn't have.";
+    0x0a04 PORT BAD_PARAM "There is no such port: only 1, for which 0 stands too.";
+    0x0a05 PORT_PLANE BAD_PARAM "The port has no planes.";
+    0x0a06 GID_INDEX BAD_PARAM "The GID index is beyond the table (8 * 2^gid_table_size).";
+    0x0a07 PKEY_INDEX BAD_PARAM "The P_Key index is beyond the table (128 * 2^pkey_table_size).";
+    0x0a08 VPORT_FIELD BAD_PARAM "GUIDs and state policy of the function's own virtual port can't be changed (field_select).";
+    0x0a09 VPORT_CAP_MASK BAD_PARAM "A bit of cap_mask1 or cap_mask2 that can't be changed was selected.";
+    0x0a0a MAD_VERSION BAD_PKT "The MAD's base version is not 1.";
+    0x0a0b MAD_RESPONSE BAD_PKT "The MAD is no request: its method has the response bit.";
+
+    // Counters.
+    0x0a21 Q_COUNTER_FULL LIM_ERR "All Q counters (max_qp_cnt, at most 255) are taken.";
+    0x0a22 Q_COUNTER_UNKNOWN BAD_RES "No Q counter has this id.";
+    0x0a23 Q_COUNTER_FOREIGN BAD_RES "The Q counter belongs to another uid.";
+    0x0a24 Q_COUNTER_AGGREGATE BAD_PARAM "Q counters can't be added up (aggregate).";
+    0x0a31 FLOW_COUNTER_FULL LIM_ERR "All flow counters (max_flow_counter) are taken.";
+    0x0a32 FLOW_COUNTER_UNKNOWN BAD_RES "No flow counter has this id, or it is not the first of its bulk.";
+    0x0a33 FLOW_COUNTER_FOREIGN BAD_RES "The flow counter belongs to another uid.";
+    0x0a34 FLOW_COUNTER_BULK BAD_PARAM "Bulks of this size are not offered (flow_counter_bulk_alloc).";
+    0x0a35 FLOW_COUNTER_RANGE LIM_ERR "More than 2^log_max_flow_counter_bulk flow counters are asked for at once.";
+
+    // Pages while the function runs.
+    0x0a41 PAGES_REFUSED LIM_ERR "The object needs pages, and the driver can't give any.";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.

@@ -133,6 +133,9 @@ const LOG_LIMITS: &[(Field, u64)] = &[
     (cmd_hca_cap::LOG_MAX_MCG, 24),
 ];
 
+/// Most flow counters. Ours.
+const MAX_FLOW_COUNTERS: u64 = 1 << 20;
+
 /// Most event queues: their number has 8 bits, and 0 is not used.
 const MAX_EQS: u64 = 255;
 
@@ -270,6 +273,8 @@ impl Capabilities {
             let log_max_eq = self.general(cmd_hca_cap::LOG_MAX_EQ);
             in_range(&general_name(cmd_hca_cap::LOG_MAX_EQ), log_max_eq, 0, 7)?;
         }
+        let high = self.general(cmd_hca_cap::MAX_FLOW_COUNTER_31_16);
+        in_range(&general_name(cmd_hca_cap::MAX_FLOW_COUNTER_31_16), high, 0, (MAX_FLOW_COUNTERS >> 16) - 1)?;
         let uar_4k = self.general(cmd_hca_cap::UAR_4K);
         rule(
             uar_4k == 0 || self.general(cmd_hca_cap::NUM_OF_UARS_PER_PAGE) != 0,

@@ -25,7 +25,7 @@ fn with(path: &str, value: toml::Value) -> Result<(), String> {
 fn the_default_profile_is_sound() {
     let profile: Profile = file().try_into().expect("the default profile fits");
     profile.validate().expect("the default profile is sound");
-    assert_eq!(profile.device, Device::default());
+    assert_eq!((&profile.device, &profile.port), (&Device::default(), &Port::default()));
 
     let caps = Capabilities::build(&profile.capabilities).expect("was validated");
     let types: Vec<u16> = caps.types().map(|cap_type| cap_type.0).collect();
@@ -91,6 +91,21 @@ fn a_value_out_of_range_is_named() {
         ("device.node_guid".into(), 0, "must not be 0"),
         ("pages.boot".into(), -1, "allowed is 0 to 1048576"),
         ("pages.init".into(), (1 << 20) + 1, "allowed is 0 to 1048576"),
+        ("pages.runtime".into(), 513, "allowed is 0 to 512"),
+        ("pages.runtime_objects".into(), 0, "allowed is 1 to"),
+        ("port.lid".into(), 0xc000, "allowed is 0 to 49151"),
+        ("port.lmc".into(), 8, "allowed is 0 to 7"),
+        ("port.sm_lid".into(), 0xffff, "allowed is 0 to 49151"),
+        ("port.sm_sl".into(), 16, "allowed is 0 to 15"),
+        ("port.subnet_timeout".into(), 32, "allowed is 0 to 31"),
+        ("port.link_width".into(), 3, "1, 2, 4, 8 or 12"),
+        ("port.mtu".into(), 1500, "256, 512, 1024, 2048 or 4096"),
+        ("port.max_mtu".into(), 0, "256, 512, 1024, 2048 or 4096"),
+        ("port.virtual_lanes".into(), 3, "1, 2, 4, 8 or 15"),
+        (format!("{general}.max_flow_counter_31_16"), 16, "allowed is 0 to 15"),
+        (format!("{general}.num_ports"), 2, "allowed is 0 to 1"),
+        (format!("{general}.gid_table_size"), 5, "allowed is 0 to 4"),
+        (format!("{general}.pkey_table_size"), 6, "allowed is 0 to 5"),
         ("firmware_timing.command_ns".into(), 60_000_000_001, "allowed is 0 to 60000000000"),
         ("firmware_timing.commands.NOP".into(), 60_000_000_001, "allowed is 0 to 60000000000"),
         ("firmware_timing.commands.NAP".into(), 1, "no command of Linux's mlx5_ifc.h"),
@@ -127,6 +142,8 @@ fn what_does_not_fit_together_is_named() {
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x200_e000, "overlaps the VirtIO doorbell pages"),
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x2000, "overlaps"),
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x10_0000, "overlaps"),
+        ("port.max_mtu", 2048, "port.mtu = 4096: must not be more than port.max_mtu"),
+        ("pages.runtime", 1, "page_request_disable = 0"),
         ("device.first_uar", 1, "the initialization segment overlaps the UAR pages"),
         ("device.first_uar", 2, "the MSI-X table (device.msix_vectors) overlaps the UAR pages"),
         ("device.first_uar", 3, "the MSI-X pending bits (device.msix_vectors) overlaps the UAR pages"),
@@ -162,6 +179,24 @@ fn shapes_and_texts() {
         let error = with("device.psid", psid.into()).expect_err(psid);
         assert!(error.contains("printable ASCII"), "{error}");
     }
+    for prefix in ["", "fe80", "fe80::1", "10.0.0.1"] {
+        let error = with("port.subnet_prefix", prefix.into()).expect_err(prefix);
+        assert!(error.contains("an IPv6 address whose lower 64 bits are 0"), "{error}");
+    }
+    for description in ["x".repeat(65), "tab\t".to_owned(), "ümlaut".to_owned()] {
+        let error = with("port.node_description", description.into()).expect_err("not a description");
+        assert!(error.contains("at most 64 printable ASCII"), "{error}");
+    }
+    for (path, value) in [("port.state", "armed"), ("port.link_speed", "edr")] {
+        let error = with(path, value.into()).expect_err(value);
+        assert!(error.contains("unknown variant"), "{error}");
+    }
+    let error = with("port.alias_guids", vec![1; 8].into()).expect_err("too many GUIDs");
+    assert!(error.contains("8 GUIDs: with port_guid they must fit the table"), "{error}");
+    let error = with("port.alias_guids", vec![0].into()).expect_err("no GUID");
+    assert!(error.contains("must not be 0"), "{error}");
+    let error = with("port.pkeys", vec![1; 129].into()).expect_err("too many P_Keys");
+    assert!(error.contains("129 P_Keys: they must fit the table"), "{error}");
     assert_eq!("32.43.1014".parse().map(|version: FirmwareVersion| version.to_string()), Ok("32.43.1014".to_owned()));
     let error = with("device.colour", 1.into()).expect_err("an unknown key");
     assert!(error.contains("unknown field `colour`"), "{error}");

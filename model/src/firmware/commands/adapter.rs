@@ -5,7 +5,7 @@ use mlx5_twin_fw_cmds::layout::{query_adapter_out, query_adapter_param_block};
 use super::{Answer, Command, Effect, Firmware, ObjectKinds, Outcome};
 
 /// The vendor's IEEE company id, as Linux shows it for every mlx5 device (`vendor_id: 0x02c9`).
-const IEEE_VENDOR_ID: u32 = 0x2c9;
+pub(super) const IEEE_VENDOR_ID: u32 = 0x2c9;
 
 const BLOCK: u32 = query_adapter_out::QUERY_ADAPTER_STRUCT.bits();
 

@@ -20,6 +20,7 @@ const BIT_SETS: &[Field] = &[
     cmd_hca_cap::VHCA_TUNNEL_COMMANDS,
     cmd_hca_cap::MATCH_DEFINER_FORMAT_SUPPORTED,
     cmd_hca_cap::FLEX_PARSER_PROTOCOLS,
+    cmd_hca_cap::FLOW_COUNTER_BULK_ALLOC,
     cmd_hca_cap_2::GENERAL_OBJ_TYPES_127_64,
     cmd_hca_cap_2::CROSS_VHCA_OBJECT_TO_OBJECT_SUPPORTED,
     cmd_hca_cap_2::ALLOWED_OBJECT_FOR_OTHER_VHCA_ACCESS,

@@ -5,20 +5,26 @@ pub(super) mod adapter;
 pub(super) mod caps;
 pub(super) mod cq;
 pub(super) mod eq;
+pub(super) mod flow_counter;
 pub(super) mod hca;
+pub(super) mod mad;
 pub(super) mod mkey;
 pub(super) mod multicast;
 pub(super) mod number;
 pub(super) mod object;
 pub(super) mod pages;
+pub(super) mod q_counter;
 pub(super) mod qp;
 pub(super) mod qp_state;
 mod queue;
 pub(super) mod register;
+mod registers;
 pub(super) mod rmp;
+pub(super) mod special;
 pub(super) mod srq;
 pub(super) mod uctx;
 pub(super) mod umem;
+pub(super) mod vport;
 
 use mlx5_twin_fw_cmds::field::Field;
 

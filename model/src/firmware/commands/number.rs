@@ -4,7 +4,7 @@ use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
 
 use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
-use crate::firmware::resources::{Cq, Mkey, Pd, Qp, Rmp, Stored, TransportDomain, Uar, Umem, Xrcd};
+use crate::firmware::resources::{Cq, Mkey, Pd, QCounter, Qp, Rmp, Stored, TransportDomain, Uar, Umem, Xrcd};
 
 /// A kind of resource whose commands name it by a number and nothing else.
 pub(in super::super) trait Numbered: Stored {
@@ -28,6 +28,7 @@ numbered! {
     Uar: alloc_uar_out::UAR, dealloc_uar_in::UAR;
     Pd: alloc_pd_out::PD, dealloc_pd_in::PD;
     TransportDomain: alloc_transport_domain_out::TRANSPORT_DOMAIN, dealloc_transport_domain_in::TRANSPORT_DOMAIN;
+    QCounter: alloc_q_counter_out::COUNTER_SET_ID, dealloc_q_counter_in::COUNTER_SET_ID;
     Xrcd: alloc_xrcd_out::XRCD, dealloc_xrcd_in::XRCD;
     Umem: create_umem_out::UMEM_ID, destroy_umem_in::UMEM_ID;
     Cq: create_cq_out::CQN, destroy_cq_in::CQN;

@@ -12,16 +12,8 @@ use crate::firmware::State;
 /// Bytes of an address in the list of pages.
 const ADDRESS_BYTES: usize = 8;
 
-impl Firmware {
-    /// How many pages the firmware wants to have in all before INIT_HCA.
-    pub(super) fn pages_wanted(&self) -> usize {
-        let wanted = self.profile.pages;
-        usize::try_from(i64::from(wanted.boot) + i64::from(wanted.init)).unwrap_or(0)
-    }
-}
-
-/// Answers how many pages are still missing for the stage; after TEARDOWN_HCA the regular pages
-/// are a negative number, those to be taken back.
+/// Answers how many pages are still missing for the stage. The regular pages are those that an event has asked for, or as a
+/// negative number those it has offered back; after TEARDOWN_HCA all that are to be taken back.
 pub(in super::super) fn query(
     firmware: &mut Firmware,
     command: &Command<'_>,
@@ -30,21 +22,24 @@ pub(in super::super) fn query(
 ) -> Outcome {
     use query_pages_in::{EMBEDDED_CPU_FUNCTION, FUNCTION_ID};
     own_function(command, &[EMBEDDED_CPU_FUNCTION, FUNCTION_ID])?;
-    let given = i32::try_from(firmware.resources.pages.given()).map_err(|_| Failure::INTERNAL)?;
+    let number = |pages: usize| i32::try_from(pages).map_err(|_| Failure::INTERNAL);
+    let held = &firmware.resources.pages;
+    let given = number(held.given())?;
     let wanted = firmware.profile.pages;
     let pages = match command.op_mod() {
         QUERY_PAGES_BOOT => (wanted.boot - given).max(0),
         QUERY_PAGES_INIT => (wanted.boot + wanted.init - given).max(0),
         QUERY_PAGES_REGULAR if firmware.state == State::TornDown => -given,
-        QUERY_PAGES_REGULAR => 0,
+        QUERY_PAGES_REGULAR if held.asked() > 0 => number(held.asked())?,
+        QUERY_PAGES_REGULAR => -number(held.offered())?,
         _ => return Err(Failure::OP_MOD),
     };
     answer.set(query_pages_out::NUM_PAGES, pages.cast_unsigned())?;
     Ok(Effect::None)
 }
 
-/// Gives pages, takes them back, or tells that there are none to give. While the function is
-/// initialised the firmware needs all it has: nothing is handed back then.
+/// Gives pages, takes them back, or tells that there are none to give. While the function is initialised only pages that are not
+/// needed are handed back.
 pub(in super::super) fn manage(
     firmware: &mut Firmware,
     command: &Command<'_>,
@@ -55,7 +50,10 @@ pub(in super::super) fn manage(
     own_function(command, &[EMBEDDED_CPU_FUNCTION, FUNCTION_ID])?;
     let entries: u32 = command.get(manage_pages_in::INPUT_NUM_ENTRIES)?;
     match command.op_mod() {
-        MANAGE_PAGES_CANT_GIVE => Ok(Effect::PagesRefused),
+        MANAGE_PAGES_CANT_GIVE => {
+            firmware.resources.pages.ask(0);
+            Ok(Effect::PagesRefused)
+        }
         MANAGE_PAGES_GIVE => {
             let pages = command.list(manage_pages_in::PAS, entries.into())?;
             let wanted = match firmware.state {
@@ -63,18 +61,16 @@ pub(in super::super) fn manage(
                 State::Disabled | State::TornDown => 0,
             };
             firmware.resources.pages.give(&pages, wanted)?;
+            firmware.resources.pages.ask(0);
             Ok(Effect::PagesGiven(pages.len()))
         }
         MANAGE_PAGES_TAKE => {
-            let spare = match firmware.state {
-                State::Initialised => 0,
-                State::Disabled | State::Enabled | State::TornDown => firmware.resources.pages.given(),
-            };
-            let count = spare.min(usize::try_from(entries).unwrap_or(usize::MAX));
+            let count = firmware.pages_spare().min(usize::try_from(entries).unwrap_or(usize::MAX));
             if answer.len() - manage_pages_out::SIZE < count * ADDRESS_BYTES {
                 return Err(Failure::OUTPUT_TOO_SHORT);
             }
             let pages = firmware.resources.pages.take(count);
+            firmware.resources.pages.offer(0);
             let number = u32::try_from(pages.len()).map_err(|_| Failure::INTERNAL)?;
             answer.set(manage_pages_out::OUTPUT_NUM_ENTRIES, number)?;
             answer.set_list(manage_pages_out::PAS, &pages);

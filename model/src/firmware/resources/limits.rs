@@ -67,6 +67,14 @@ pub struct Limits {
     pub multicast_qps: u32,
     /// MSI-X vectors of the function.
     pub msix_vectors: u16,
+    /// Q counters: `max_qp_cnt`, or as many as their ids of 8 bits allow.
+    pub q_counters: u32,
+    /// Flow counters: `max_flow_counter_31_16` and `max_flow_counter_15_0`.
+    pub flow_counters: u32,
+    /// Sizes of bulks of flow counters, in bits (`flow_counter_bulk_alloc`).
+    pub flow_counter_bulk: u32,
+    /// Flow counters that can be queried at once: 2^`log_max_flow_counter_bulk`.
+    pub flow_counter_query: u32,
 }
 
 impl Limits {
@@ -106,6 +114,11 @@ impl Limits {
             multicast_groups: log(cmd_hca_cap::LOG_MAX_MCG),
             multicast_qps: cap(cmd_hca_cap::MAX_QP_MCG),
             msix_vectors: profile.device.msix_vectors,
+            // 0 is not used.
+            q_counters: cap(cmd_hca_cap::MAX_QP_CNT).min(255),
+            flow_counters: cap(cmd_hca_cap::MAX_FLOW_COUNTER_31_16) << 16 | cap(cmd_hca_cap::MAX_FLOW_COUNTER_15_0),
+            flow_counter_bulk: cap(cmd_hca_cap::FLOW_COUNTER_BULK_ALLOC),
+            flow_counter_query: log(cmd_hca_cap::LOG_MAX_FLOW_COUNTER_BULK),
         })
     }
 }

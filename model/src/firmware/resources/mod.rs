@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod context;
 pub mod eq;
+pub mod flow_counters;
 pub mod ids;
 mod limits;
 pub mod mkey;
@@ -28,6 +29,7 @@ use super::syndrome::Failure;
 pub use buffer::{Buffer, DoorbellRecord, PageList, UmemRange};
 pub use context::Context;
 pub use eq::{Eq, Progress};
+pub use flow_counters::{FlowCounterTable, FlowCounters};
 pub use limits::{FIRST_MKEY, FIRST_QPN, Limits, MAX_OBJECTS, PAGE_BUDGET};
 pub use mkey::Mkey;
 pub use multicast::{Gid, Groups};
@@ -35,7 +37,7 @@ pub use object::Object;
 pub use owner::{MAX_UID, Owner, SHARED_UID};
 pub use pages::Pages;
 pub use queues::{Cq, Qp, Queue, Rmp, Srq};
-pub use simple::{Pd, TransportDomain, Uar, Xrcd};
+pub use simple::{Pd, QCounter, TransportDomain, Uar, Xrcd};
 use table::{Slots, Table};
 pub use uctx::{Uctx, Uctxs};
 pub use umem::{Access, Umem};
@@ -72,6 +74,10 @@ pub struct Balance {
     pub attachments: usize,
     /// General objects.
     pub objects: usize,
+    /// Q counters.
+    pub q_counters: usize,
+    /// Flow counters.
+    pub flow_counters: usize,
     /// Uses of one resource by another, and of queue pairs by multicast groups.
     pub uses: usize,
     /// Entries in the page lists of UMEMs, queues and memory keys.
@@ -116,6 +122,8 @@ pub struct Resources {
     qps: Table<Qp>,
     groups: Groups,
     pub(crate) objects: Table<Object>,
+    q_counters: Table<QCounter>,
+    pub(crate) flow_counters: FlowCounterTable,
     /// Entries in the page lists of UMEMs, queues and memory keys together.
     page_entries: usize,
     /// Number of general objects ever made: their age.
@@ -143,6 +151,8 @@ impl Resources {
             qps: Table::new(FIRST_QPN, limits.qps),
             groups: Groups::new(limits.multicast_groups, limits.multicast_qps),
             objects: Table::new(1, MAX_OBJECTS),
+            q_counters: Table::new(1, limits.q_counters),
+            flow_counters: FlowCounterTable::new(limits.flow_counters),
             limits,
             page_entries: 0,
             objects_made: 0,
@@ -151,7 +161,8 @@ impl Resources {
 
     /// Forgets everything but the pages given, and takes new limits.
     pub(crate) fn clear(&mut self, limits: Limits) {
-        let pages = core::mem::take(&mut self.pages);
+        let mut pages = core::mem::take(&mut self.pages);
+        pages.close();
         *self = Self { pages, ..Self::new(limits) };
     }
 
@@ -179,10 +190,26 @@ impl Resources {
             qps: self.qps.alive(),
             attachments: self.groups.attachments(),
             objects: self.objects.alive(),
+            q_counters: self.q_counters.alive(),
+            flow_counters: self.flow_counters.alive(),
             uses: self.tables().map(Slots::uses).sum(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
         }
+    }
+
+    /// How many objects of all kinds are alive; flow counters that were made together are one.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        let tables = [
+            self.uars.alive(),
+            self.pds.alive(),
+            self.umems.alive(),
+            self.eqs.alive(),
+            self.objects.alive(),
+            self.q_counters.alive(),
+        ];
+        self.uctxs.alive() + tables.iter().sum::<usize>() + self.flow_counters.bulks()
     }
 
     /// Whether a uid may be in the header of a command: the driver's two, and those of the user
@@ -245,6 +272,18 @@ impl Resources {
     #[must_use]
     pub fn objects(&self) -> &Table<Object> {
         &self.objects
+    }
+
+    /// All Q counters with their owners.
+    #[must_use]
+    pub fn q_counters(&self) -> &Table<QCounter> {
+        &self.q_counters
+    }
+
+    /// All flow counters with their owners.
+    #[must_use]
+    pub fn flow_counters(&self) -> &FlowCounterTable {
+        &self.flow_counters
     }
 
     /// All user contexts.
@@ -321,7 +360,7 @@ impl Resources {
 
     /// Takes out a user context and all that is left of it, users before what they use: general objects
     /// (newest first), queue pairs, memory keys, receive queues, completion queues, event queues,
-    /// UMEMs, domains, UARs, the context.
+    /// UMEMs, domains, UARs, counters, the context.
     ///
     /// # Errors
     /// [`Failure::UCTX_UNKNOWN`]; [`Failure::UCTX_IN_USE`] if another uid's resource uses one of it.
@@ -352,6 +391,8 @@ impl Resources {
         self.discard_of::<TransportDomain>(owner);
         self.discard_of::<Pd>(owner);
         self.discard_of::<Uar>(owner);
+        self.discard_of::<QCounter>(owner);
+        self.flow_counters.discard_of(owner);
         Ok(dropped)
     }
 }

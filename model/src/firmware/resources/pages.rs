@@ -11,6 +11,10 @@ pub const PAGE_BYTES: u64 = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
     given: BTreeSet<u64>,
+    /// Pages asked for by an event that the driver has not answered.
+    asked: usize,
+    /// Pages offered back by an event that the driver has not answered.
+    offered: usize,
 }
 
 impl Pages {
@@ -18,6 +22,33 @@ impl Pages {
     #[must_use]
     pub fn given(&self) -> usize {
         self.given.len()
+    }
+
+    /// Pages that an event has asked for, and the driver has neither given nor refused.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// Pages that an event has offered back, and the driver has not taken.
+    #[must_use]
+    pub fn offered(&self) -> usize {
+        self.offered
+    }
+
+    /// So many pages are asked for from now on; 0: the driver has answered.
+    pub(crate) fn ask(&mut self, pages: usize) {
+        self.asked = pages;
+    }
+
+    /// So many pages are offered back from now on; 0: the driver has answered.
+    pub(crate) fn offer(&mut self, pages: usize) {
+        self.offered = pages;
+    }
+
+    /// Forgets what was asked for and offered: nobody is left to answer.
+    pub(crate) fn close(&mut self) {
+        (self.asked, self.offered) = (0, 0);
     }
 
     /// Takes all of `pages`, or none: each a multiple of 4096, none held already or named twice,

@@ -19,6 +19,10 @@ pub struct TransportDomain;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Xrcd;
 
+/// A set of counters for queue pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QCounter;
+
 impl Kind for Uar {
     const FULL: Failure = Failure::UAR_FULL;
     const UNKNOWN: Failure = Failure::UAR_UNKNOWN;
@@ -45,4 +49,12 @@ impl Kind for Xrcd {
     const UNKNOWN: Failure = Failure::XRCD_UNKNOWN;
     const FOREIGN: Failure = Failure::XRCD_FOREIGN;
     const IN_USE: Failure = Failure::XRCD_IN_USE;
+}
+
+impl Kind for QCounter {
+    const FULL: Failure = Failure::Q_COUNTER_FULL;
+    const UNKNOWN: Failure = Failure::Q_COUNTER_UNKNOWN;
+    const FOREIGN: Failure = Failure::Q_COUNTER_FOREIGN;
+    /// Nothing uses one: a queue pair only names it.
+    const IN_USE: Failure = Failure::INTERNAL;
 }

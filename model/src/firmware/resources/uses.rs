@@ -3,7 +3,7 @@
 use super::object::Object;
 use super::owner::Owner;
 use super::queues::{Cq, Qp, Rmp, Srq};
-use super::simple::{Pd, TransportDomain, Uar, Xrcd};
+use super::simple::{Pd, QCounter, TransportDomain, Uar, Xrcd};
 use super::table::{Kind, Slots, Table};
 use super::{Eq, Mkey, PAGE_BUDGET, Resources, Umem};
 use crate::firmware::syndrome::Failure;
@@ -79,6 +79,7 @@ stored! {
     srqs: Srq;
     rmps: Rmp;
     qps: Qp;
+    q_counters: QCounter;
     objects: Object;
 }
 

@@ -224,7 +224,7 @@ fn without_devx_there_are_no_contexts() {
 #[test]
 fn pages() {
     let mut profile = small();
-    profile.pages = PagesWanted { boot: 2, init: 1 };
+    profile.pages = PagesWanted { boot: 2, init: 1, ..PagesWanted::default() };
     let mut machine = Machine::new(&profile);
     machine.ok(&plain(Opcode::ENABLE_HCA, 0, &[]));
     let query = |op_mod| naming(Opcode::QUERY_PAGES, 0, query_pages_in::OP_MOD, op_mod);
@@ -333,8 +333,8 @@ fn function_issi_register_and_teardown() {
         ("ISSI 2", naming(Opcode::SET_ISSI, 0, set_issi_in::CURRENT_ISSI, 2), Err(Failure::ISSI)),
         ("host is little-endian", register(0, 0x7004, 0), Ok(())),
         ("host is big-endian", register(0, 0x7004, 0x80), Err(Failure::REGISTER_VALUE)),
-        ("read HOST_ENDIANNESS", register(1, 0x7004, 0), Err(Failure::REGISTER)),
-        ("write PTYS", register(0, 0x5004, 0), Err(Failure::REGISTER)),
+        ("read HOST_ENDIANNESS", register(1, 0x7004, 0), Err(Failure::REGISTER_ACCESS)),
+        ("no such register", register(0, 0x5005, 0), Err(Failure::REGISTER)),
         ("neither read nor write", register(2, 0x7004, 0), Err(Failure::OP_MOD)),
         ("without the register's bytes", register(0, 0x7004, 0)[..31].to_vec(), Err(Failure::INPUT_TOO_SHORT)),
         ("disable another function", naming(Opcode::DISABLE_HCA, 0, disable_hca_in::FUNCTION_ID, 1), Err(Failure::OTHER_FUNCTION)),
@@ -371,6 +371,11 @@ fn every_syndrome_has_a_case() {
         include_str!("srqs.rs"),
         include_str!("qps.rs"),
         include_str!("qp_states.rs"),
+        include_str!("counters.rs"),
+        include_str!("mads.rs"),
+        include_str!("page_supply.rs"),
+        include_str!("registers.rs"),
+        include_str!("vport.rs"),
         include_str!("../../../tests/twin_objects.rs"),
     ]
     .concat();

@@ -22,6 +22,7 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::CREATE_MKEY,            "I",    true,  272,   16),
     (Opcode::QUERY_MKEY,             "I",    true,  16,    304),
     (Opcode::DESTROY_MKEY,           "I",    true,  16,    16),
+    (Opcode::QUERY_SPECIAL_CONTEXTS, "I",    true,  16,   32),
     (Opcode::CREATE_EQ,              "I",    true,  272,  16),
     (Opcode::DESTROY_EQ,             "I",    true,  16,   16),
     (Opcode::QUERY_EQ,               "I",    true,  16,   272),
@@ -40,6 +41,7 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::_2RST_QP,               "I",    true,  16,    16),
     (Opcode::QUERY_QP,               "I",    true,  16,    272),
     (Opcode::SQD_RTS_QP,             "I",    true,  272,   16),
+    (Opcode::MAD_IFC,                "I",    false, 272,  272),
     (Opcode::INIT2INIT_QP,           "I",    true,  272,   16),
     (Opcode::CREATE_SRQ,             "I",    true,  272,   16),
     (Opcode::DESTROY_SRQ,            "I",    true,  16,    16),
@@ -49,6 +51,14 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::DESTROY_XRC_SRQ,        "I",    true,  16,    16),
     (Opcode::QUERY_XRC_SRQ,          "I",    true,  16,    272),
     (Opcode::ARM_XRC_SRQ,            "I",    true,  16,    16),
+    (Opcode::QUERY_HCA_VPORT_CONTEXT, "I",   true,  16,   528),
+    (Opcode::MODIFY_HCA_VPORT_CONTEXT, "I",  false, 528,  16),
+    (Opcode::QUERY_HCA_VPORT_GID,    "I",    true,  16,   16),
+    (Opcode::QUERY_HCA_VPORT_PKEY,   "I",    true,  16,   16),
+    (Opcode::QUERY_VPORT_COUNTER,    "I",    true,  32,   528),
+    (Opcode::ALLOC_Q_COUNTER,        "I",    true,  16,   16),
+    (Opcode::DEALLOC_Q_COUNTER,      "I",    true,  16,   16),
+    (Opcode::QUERY_Q_COUNTER,        "I",    true,  32,   256),
     (Opcode::ALLOC_PD,               "I",    true,  16,   16),
     (Opcode::DEALLOC_PD,             "I",    true,  16,   16),
     (Opcode::ALLOC_UAR,              "I",    true,  16,   16),
@@ -65,6 +75,9 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::MODIFY_RMP,             "I",    true,  272,   16),
     (Opcode::DESTROY_RMP,            "I",    true,  16,    16),
     (Opcode::QUERY_RMP,              "I",    true,  16,    272),
+    (Opcode::ALLOC_FLOW_COUNTER,     "I",    true,  16,   16),
+    (Opcode::DEALLOC_FLOW_COUNTER,   "I",    true,  16,   16),
+    (Opcode::QUERY_FLOW_COUNTER,     "I",    true,  32,   16),
     (Opcode::CREATE_GENERAL_OBJECT,  "I",    true,  16,   16),
     (Opcode::MODIFY_GENERAL_OBJECT,  "I",    true,  16,   16),
     (Opcode::QUERY_GENERAL_OBJECT,   "I",    true,  16,   16),
@@ -156,7 +169,7 @@ fn op_mods() {
 #[test]
 fn unknown_opcodes() {
     for state in STATES {
-        for opcode in [0, 0x106, 0x710, 0x762, 0xa05, 0xb00, 0xffff] {
+        for opcode in [0, 0x106, 0x508, 0x710, 0x750, 0xa05, 0xb00, 0xffff] {
             let outcome = in_state(state).try_run(&command(Opcode(opcode), 0, 16, &[]));
             assert_eq!(outcome, Err(Failure::UNKNOWN_OPCODE), "{opcode:#x} when {state}");
         }

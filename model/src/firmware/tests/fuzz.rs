@@ -39,7 +39,7 @@ proptest! {
     #[test]
     fn any_bytes_keep_the_tables_sound(steps in path(), room in prop::collection::vec(0usize..300, 60)) {
         let mut profile = small();
-        profile.pages = PagesWanted { boot: 2, init: 0 };
+        profile.pages = PagesWanted { boot: 2, ..PagesWanted::default() };
         let mut machine = Machine::new(&profile);
         for (step, room) in steps.iter().zip(room) {
             let state = machine.firmware.state();

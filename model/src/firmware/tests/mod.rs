@@ -3,14 +3,19 @@ mod cases;
 mod common;
 mod cqs;
 mod domains;
+mod counters;
 mod fuzz;
+mod mads;
 mod mkeys;
 mod objects;
 mod oracle;
+mod page_supply;
 mod probe;
 mod qp_states;
 mod qps;
 mod srqs;
+mod registers;
+mod vport;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -22,7 +27,7 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 use super::resources::{
-    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, Qp, Rmp, Srq, Stored, TransportDomain, Uar, Umem,
+    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, QCounter, Qp, Rmp, Srq, Stored, TransportDomain, Uar, Umem,
     Xrcd,
 };
 use super::*;
@@ -104,7 +109,8 @@ struct Machine {
 }
 
 /// A profile with room for 4 user contexts: 3 UARs, 4 PDs, 4 UMEMs, 3 EQs, 2 domains of each kind, 4 CQs,
-/// 6 memory keys, 2 SRQs (1 and 2), 2 RMPs (3 and 4), 4 QPs, 2 multicast groups of 2 QPs.
+/// 6 memory keys, 2 SRQs (1 and 2), 2 RMPs (3 and 4), 4 QPs, 2 multicast groups of 2 QPs, 3 Q counters,
+/// 260 flow counters.
 fn small() -> Profile {
     let caps: &[(&str, u64)] = &[
         ("log_max_uctx", 2),
@@ -138,6 +144,10 @@ fn small() -> Profile {
         ("uctx_cap", 5),
         ("atomic", 1),
         ("general_obj_types", 1 << 13),
+        ("max_qp_cnt", 3),
+        ("max_flow_counter_15_0", 260),
+        ("flow_counter_bulk_alloc", 1),
+        ("log_max_flow_counter_bulk", 2),
     ];
     let atomic: &[(&str, u64)] = &[("supported_atomic_req_8B_endianness_mode_1", 1), ("atomic_operations", 3)];
     let virtio: &[(&str, u64)] =
@@ -272,7 +282,7 @@ impl Machine {
     }
 
     /// All that can be seen of the machine from outside.
-    fn snapshot(&self) -> (State, u16, Balance, Capabilities, [String; 15]) {
+    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 17]) {
         fn all<T: Stored + Debug>(resources: &Resources) -> String {
             format!("{:?}", resources.of::<T>().iter().collect::<Vec<_>>())
         }
@@ -280,6 +290,7 @@ impl Machine {
         let tables = [
             format!("{:?}", resources.uctxs().iter().collect::<Vec<_>>()),
             format!("{:?}", resources.groups().iter().collect::<Vec<_>>()),
+            format!("{:?}", resources.flow_counters().iter().collect::<Vec<_>>()),
             format!("{:?}", self.boxes),
             all::<Uar>(resources),
             all::<Pd>(resources),
@@ -292,10 +303,11 @@ impl Machine {
             all::<Srq>(resources),
             all::<Rmp>(resources),
             all::<Qp>(resources),
+            all::<QCounter>(resources),
             all::<Object>(resources),
         ];
-        let capabilities = self.firmware.capabilities().clone();
-        (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, tables)
+        let (capabilities, port) = (self.firmware.capabilities().clone(), self.firmware.port().clone());
+        (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, port, tables)
     }
 
     /// Counts everything anew and checks that the tables agree.
@@ -315,6 +327,7 @@ impl Machine {
         counted.srqs = audit::<Srq>(resources, limits.srqs, &mut counted);
         counted.rmps = audit::<Rmp>(resources, limits.rmps, &mut counted);
         counted.qps = audit::<Qp>(resources, limits.qps, &mut counted);
+        counted.q_counters = audit::<QCounter>(resources, limits.q_counters, &mut counted);
         counted.objects = audit::<Object>(resources, MAX_OBJECTS, &mut counted);
         for (_, members) in resources.groups().iter() {
             assert!((1..=limits.multicast_qps as usize).contains(&members.len()));
@@ -323,8 +336,11 @@ impl Machine {
         }
         counted.uses += counted.attachments;
         assert!(resources.groups().iter().count() <= limits.multicast_groups as usize);
-        assert_eq!(balance, counted);
         assert_eq!(balance.objects, self.boxes.boxes.len());
+        let flow_counters: Vec<_> = resources.flow_counters().iter().map(|(_, bulk)| bulk.owner).collect();
+        assert!(flow_counters.iter().all(|owner| resources.knows(owner.uid())), "{flow_counters:?}");
+        counted.flow_counters = balance.flow_counters;
+        assert_eq!(balance, counted);
         if self.firmware.state() != State::Initialised {
             let pages_given = balance.pages_given;
             assert_eq!(balance, Balance { pages_given, ..Balance::default() }, "{}", self.firmware.state());

@@ -241,7 +241,7 @@ impl Oracle {
             objects: count(Thing::Box),
             uses: self.entries.iter().map(|entry| entry.uses.len()).sum::<usize>() + self.attached.len(),
             page_entries: self.entries.iter().map(|entry| entry.thing.page_entries(&entry.uses)).sum(),
-            pages_given: 0,
+            ..Balance::default()
         }
     }
 }

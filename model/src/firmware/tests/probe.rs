@@ -26,6 +26,79 @@ fn set_cap(machine: &mut Machine, cap_type: CapType, change: &[(Field, u64)]) {
     assert_eq!(after[16..], set[16..], "CUR is what was set");
 }
 
+/// Reads a register of the port as the driver does, and checks the values of `required`.
+fn read_register(machine: &mut Machine, id: u64, size: usize, sent: &[(Field, u64)], required: &[(Field, u64)]) {
+    let base = access_register_in::SIZE as u32 * 8;
+    let header = [(access_register_in::OP_MOD, 1), (access_register_in::REGISTER_ID, id)];
+    let mut bytes = command(Opcode::ACCESS_REG, 0, access_register_in::SIZE + size, &header);
+    for (field, value) in sent {
+        field.within(base).set(&mut bytes, *value).expect("fits");
+    }
+    let (executed, answer) = machine.run_with(&bytes, access_register_out::SIZE + size);
+    assert_eq!(executed.status, Status::OK, "register {id:#x}");
+    for (field, value) in required {
+        assert_eq!(field.within(base).get(&answer), Ok(*value), "{} of register {id:#x}", field.name);
+    }
+}
+
+/// What mlx5_ib asks of its port from its probe to uverbs0, in number and kind (762 x8, 805, 764 x8, 765 x130), and the values
+/// without which it doesn't register (`ib/main.c`).
+fn port_of_mlx5_ib(machine: &mut Machine) {
+    use hca_vport_context as port;
+    for _ in 0..8 {
+        let answer = machine.run_with(&plain(Opcode::QUERY_HCA_VPORT_CONTEXT, 0, &[]), 528).1;
+        let context = query_hca_vport_context_out::HCA_VPORT_CONTEXT.slice(&answer).expect("is there");
+        for (field, value) in [
+            (port::FIELD_SELECT, 0),
+            (port::HAS_SMI, 0),
+            (port::NUM_PORT_PLANE, 0),
+            (port::VPORT_STATE, 4),
+            (port::PORT_PHYSICAL_STATE, 5),
+            (port::NODE_GUID, 0x0002_c903_00aa_bbcc),
+            (port::SYSTEM_IMAGE_GUID, 0x0002_c903_00aa_bbcc),
+            (port::CAP_MASK1, 0x0250_c848),
+            (port::CAP_MASK1_FIELD_SELECT, 0x1_0000),
+            (port::LID, 1),
+            (port::SM_LID, 1),
+        ] {
+            assert_eq!(field.get(context), Ok(value), "{}", field.name);
+        }
+    }
+    let special = machine.ok(&plain(Opcode::QUERY_SPECIAL_CONTEXTS, 0, &[]));
+    assert_eq!(query_special_contexts_out::TERMINATE_SCATTER_LIST_MKEY.get(&special), Ok(0x100));
+    read_register(
+        machine,
+        0x6001,
+        64,
+        &[],
+        &[(Field { layout: "set_node_in", name: "start", offset: 0, width: 64 }, u64::from_be_bytes(*b"mlx5-twi"))],
+    );
+    for _ in 0..4 {
+        let asked = [(ptys_reg::LOCAL_PORT, 1), (ptys_reg::PROTO_MASK, 1)];
+        let told = [(ptys_reg::IB_LINK_WIDTH_OPER, 4), (ptys_reg::IB_PROTO_OPER, 0x20)];
+        read_register(machine, 0x5004, 64, &asked, &told);
+        for told in [pmtu_reg::MAX_MTU, pmtu_reg::OPER_MTU] {
+            read_register(machine, 0x5003, 16, &[(pmtu_reg::LOCAL_PORT, 1)], &[(told, 4096)]);
+        }
+        // 1, 2, 4, 8 or 15, or the probe fails.
+        read_register(machine, 0x500f, 16, &[(pvlc_reg::LOCAL_PORT, 1)], &[(pvlc_reg::VL_HW_CAP, 4)]);
+    }
+    for index in 0..8 {
+        let query = plain(Opcode::QUERY_HCA_VPORT_GID, 0, &[(query_hca_vport_gid_in::GID_INDEX, index)]);
+        let answer = machine.run_with(&query, 32).1;
+        let gid = u128::from_be_bytes(answer[16..32].try_into().expect("16 bytes"));
+        assert_eq!(gid, if index == 0 { 0xfe80_0000_0000_0000_0002_c903_00aa_bbcc } else { 0 }, "GID {index}");
+    }
+    for index in (0..128).chain([0, 1]) {
+        let query = plain(Opcode::QUERY_HCA_VPORT_PKEY, 0, &[(query_hca_vport_pkey_in::PKEY_INDEX, index)]);
+        let answer = machine.run_with(&query, 20).1;
+        let pkey = query_hca_vport_pkey_out::PKEY.get(&answer, 0);
+        assert_eq!(pkey, Ok(if index == 0 { 0xffff } else { 0 }), "P_Key {index}");
+    }
+    // sysfs, later: the port's counters.
+    machine.ok(&plain(Opcode::QUERY_VPORT_COUNTER, 0, &[]));
+}
+
 /// Gives as many pages as the stage asks for.
 fn give_pages(machine: &mut Machine, op_mod: u64, base: u64) -> u32 {
     let query = plain(Opcode::QUERY_PAGES, 0, &[(query_pages_in::OP_MOD, op_mod)]);
@@ -125,7 +198,8 @@ fn probe_and_remove(machine: &mut Machine) {
     let for_commands: Vec<_> = resources.eqs_for_event(EventType::CMD).map(|(eqn, _)| u32::from(eqn)).collect();
     assert_eq!(for_commands, [command_eq]);
 
-    // mlx5_ib: its objects, up to uverbs0.
+    // mlx5_ib: its port, and its objects up to uverbs0.
+    port_of_mlx5_ib(machine);
     let xrcds = [(); 2].map(|()| machine.number(&plain(Opcode::ALLOC_XRCD, 0, &[]), alloc_xrcd_out::XRCD));
     let user_uar = machine.number(&plain(Opcode::ALLOC_UAR, 0, &[]), alloc_uar_out::UAR);
     let whitelist = machine.number(&plain(Opcode::CREATE_UCTX, 0, &[]), create_uctx_out::UID);
@@ -217,7 +291,7 @@ fn linux_probes_and_removes_again_and_again() {
 #[test]
 fn linux_gives_pages_and_takes_them_back() {
     let mut profile = default_profile();
-    profile.pages = PagesWanted { boot: 3, init: 9 };
+    profile.pages = PagesWanted { boot: 3, init: 9, ..PagesWanted::default() };
     let mut machine = Machine::new(&profile);
     for _ in 0..2 {
         probe_and_remove(&mut machine);
