@@ -114,9 +114,9 @@ pub(in super::super) fn modify(
     let Cq(queue) = firmware.resources.owned::<Cq>(cqn, command.actor())?;
     let mut queue = queue.clone();
     if resize {
-        resized(firmware, command, &mut queue)?
+        resized(firmware, command, &mut queue)?;
     } else {
-        modified(firmware, command, &mut queue)?
+        modified(firmware, command, &mut queue)?;
     }
     firmware.resources.replace(cqn, Cq(queue))?;
     Ok(Effect::None)

@@ -212,8 +212,9 @@ fn check(firmware: &Firmware, qp: &Qp) -> Result<(), Failure> {
     }
     let mtu = context.get(qpc::MTU);
     // Without a connection there is nobody to agree with on an MTU.
-    let none_needed = matches!(Class::of(qp.service()), Class::Datagram | Class::Management | Class::Registration);
-    if !(u64::from(QPC_MTU_256)..=u64::from(QPC_MTU_4K)).contains(&mtu) && !(none_needed && mtu == 0) {
+    let connected = matches!(Class::of(qp.service()), Class::Reliable | Class::Unreliable);
+    let known = (u64::from(QPC_MTU_256)..=u64::from(QPC_MTU_4K)).contains(&mtu);
+    if !known && (connected || mtu != 0) {
         return Err(Failure::QP_MTU);
     }
     if context.get(qpc::LOG_MSG_MAX) > cap(cmd_hca_cap::LOG_MAX_MSG) {
@@ -229,22 +230,37 @@ fn check(firmware: &Firmware, qp: &Qp) -> Result<(), Failure> {
 
 /// Checks an address path. Port 0 stands for port 1.
 fn check_path(firmware: &Firmware, context: &Context, path: u32) -> Result<(), Failure> {
-    let (get, cap) = (|field: Field| context.get(field.within(path)), |field| firmware.capabilities.general(field));
+    let get = |field: Field| context.get(field.within(path));
+    let cap = |field| firmware.capabilities.general(field);
     if get(ads::VHCA_PORT_NUM) > cap(cmd_hca_cap::NUM_PORTS) {
         return Err(Failure::QP_PORT);
     }
-    // Both tables double with each step of their capability.
-    let (pkeys, gids) = (
-        128u64.checked_shl(cap(cmd_hca_cap::PKEY_TABLE_SIZE) as u32),
-        8u64.checked_shl(cap(cmd_hca_cap::GID_TABLE_SIZE) as u32),
-    );
-    if pkeys.is_some_and(|pkeys| get(ads::PKEY_INDEX) >= pkeys) {
+    if get(ads::PKEY_INDEX) >= PKEYS.entries(cap(cmd_hca_cap::PKEY_TABLE_SIZE)) {
         return Err(Failure::QP_PKEY_INDEX);
     }
-    if get(ads::GRH) != 0 && gids.is_some_and(|gids| get(ads::SRC_ADDR_INDEX) >= gids) {
+    if get(ads::GRH) != 0 && get(ads::SRC_ADDR_INDEX) >= GIDS.entries(cap(cmd_hca_cap::GID_TABLE_SIZE)) {
         return Err(Failure::QP_GID_INDEX);
     }
     Ok(())
+}
+
+/// How a capability tells the size of a table: so many entries for 0, twice as many with each step, none
+/// beyond the last.
+struct TableSize {
+    smallest: u64,
+    steps: u64,
+}
+
+/// `pkey_table_size`. Source: `mlx5_to_sw_pkey_sz` of `device.h`.
+const PKEYS: TableSize = TableSize { smallest: 128, steps: 5 };
+
+/// `gid_table_size`. Source: `mlx5_get_gid_table_len` of `driver.h`.
+const GIDS: TableSize = TableSize { smallest: 8, steps: 4 };
+
+impl TableSize {
+    const fn entries(&self, capability: u64) -> u64 {
+        if capability > self.steps { 0 } else { self.smallest << capability }
+    }
 }
 
 #[cfg(test)]

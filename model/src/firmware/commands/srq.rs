@@ -4,10 +4,10 @@
 use mlx5_twin_fw_cmds::constants::{ARM_RQ_SRQ, ARM_XRC_SRQ};
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
-    arm_rq_in, arm_xrc_srq_in, cmd_hca_cap, create_srq_in, create_srq_out, create_xrc_srq_in, create_xrc_srq_out,
-    destroy_srq_in, destroy_xrc_srq_in, query_srq_in, query_srq_out, query_xrc_srq_in, query_xrc_srq_out, srqc,
-    xrc_srqc,
+    arm_rq_in, cmd_hca_cap, create_srq_in, create_srq_out, create_xrc_srq_in, create_xrc_srq_out, destroy_srq_in,
+    query_srq_out, srqc, xrc_srqc,
 };
+use mlx5_twin_fw_cmds::opcode::Opcode;
 
 use super::number::offered;
 use super::queue::{Access, BufferFields, answer_queue, buffer, doorbell_record};
@@ -102,16 +102,9 @@ pub(in super::super) fn destroy(
     _: &mut Answer<'_>,
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
-    remove(firmware, command, destroy_srq_in::SRQN, false)
-}
-
-pub(in super::super) fn destroy_xrc(
-    firmware: &mut Firmware,
-    command: &Command<'_>,
-    _: &mut Answer<'_>,
-    _: &mut dyn ObjectKinds,
-) -> Outcome {
-    remove(firmware, command, destroy_xrc_srq_in::XRC_SRQN, true)
+    let srqn = number(firmware, command, Flavour::of(command))?;
+    firmware.resources.remove::<Srq>(srqn, command.actor())?;
+    Ok(Effect::None)
 }
 
 pub(in super::super) fn query(
@@ -120,48 +113,55 @@ pub(in super::super) fn query(
     answer: &mut Answer<'_>,
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let srqn = number(firmware, command, query_srq_in::SRQN, false)?;
+    let srqn = number(firmware, command, Flavour::of(command))?;
     let Srq { queue, .. } = firmware.resources.named(srqn, command.actor())?;
     answer_queue(answer, query_srq_out::SRQ_CONTEXT_ENTRY, query_srq_out::PAS, queue)?;
     Ok(Effect::None)
 }
 
-pub(in super::super) fn query_xrc(
-    firmware: &mut Firmware,
-    command: &Command<'_>,
-    answer: &mut Answer<'_>,
-    _: &mut dyn ObjectKinds,
-) -> Outcome {
-    let srqn = number(firmware, command, query_xrc_srq_in::XRC_SRQN, true)?;
-    let Srq { queue, .. } = firmware.resources.named(srqn, command.actor())?;
-    answer_queue(answer, query_xrc_srq_out::XRC_SRQ_CONTEXT_ENTRY, query_xrc_srq_out::PAS, queue)?;
-    Ok(Effect::None)
-}
-
+/// Sets the limit at which an event is raised.
 pub(in super::super) fn arm(
     firmware: &mut Firmware,
     command: &Command<'_>,
     _: &mut Answer<'_>,
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
-    if command.op_mod() != ARM_RQ_SRQ {
+    let flavour = Flavour::of(command);
+    if command.op_mod() != flavour.arm {
         return Err(Failure::OP_MOD);
     }
-    let srqn = number(firmware, command, arm_rq_in::SRQ_NUMBER, false)?;
-    set_limit(firmware, command, srqn, arm_rq_in::LWM, (srqc::LOG_SRQ_SIZE, srqc::LWM))
+    let srqn = number(firmware, command, flavour)?;
+    let limit: u64 = command.get(arm_rq_in::LWM)?;
+    let mut srq = firmware.resources.owned::<Srq>(srqn, command.actor())?.clone();
+    check_limit(limit, srq.queue.context.get(flavour.log_size))?;
+    srq.queue.context.set(flavour.lwm, limit)?;
+    firmware.resources.replace(srqn, srq)?;
+    Ok(Effect::None)
 }
 
-pub(in super::super) fn arm_xrc(
-    firmware: &mut Firmware,
-    command: &Command<'_>,
-    _: &mut Answer<'_>,
-    _: &mut dyn ObjectKinds,
-) -> Outcome {
-    if command.op_mod() != ARM_XRC_SRQ {
-        return Err(Failure::OP_MOD);
+/// What differs between the two kinds, whose commands are alike otherwise: they have the number, the
+/// limit, the context and the list of pages at the same places.
+#[derive(Debug)]
+struct Flavour {
+    xrc: bool,
+    /// `op_mod` of the command that sets the limit.
+    arm: u16,
+    log_size: Field,
+    lwm: Field,
+}
+
+const PLAIN: Flavour = Flavour { xrc: false, arm: ARM_RQ_SRQ, log_size: srqc::LOG_SRQ_SIZE, lwm: srqc::LWM };
+
+const XRC: Flavour = Flavour { xrc: true, arm: ARM_XRC_SRQ, log_size: xrc_srqc::LOG_XRC_SRQ_SIZE, lwm: xrc_srqc::LWM };
+
+impl Flavour {
+    /// The kind that a command is for.
+    fn of(command: &Command<'_>) -> &'static Self {
+        match command.opcode() {
+            Opcode::DESTROY_XRC_SRQ | Opcode::QUERY_XRC_SRQ | Opcode::ARM_XRC_SRQ => &XRC,
+            _ => &PLAIN,
+        }
     }
-    let srqn = number(firmware, command, arm_xrc_srq_in::XRC_SRQN, true)?;
-    set_limit(firmware, command, srqn, arm_xrc_srq_in::LWM, (xrc_srqc::LOG_XRC_SRQ_SIZE, xrc_srqc::LWM))
 }
 
 /// Bytes of all entries.
@@ -182,32 +182,39 @@ fn check_limit(limit: u64, log_size: u64) -> Result<(), Failure> {
 }
 
 /// The number of a shared receive queue of that kind.
-fn number(firmware: &Firmware, command: &Command<'_>, field: Field, xrc: bool) -> Result<u32, Failure> {
-    let srqn: u32 = command.get(field)?;
+fn number(firmware: &Firmware, command: &Command<'_>, flavour: &Flavour) -> Result<u32, Failure> {
+    let srqn: u32 = command.get(destroy_srq_in::SRQN)?;
     match firmware.resources.of::<Srq>().get(srqn) {
-        Some((_, srq)) if srq.xrc == xrc => Ok(srqn),
+        Some((_, srq)) if srq.xrc == flavour.xrc => Ok(srqn),
         _ => Err(Failure::SRQ_UNKNOWN),
     }
 }
 
-fn remove(firmware: &mut Firmware, command: &Command<'_>, field: Field, xrc: bool) -> Outcome {
-    let srqn = number(firmware, command, field, xrc)?;
-    firmware.resources.remove::<Srq>(srqn, command.actor())?;
-    Ok(Effect::None)
-}
+#[cfg(test)]
+mod tests {
+    use mlx5_twin_fw_cmds::field::Bytes;
+    use mlx5_twin_fw_cmds::layout::{
+        arm_xrc_srq_in, destroy_xrc_srq_in, query_srq_in, query_xrc_srq_in, query_xrc_srq_out,
+    };
 
-/// Sets the limit at which an event is raised.
-fn set_limit(
-    firmware: &mut Firmware,
-    command: &Command<'_>,
-    srqn: u32,
-    limit: Field,
-    (log_size, lwm): (Field, Field),
-) -> Outcome {
-    let limit: u64 = command.get(limit)?;
-    let mut srq = firmware.resources.owned::<Srq>(srqn, command.actor())?.clone();
-    check_limit(limit, srq.queue.context.get(log_size))?;
-    srq.queue.context.set(lwm, limit)?;
-    firmware.resources.replace(srqn, srq)?;
-    Ok(Effect::None)
+    use super::*;
+
+    #[test]
+    fn both_kinds_have_their_fields_at_the_same_places() {
+        let place = |field: Field| (field.offset, field.width);
+        let numbers = [
+            destroy_xrc_srq_in::XRC_SRQN,
+            query_srq_in::SRQN,
+            query_xrc_srq_in::XRC_SRQN,
+            arm_rq_in::SRQ_NUMBER,
+            arm_xrc_srq_in::XRC_SRQN,
+        ];
+        for number in numbers {
+            assert_eq!(place(number), place(destroy_srq_in::SRQN), "{}", number.layout);
+        }
+        assert_eq!(place(arm_xrc_srq_in::LWM), place(arm_rq_in::LWM));
+        let range = |bytes: Bytes| bytes.range();
+        assert_eq!(range(query_xrc_srq_out::XRC_SRQ_CONTEXT_ENTRY), range(query_srq_out::SRQ_CONTEXT_ENTRY));
+        assert_eq!(query_xrc_srq_out::PAS.offset, query_srq_out::PAS.offset);
+    }
 }
