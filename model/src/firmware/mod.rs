@@ -114,6 +114,18 @@ pub struct Executed {
     pub effect: Effect,
 }
 
+impl Executed {
+    /// How a command ended.
+    fn new(command: &Command<'_>, outcome: Result<Effect, Failure>) -> Self {
+        let (status, syndrome, effect) = match outcome {
+            Ok(effect) => (Status::OK, 0, effect),
+            Err(failure) => (failure.status, failure.syndrome.0, Effect::None),
+        };
+        let (opcode, op_mod, uid) = (command.opcode(), command.op_mod(), command.uid());
+        Self { opcode, op_mod, uid, status, syndrome, effect }
+    }
+}
+
 /// The firmware of one function.
 #[derive(Clone, Debug)]
 pub struct Firmware {

@@ -10,7 +10,7 @@ use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
 
 use super::dispatch::{Answer, Command};
 use super::syndrome::Failure;
-use super::{Effect, Executed, Firmware, State};
+use super::{Executed, Firmware, State};
 
 /// Whether a command has to wait for pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,16 +107,4 @@ impl Firmware {
 fn makes_object(command: &Command<'_>) -> bool {
     let name = command.opcode().name().unwrap_or_default();
     name.starts_with("CREATE_") || name.starts_with("ALLOC_")
-}
-
-impl Executed {
-    /// How a command ended.
-    pub(super) fn new(command: &Command<'_>, outcome: Result<Effect, Failure>) -> Self {
-        let (status, syndrome, effect) = match outcome {
-            Ok(effect) => (super::Status::OK, 0, effect),
-            Err(failure) => (failure.status, failure.syndrome.0, Effect::None),
-        };
-        let (opcode, op_mod, uid) = (command.opcode(), command.op_mod(), command.uid());
-        Self { opcode, op_mod, uid, status, syndrome, effect }
-    }
 }

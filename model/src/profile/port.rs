@@ -215,7 +215,7 @@ impl Port {
         in_range("capabilities.general.gid_table_size", general(cmd_hca_cap::GID_TABLE_SIZE), 0, 4)?;
         in_range("capabilities.general.pkey_table_size", general(cmd_hca_cap::PKEY_TABLE_SIZE), 0, 5)?;
         rule(
-            1 + self.alias_guids.len() <= gid_table_len(capabilities),
+            self.alias_guids.len() < gid_table_len(capabilities),
             "port.alias_guids",
             format_args!("{} GUIDs", self.alias_guids.len()),
             "with port_guid they must fit the table, 8 * 2^capabilities.general.gid_table_size",
@@ -234,7 +234,7 @@ impl Port {
     /// [`ProfileError::Rule`] if the text is no such address.
     pub fn prefix(&self) -> Result<u64, ProfileError> {
         let address: Option<Ipv6Addr> = self.subnet_prefix.parse().ok();
-        let prefix = address.map(|address| address.to_bits()).filter(|bits| bits & u128::from(u64::MAX) == 0);
+        let prefix = address.map(Ipv6Addr::to_bits).filter(|bits| bits & u128::from(u64::MAX) == 0);
         prefix.map(|bits| (bits >> 64) as u64).ok_or_else(|| ProfileError::Rule {
             field: "port.subnet_prefix".to_owned(),
             value: self.subnet_prefix.clone(),
@@ -269,7 +269,7 @@ impl Port {
 }
 
 /// Place in a table, from 1 on; 0 if it is not there.
-fn code<T: PartialEq>(table: &[T], value: T) -> u8 {
+fn code<T: Copy + PartialEq>(table: &[T], value: T) -> u8 {
     table.iter().position(|one| *one == value).map_or(0, |index| index as u8 + 1)
 }
 

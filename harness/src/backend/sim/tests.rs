@@ -5,7 +5,7 @@ use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{alloc_pd_in, alloc_pd_out, mbox_in, query_hca_cap_in, query_hca_cap_out};
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::firmware::Balance;
-use mlx5_twin_model::profile::Profile;
+use mlx5_twin_model::profile::{CapabilityValue, PagesWanted, Profile};
 
 use super::*;
 use crate::backend::{VarKind, Wake};
@@ -80,6 +80,34 @@ fn contexts_have_what_they_made_and_leave_nothing() {
     assert_ne!(before, Balance::default());
     assert!(device.shut_down().is_err(), "contexts are open");
     drop((pages, virtio, memory, uar, contexts));
+    device.shut_down().expect("nothing is open");
+    assert_eq!(balance(&device), Balance::default());
+}
+
+/// A firmware that lives on the driver's pages: it gets them by events while contexts come and go, and gives all of them back.
+#[test]
+fn the_driver_serves_page_requests() {
+    let mut profile = profile();
+    let page_requests = ("page_request_disable".to_owned(), CapabilityValue::One(0));
+    profile.capabilities.general.extend([page_requests]);
+    profile.pages = PagesWanted { boot: 3, init: 2, runtime: 4, runtime_objects: 2 };
+    let device = SimDevice::new(&profile, 1, Options::default()).expect("comes up");
+    let given = || balance(&device).pages_given;
+    let idle = given();
+    for round in 0..3 {
+        let contexts: Vec<_> = (0..5).map(|_| device.open().expect("there's room")).collect();
+        for context in &contexts {
+            for _ in 0..8 {
+                context.create_object(&command(Opcode::ALLOC_PD, alloc_pd_in::SIZE), 16).expect("there are pages");
+            }
+        }
+        let busy = given();
+        assert!(busy >= 5 + 4 * 45 / 2, "45 objects and more, round {round}: {busy} pages");
+        drop(contexts);
+        device.open().expect("there's room");
+        assert!(given() < busy, "round {round}: {} pages", given());
+    }
+    assert!(idle < given(), "a reserve is kept");
     device.shut_down().expect("nothing is open");
     assert_eq!(balance(&device), Balance::default());
 }

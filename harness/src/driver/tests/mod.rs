@@ -126,6 +126,20 @@ fn pages_are_given_and_taken_on_request() {
     assert_eq!(door.allocated(), 0);
 }
 
+/// Requests that are still open when the driver goes: what it has given comes back all the same, and each page once.
+#[test]
+fn pages_come_back_with_requests_open() {
+    for requests in 1..12 {
+        let (door, driver) = up(Behaviour { page_requests: true, pages: [40, 0], ..Behaviour::default() });
+        for _ in 0..requests {
+            door.fake().event(EventType::PAGE_REQUEST, &[&[0, 0, 0, 0][..], &(-3_i32).to_be_bytes()].concat());
+        }
+        driver.shut_down().expect("nothing is open");
+        drop(driver);
+        assert_eq!(door.left(), (0, 0, 0, 0), "{requests} requests");
+    }
+}
+
 #[test]
 fn what_keeps_a_device_from_coming_up() {
     let refuse = |opcode| Behaviour { refuse: Some((opcode, 3)), ..Behaviour::default() };
