@@ -15,7 +15,7 @@ use mlx5_twin_harness::emulation::{self, Function, Request};
 use mlx5_twin_harness::profile;
 use mlx5_twin_harness::run::{self, RunError, play};
 use mlx5_twin_model::Machine;
-use mlx5_twin_sim::host::{AccessError, AddressMap, Host, Settings, enumerate};
+use mlx5_twin_sim::host::{AccessError, AddressMap, Found, Host, Settings, enumerate};
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Status};
@@ -404,20 +404,68 @@ fn recoveries_are_counted() {
     assert_eq!(error, HostError::WrongByte { position: 7, expected: b's', found: b'S' });
 }
 
-#[test]
-fn enumeration_finds_the_class_that_linux_looks_for() {
+// --- A host that does as it likes ---
+
+/// Runs `program` on the host's side once it has found the function by its class: gives what it gives, and what the software did.
+fn by_hand<T: Send + 'static, P: Future<Output = T> + Send>(
+    program: impl FnOnce(Host, Found) -> P + Send + 'static,
+) -> (T, Summary) {
     let Rig { sim, settings, .. } = Rig::new(1, b"");
     let host = sim.host();
     let place = Arc::new(Mutex::new(None));
-    let found = Arc::clone(&place);
+    let ended = Arc::clone(&place);
     sim.with_simulation(|simulation| {
         simulation.spawn(async move {
             let functions = enumerate(&host, settings.enumeration).await.unwrap();
-            *found.lock().unwrap() = functions.into_iter().find(|found| found.class == 0x07_0002);
+            let found = functions.into_iter().find(|found| found.class == 0x07_0002).expect("a serial controller");
+            *ended.lock().unwrap() = Some(program(host, found).await);
         });
     });
-    serial::run(sim.open().unwrap()).unwrap();
-    let found = place.lock().unwrap().take().expect("a 16550-compatible serial controller");
-    assert_eq!((found.vendor, found.device, found.bars.len()), (0xfff1, 2, 1));
-    assert!(found.capability(0x10).is_some() && found.capability(0x11).is_some());
+    let summary = serial::run(sim.open().unwrap()).unwrap();
+    (place.lock().unwrap().take().expect("the program has ended"), summary)
+}
+
+#[test]
+fn a_wide_access_is_one_to_each_byte() {
+    use register::*;
+    let ((), summary) = by_hand(|host, found| async move {
+        assert_eq!((found.vendor, found.device, found.bars.len()), (0xfff1, 2, 1));
+        let bar = found.bars[0].address;
+        // DLL, DLM, FCR and LCR: what comes first is done first.
+        host.write32(bar, u32::from_le_bytes([0, 0, FCR_ENABLE_FIFO, LCR_DLAB])).await.unwrap();
+        host.write(bar + DLL, &[0x34, 0x12]).await.unwrap();
+        assert_eq!(host.read32(bar).await.unwrap().to_le_bytes(), [0x34, 0x12, 0xc1, LCR_DLAB]);
+        host.write(bar + LCR, &[LCR_WLEN8, 0]).await.unwrap();
+        assert_eq!(host.read64(bar).await.unwrap().to_le_bytes(), [0, 0, 0xc1, 3, 0, 0x60, 0xb0, 0]);
+        // Behind the registers there's nothing, and writing there does nothing.
+        host.write64(bar + COUNT, u64::MAX).await.unwrap();
+        assert_eq!(host.read64(bar + COUNT).await.unwrap(), 0);
+    });
+    assert_eq!((summary.reads, summary.interrupts), (3, 0));
+}
+
+#[test]
+fn an_interrupt_waits_for_msix_and_bus_mastering() {
+    use register::*;
+    let (came, summary) = by_hand(|host, found| async move {
+        let bar = found.bars[0].address;
+        let msix = found.capability(0x11).unwrap() / 4;
+        // Nothing is switched on, and what was active is active no longer: that one is dropped.
+        for (register, value) in [(MCR, MCR_OUT2), (IER, IER_THRI), (IER, 0), (IER, IER_THRI)] {
+            host.write(bar + register, &[value]).await.unwrap();
+        }
+        for (number, dword) in (0..).zip([0xfee0_0000, 0, 0x77, 0]) {
+            host.write32(bar + 0x2000 + number * 4, dword).await.unwrap();
+        }
+        host.config_write_bytes(found.id, msix, 0b1100, 1 << 31).await.unwrap();
+        host.sleep(Time::us(100)).await;
+        let before = host.now();
+        host.config_write_bytes(found.id, 1, 0b0011, 0b110).await.unwrap();
+        host.interrupt(0x77).await;
+        let took = host.now().since(before);
+        assert_eq!(host.read(bar + IIR, 1).await.unwrap().to_u64(), u64::from(IIR_THRI));
+        took
+    });
+    assert!(came < Time::us(100), "after {came}");
+    assert_eq!((summary.interrupts, summary.interrupts_dropped), (1, 1));
 }
