@@ -17,6 +17,7 @@ pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
+mod hash;
 pub mod profile;
 pub mod report;
 pub mod run;

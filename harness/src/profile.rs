@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use mlx5_twin_model::profile::Profile;
 use toml::de::{DeTable, DeValue};
 
+use crate::hash::Fnv1a;
+
 /// Name of the profile that is built in.
 pub const DEFAULT_NAME: &str = "bluefield3-ib";
 
@@ -126,7 +128,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Loaded, LoadError> {
         let message = error.to_string();
         wrong(named_field(document.get_ref(), &message), message)
     })?;
-    Ok(Loaded { name: name.to_owned(), hash: fnv1a(text.as_bytes()), profile })
+    Ok(Loaded { name: name.to_owned(), hash: Fnv1a::of(text.as_bytes()), profile })
 }
 
 /// The dotted name of the innermost field whose key or value has the place `span`.
@@ -187,11 +189,6 @@ fn with_range(message: &str) -> String {
     ];
     let found = ranges.iter().find_map(|(end, range)| Some((message.strip_suffix(end)?, range)));
     found.map_or_else(|| message.to_owned(), |(before, range)| format!("{before}: allowed is {range}"))
-}
-
-/// FNV-1a, 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

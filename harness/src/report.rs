@@ -7,7 +7,8 @@ use mlx5_twin_sim::fabric::Faults;
 use serde::Serialize;
 
 use crate::capture::{LinkName, Statistics};
-use crate::devices::{FoundFunction, HostReport, Summary};
+use crate::devices::serial::uart::Counts;
+use crate::devices::{FoundFunction, HostReport, Summary, TextReport};
 
 /// All that a run has to say.
 #[derive(Clone, Debug, Serialize)]
@@ -183,6 +184,16 @@ fn size(bytes: u64) -> String {
     whole.map_or_else(|| format!("{} B", grouped(bytes)), |(shift, unit)| format!("{} {unit}", bytes >> shift))
 }
 
+fn write_text(text: &TextReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let TextReport { chip, baud, characters, recoveries, .. } = text;
+    let (baud, characters) = (grouped(*baud), grouped(*characters));
+    writeln!(f, "          {chip} at {baud} baud: {characters} characters there and back, each as it was sent")?;
+    for error in recoveries {
+        writeln!(f, "          the function was reset after: {error}")?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ProfileId { name, hash } = &self.profile;
@@ -221,22 +232,24 @@ impl Report {
     }
 
     fn write_exercise(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HostReport { rounds, reads, writes, interrupts, mismatches, first_mismatches, .. } = &self.host;
+        let HostReport { rounds, reads, writes, interrupts, mismatches, first_mismatches, text, .. } = &self.host;
         let vectors: Vec<_> = interrupts.iter().map(|count| grouped(*count)).collect();
-        let (reads, writes) = (grouped(*reads), grouped(*writes));
+        let (rounds, reads, writes) = (grouped(*rounds), grouped(*reads), grouped(*writes));
+        let what = if text.is_some() { "lines" } else { "rounds" };
         writeln!(
             f,
-            "Host      {rounds} rounds: {reads} reads, {writes} writes, interrupts by vector {}",
+            "Host      {rounds} {what}: {reads} reads, {writes} writes, interrupts by vector {}",
             vectors.join(" + ")
         )?;
-        match mismatches {
-            0 => writeln!(f, "          all values as expected")?,
-            count => writeln!(f, "          {count} values were NOT as expected, the first of them:")?,
+        match (text, mismatches) {
+            (Some(text), _) => write_text(text, f)?,
+            (None, 0) => writeln!(f, "          all values as expected")?,
+            (None, count) => writeln!(f, "          {count} values were NOT as expected, the first of them:")?,
         }
         for mismatch in first_mismatches {
             writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
         }
-        let Summary { reads, writes, interrupts, interrupts_dropped, resets } = self.emulation;
+        let Summary { reads, writes, interrupts, interrupts_dropped, resets, characters } = self.emulation;
         let (reads, writes, interrupts) = (grouped(reads), grouped(writes), grouped(interrupts));
         write!(f, "Software  {reads} reads answered, {writes} writes taken, {interrupts} interrupts raised")?;
         for (count, what) in [(interrupts_dropped, "interrupts dropped"), (resets, "resets")] {
@@ -244,7 +257,21 @@ impl Report {
                 write!(f, ", {} {what}", grouped(count))?;
             }
         }
-        writeln!(f, "\n")
+        writeln!(f)?;
+        if let Some(Counts { sent, received, overruns, overflows, cut_off, test_losses }) = characters {
+            write!(f, "          {} characters to the line, {} from it", grouped(sent), grouped(received))?;
+            let losses = [
+                (overruns, "lost by overruns"),
+                (overflows, "lost by overflows"),
+                (cut_off, "cut off"),
+                (test_losses, "lost in loopback tests"),
+            ];
+            for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
+                write!(f, ", {} {what}", grouped(count))?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f)
     }
 
     fn write_tlps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

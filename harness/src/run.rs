@@ -15,7 +15,7 @@ use mlx5_twin_sim::host::{AddressMap, Settings};
 use crate::backend;
 use crate::backend::sim::{Options, SimDevice};
 use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics, Tee};
-use crate::devices::{Device, HostError, HostReport, HostSettings, Summary};
+use crate::devices::{Console, Device, HostError, HostReport, HostSettings, Summary};
 use crate::emulation;
 use crate::profile::Loaded;
 use crate::report::{CaptureFile, ProfileId, Report, link_rows, tlp_rows};
@@ -29,6 +29,8 @@ pub struct Plan {
     pub profile: Loaded,
     /// The seed.
     pub seed: u64,
+    /// Where text comes from and goes to, for devices that have any.
+    pub console: Console,
     /// Where TLPs are recorded.
     pub capture: Option<(PathBuf, Recorder<File>)>,
 }
@@ -62,14 +64,14 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, capture } = plan;
+    let Plan { device, profile, seed, console, capture } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
     let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
 
-    let ran = programs(machine, device, &profile.profile, seed);
+    let ran = programs(machine, device, &profile.profile, seed, console);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
     let Ran { host, emulation, faults, end } = ran?;
@@ -103,7 +105,13 @@ struct Ran {
 }
 
 /// Brings the device up and runs both programs to their ends.
-fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> Result<Ran, RunError> {
+fn programs(
+    machine: Machine,
+    device: &Device,
+    profile: &Profile,
+    seed: u64,
+    console: Console,
+) -> Result<Ran, RunError> {
     let sim = SimDevice::with_machine(machine, profile, Options::default())?;
     tracing::info!(at = %sim.now(), "the device is up");
     let enumeration = Settings {
@@ -111,7 +119,19 @@ fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> 
         max_payload: profile.topology.max_payload,
         max_read_request: profile.topology.max_read_request,
     };
-    let program = (device.host)(sim.host(), HostSettings { enumeration, seed, rounds: None });
+    let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
+    let (host, emulation) = play(&sim, device, settings)?;
+    sim.shut_down()?;
+    let faults = sim.with_simulation(|simulation| simulation.fabric().faults());
+    Ok(Ran { host, emulation, faults, end: sim.now() })
+}
+
+/// Runs both programs of a device against each other, on a machine whose device is up: until nothing can happen any more.
+///
+/// # Errors
+/// [`RunError::Backend`], [`RunError::Emulation`], [`RunError::Host`], [`RunError::HostWaits`].
+pub fn play(sim: &SimDevice, device: &Device, settings: HostSettings) -> Result<(HostReport, Summary), RunError> {
+    let program = (device.host)(sim.host(), settings);
     let ended = Arc::new(Mutex::new(None));
     let place = Arc::clone(&ended);
     sim.with_simulation(|simulation| {
@@ -122,9 +142,7 @@ fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> 
     });
     let emulation = (device.emulate)(sim.open()?)?;
     let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
-    sim.shut_down()?;
-    let faults = sim.with_simulation(|simulation| simulation.fabric().faults());
-    Ok(Ran { host, emulation, faults, end: sim.now() })
+    Ok((host, emulation))
 }
 
 /// The names of the links of a profile's machine, by number.

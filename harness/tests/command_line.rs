@@ -2,19 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use mlx5_twin_harness::capture::Reader;
 use mlx5_twin_harness::profile;
 use serde_json::Value;
 
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx5-twin"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command
+}
+
 fn twin(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mlx5-twin"))
-        .args(arguments)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the program runs")
+    command(arguments).output().expect("the program runs")
+}
+
+/// Runs with this standard input.
+fn piped(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    let (mut pipe, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
+    // Whoever reads no more closes the pipe: that's no error here.
+    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
+    let output = child.wait_with_output().expect("the program ends");
+    writer.join().expect("the input is written");
+    output
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -55,8 +73,27 @@ fn refused(arguments: &[&str], parts: &[&str]) {
 }
 
 #[test]
-fn without_arguments_it_runs_scratch() {
-    let output = twin(&[]);
+fn without_arguments_a_greeting_goes_through_the_serial_port() {
+    // Nobody waits for standard input.
+    let mut child = command(&[]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let stdin = child.stdin.take();
+    let (mut shown, mut message) = (String::new(), String::new());
+    child.stdout.take().expect("a pipe").read_to_string(&mut shown).expect("text");
+    child.stderr.take().expect("a pipe").read_to_string(&mut message).expect("text");
+    assert_eq!((child.wait().expect("it ends").code(), message.as_str()), (Some(0), ""));
+    drop(stdin);
+    assert!(shown.starts_with("Hello! "), "{shown}");
+    for part in ["\nserial on sim, profile bluefield3-ib (", "<- serial", "each as it was sent", "CplD", "simulated in"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+}
+
+#[test]
+fn scratch_reports_to_standard_output() {
+    let output = twin(&["run", "scratch"]);
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
@@ -65,6 +102,86 @@ fn without_arguments_it_runs_scratch() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+}
+
+#[test]
+fn text_comes_back_on_standard_output_alone() {
+    let all_bytes: Vec<u8> = (0..=255).chain(b"\r\n\n".iter().copied()).chain((0..=255).rev()).collect();
+    for input in [&b"hi\n"[..], b"no end of line", b"", &all_bytes] {
+        let output = piped(&["run", "serial"], input);
+        let report = text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), input), "{report}");
+        assert!(report.starts_with("serial on sim, profile bluefield3-ib ("), "{report}");
+        assert!(report.contains(&format!("{} characters there and back", input.len())), "{report}");
+        assert!(report.lines().all(|line| line.chars().count() <= 100), "{report}");
+    }
+}
+
+/// A line is answered before the next one is awaited.
+#[test]
+fn text_comes_back_as_it_is_typed() {
+    let mut child = command(&["run", "serial", "--seed", "3"]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    for line in ["one\n", "two\n", "\n"] {
+        input.write_all(line.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        output.read_line(&mut answer).expect("text");
+        assert_eq!(answer, line);
+    }
+    drop(input);
+    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(0));
+}
+
+/// However the input is cut into pieces, the same TLPs come at the same time.
+#[test]
+fn pieces_of_the_input_make_no_difference() {
+    let folder = Folder::new("pieces");
+    let lines = ["one\n", "two ", "halves\n", "end"];
+    let whole = folder.file("whole.pcapng");
+    let output = piped(&["run", "serial", "--capture", &whole], lines.concat().as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let pieces = folder.file("pieces.pcapng");
+    let mut child = command(&["run", "serial", "--capture", &pieces]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    for line in lines {
+        input.write_all(line.as_bytes()).expect("it reads");
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stdout), (Some(0), lines.concat().into_bytes()));
+    let [whole, pieces] = [whole, pieces].map(|path| fs::read(path).expect("a capture"));
+    assert!(whole == pieces);
+}
+
+#[test]
+fn a_reader_that_reads_no_more_is_no_error() {
+    let mut child = command(&["run", "serial"]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().expect("a pipe");
+    // It may have ended by now.
+    drop(input.write_all(&b"again and again\n".repeat(1000)));
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn json_has_the_count_and_the_hash_of_the_text() {
+    let output = piped(&["run", "serial", "--json"], b"foobar");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let sent = &report["host"]["text"];
+    // The published test vector of FNV-1a.
+    assert_eq!((sent["characters"].as_u64(), sent["hash"].as_str()), (Some(6), Some("85944171f73967e8")));
+    assert_eq!(report["emulation"]["characters"]["overruns"].as_u64(), Some(0));
+    assert_eq!(report["host"]["interrupts"][0], report["emulation"]["interrupts"]);
 }
 
 #[test]
@@ -193,6 +310,25 @@ fn a_full_disk_fails_the_run() {
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("can't write the capture /dev/full, which is incomplete: "), "{message}");
     assert!(output.stdout.is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn text_that_cannot_be_shown_or_read_fails_the_run() {
+    let folder = Folder::new("unreadable");
+    let open = |path: &str, write: bool| fs::File::options().read(!write).write(write).open(path).expect("a file");
+    let text_file = folder.file("text");
+    fs::write(&text_file, "text").expect("a file");
+    for (input, output, part) in [
+        (text_file.as_str(), "/dev/full", "the text that came back: No space left on device"),
+        ("/", "/dev/null", "the text to send: Is a directory"),
+    ] {
+        let mut command = command(&["run", "serial"]);
+        let output = command.stdin(open(input, false)).stdout(open(output, true)).output().expect("it runs");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use mlx5_twin_fw_cmds::twin_v1::gateway;
 use mlx5_twin_harness::backend::sim::{Options, SimDevice};
 use mlx5_twin_harness::devices::{self, HostReport, HostSettings, Summary};
 use mlx5_twin_harness::profile;
+use mlx5_twin_harness::run::play;
 use mlx5_twin_model::Machine;
 use mlx5_twin_model::device::Counters;
 use mlx5_twin_sim::host::{AddressMap, Settings};
@@ -58,17 +59,7 @@ fn run(seed: u64) -> Run {
     let map = AddressMap::default();
     let enumeration = Settings { map, max_payload: 256, max_read_request: 512 };
     let scratch = devices::find("scratch").unwrap();
-    let program = (scratch.host)(sim.host(), HostSettings { enumeration, seed, rounds: None });
-    let ended = Arc::new(Mutex::new(None));
-    let place = Arc::clone(&ended);
-    sim.with_simulation(|simulation| {
-        simulation.spawn(async move {
-            let result = program.await;
-            *place.lock().unwrap() = Some(result);
-        });
-    });
-    let summary = (scratch.emulate)(sim.open().unwrap()).unwrap();
-    let host = ended.lock().unwrap().take().expect("the host program has ended").unwrap();
+    let (host, summary) = play(&sim, scratch, HostSettings::new(enumeration, seed)).unwrap();
     sim.shut_down().unwrap();
 
     let (counters, gateway) = sim

@@ -23,7 +23,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(
     name = "mlx5-twin",
     version,
-    after_help = "Without a command it runs 'run scratch'. RUST_LOG sets what is logged."
+    after_help = "Without a command it runs 'run serial' with a greeting as its text. RUST_LOG sets what is logged."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -40,7 +40,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// The device: scratch
+    /// The device: scratch or serial. What goes through serial is standard input, and what comes back goes to standard output, line by
+    /// line; the report then goes to standard error
     device: String,
     /// What is below the emulation software
     #[arg(long, value_name = "NAME", default_value = "sim")]
@@ -56,6 +57,9 @@ struct RunArguments {
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
+    /// The text is a greeting, and not standard input.
+    #[arg(skip)]
+    greeting: bool,
 }
 
 #[derive(Debug, Args)]
@@ -94,12 +98,13 @@ pub fn main() -> ExitCode {
     let command = arguments.command.unwrap_or_else(|| {
         let profile = ProfileArgument { path: None };
         Command::Run(RunArguments {
-            device: "scratch".to_owned(),
+            device: "serial".to_owned(),
             backend: "sim".to_owned(),
             profile,
             seed: 1,
             capture: None,
             json: false,
+            greeting: true,
         })
     });
     let result = match command {
@@ -118,11 +123,12 @@ pub fn main() -> ExitCode {
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
+    print_to("standard output", io::stdout().lock(), text)
+}
+
+fn print_to(name: &str, mut output: impl Write, text: &str) -> Result<(), Failure> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Run(format!("standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Run(format!("{name}: {error}"))),
         _ => Ok(()),
     }
 }

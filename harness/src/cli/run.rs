@@ -1,14 +1,24 @@
 //! `mlx5-twin run`.
 
+use std::io::{self, BufReader, IsTerminal, Write};
+
 use crate::capture::{Description, Recorder};
-use crate::devices::{self, DEVICES};
+use crate::devices::{self, Console, DEVICES, Device};
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
 
-use super::{Failure, RunArguments, print, print_json};
+use super::{Failure, RunArguments, print, print_json, print_to};
 
 /// The backends that there are.
 const BACKENDS: &[&str] = &["sim"];
+
+/// What goes through the serial port if nobody says anything.
+const GREETING: &str = "\
+Hello! A simulated host sent this text to a serial port that exists only as software on a DPU.
+Each character went there and came back as a TLP, by interrupts, at 115,200 baud of virtual time.
+For text of your own: echo hi | mlx5-twin run serial
+
+";
 
 /// Checks everything that was given, then runs.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
@@ -41,10 +51,14 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         }
         None => None,
     };
-    let plan = Plan { device, profile: loaded, seed: arguments.seed, capture };
+    let console = console(device, arguments);
+    let plan = Plan { device, profile: loaded, seed: arguments.seed, console, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
+    } else if device.text && !arguments.greeting {
+        // Standard output is the text's.
+        print_to("standard error", io::stderr().lock(), &report.to_string())?;
     } else {
         print(&report.to_string())?;
     }
@@ -52,4 +66,20 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(Failure::Run(format!("{count} values that the host read aren't as expected"))),
     }
+}
+
+/// Where the device's text comes from and goes to.
+fn console(device: &Device, arguments: &RunArguments) -> Console {
+    if !device.text {
+        return Console::nobody();
+    }
+    let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
+    if arguments.greeting {
+        return Console::new(GREETING.as_bytes(), output);
+    }
+    if io::stdin().is_terminal() {
+        // Nobody is there to be told if standard error is closed.
+        let _ = writeln!(io::stderr(), "Type lines; Ctrl-D ends.");
+    }
+    Console::new(BufReader::new(io::stdin()), output)
 }

@@ -1,7 +1,10 @@
 //! Emulated devices, each with a host program that exercises it: what `mlx5-twin run DEVICE` runs.
 
+mod console;
 mod report;
 pub mod scratch;
+pub mod serial;
+mod setup;
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +16,8 @@ use mlx5_twin_sim::host::Host;
 use crate::backend::Backend;
 use crate::emulation;
 
-pub use report::{FoundBar, FoundFunction, HostError, HostReport, HostSettings, Mismatch, Summary};
+pub use console::Console;
+pub use report::{FoundBar, FoundFunction, HostError, HostReport, HostSettings, Mismatch, Summary, TextReport};
 
 /// A host program that runs: an async function on the virtual clock.
 pub type HostProgram = Pin<Box<dyn Future<Output = Result<HostReport, HostError>> + Send>>;
@@ -25,6 +29,8 @@ pub struct Device {
     pub name: &'static str,
     /// What it is, in one line.
     pub description: &'static str,
+    /// Whether its host program sends and receives the text of the [`Console`].
+    pub text: bool,
     /// The emulation program: serves the function until nothing will ever happen again.
     pub emulate: fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>,
     /// The host program: finds the function, configures and exercises it.
@@ -38,12 +44,22 @@ impl fmt::Debug for Device {
 }
 
 /// All devices, in the order in which the command line lists them.
-pub const DEVICES: &[Device] = &[Device {
-    name: "scratch",
-    description: "a few registers, a counter and two interrupts: the smallest useful function",
-    emulate: scratch::run,
-    host: |host, settings| Box::pin(scratch::host::run(host, settings)),
-}];
+pub const DEVICES: &[Device] = &[
+    Device {
+        name: "scratch",
+        description: "a few registers, a counter and two interrupts: the smallest useful function",
+        text: false,
+        emulate: scratch::run,
+        host: |host, settings| Box::pin(scratch::host::run(host, settings)),
+    },
+    Device {
+        name: "serial",
+        description: "a serial port with a 16550A, whose far end sends back each line of standard input",
+        text: true,
+        emulate: serial::run,
+        host: |host, settings| Box::pin(serial::host::run(host, settings)),
+    },
+];
 
 /// The device of that name.
 pub fn find(name: &str) -> Option<&'static Device> {

@@ -4,6 +4,10 @@ use mlx5_twin_sim::host::{self, AccessError, EnumerationError, Found};
 use mlx5_twin_sim::time::Time;
 use serde::Serialize;
 
+use super::Console;
+use super::serial::register::{LSR_BI, LSR_FE, LSR_OE, LSR_PE};
+use super::serial::uart::Counts;
+
 /// What an emulation program did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -17,17 +21,31 @@ pub struct Summary {
     pub interrupts_dropped: u64,
     /// Resets of the function.
     pub resets: u64,
+    /// What became of characters, if the device has a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters: Option<Counts>,
 }
 
 /// What a host program is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct HostSettings {
     /// Where BARs may lie, and which sizes to set.
     pub enumeration: host::Settings,
     /// Draws all choices of the program.
     pub seed: u64,
-    /// How many rounds to go; `None` lets the seed choose.
+    /// How many rounds to go; `None` lets the seed choose, or for text, goes on until it ends.
     pub rounds: Option<u64>,
+    /// How many errors may be answered by a reset of the function and another attempt, by programs that can. The next one ends them.
+    pub recoveries: u64,
+    /// Where text comes from and goes to.
+    pub console: Console,
+}
+
+impl HostSettings {
+    /// Settings that leave the rounds to the program, make each error the last one, and have nobody at the console.
+    pub fn new(enumeration: host::Settings, seed: u64) -> HostSettings {
+        HostSettings { enumeration, seed, rounds: None, recoveries: 0, console: Console::nobody() }
+    }
 }
 
 /// A BAR of a function, as enumeration placed it.
@@ -96,6 +114,21 @@ pub struct Mismatch {
     pub found: u64,
 }
 
+/// What a host program sent as text, and got back byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TextReport {
+    /// The chip that it went through, by its tests.
+    pub chip: String,
+    /// The rate of the line.
+    pub baud: u64,
+    /// How many characters went there and came back.
+    pub characters: u64,
+    /// FNV-1a hash of them, 16 hexadecimal digits.
+    pub hash: String,
+    /// The errors after which the function was reset and a line was sent again.
+    pub recoveries: Vec<String>,
+}
+
 /// What a host program found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HostReport {
@@ -115,6 +148,9 @@ pub struct HostReport {
     pub mismatches: u64,
     /// The first of them.
     pub first_mismatches: Vec<Mismatch>,
+    /// The text, if the program moves text: a round is a line of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextReport>,
     /// When the program had configured the function, in picoseconds of virtual time.
     pub configured_ps: u64,
     /// When it was done, in picoseconds of virtual time.
@@ -179,4 +215,71 @@ pub enum HostError {
         /// How long was waited.
         within: Time,
     },
+    /// The chip isn't the one that its driver is for: a test failed.
+    #[error("{test}: {register} reads {found:#04x}, but under the mask {mask:#04x} it must be {expected:#04x}")]
+    Probe {
+        /// The test.
+        test: &'static str,
+        /// The register.
+        register: &'static str,
+        /// The bits that count.
+        mask: u8,
+        /// What they must be.
+        expected: u8,
+        /// What the register reads.
+        found: u8,
+    },
+    /// The chip names a source of its interrupt that doesn't exist.
+    #[error("IIR reads {found:#04x}, which names no source of an interrupt")]
+    InterruptSource {
+        /// What it reads.
+        found: u8,
+    },
+    /// The chip's interrupt has no end.
+    #[error("after {passes} sources in one interrupt there's still another one")]
+    InterruptStuck {
+        /// How many were looked after.
+        passes: u64,
+    },
+    /// A character came with an error, or was lost.
+    #[error("character {position}: LSR reads {status:#04x}: {}", line_errors(*.status))]
+    LineStatus {
+        /// How many characters had come by then.
+        position: u64,
+        /// The line status register.
+        status: u8,
+    },
+    /// Another character came back than the one that was sent.
+    #[error("character {position}: {found:#04x} came back, not {expected:#04x}")]
+    WrongByte {
+        /// Which one, from 0.
+        position: u64,
+        /// What was sent.
+        expected: u8,
+        /// What came.
+        found: u8,
+    },
+    /// A character came that wasn't sent.
+    #[error("character {position}: {found:#04x} came, but nothing had been sent")]
+    StrayByte {
+        /// Which one, from 0.
+        position: u64,
+        /// What came.
+        found: u8,
+    },
+    /// The console failed.
+    #[error("{what}: {error}")]
+    Console {
+        /// What was done.
+        what: &'static str,
+        /// What the operating system said.
+        error: String,
+    },
+}
+
+/// The errors that LSR shows.
+fn line_errors(status: u8) -> String {
+    let errors = [(LSR_OE, "overrun"), (LSR_PE, "parity error"), (LSR_FE, "framing error"), (LSR_BI, "break")];
+    let shown: Vec<_> = errors.iter().filter(|(bit, _)| status & bit != 0).map(|(_, error)| *error).collect();
+    shown.join(", ")
 }

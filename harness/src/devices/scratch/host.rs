@@ -3,15 +3,12 @@
 //! What it does in which order, with which values and pauses, is drawn from a seed. It keeps its own account of what each register
 //! must hold, and compares every value that it reads.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
-use mlx5_twin_sim::host::{AccessError, Found, Host, enumerate};
+use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 
-use super::super::{FoundFunction, HostError, HostReport, HostSettings};
+use super::super::setup::{Driven, failed};
+use super::super::{HostError, HostReport, HostSettings};
 use super::{
     COUNTER, COUNTER_VECTOR, DEVICE, FIRST_LIMIT, IDENTITY, LIMIT, MAGIC, SCRATCH, TRIGGER, TRIGGER_VECTOR, VENDOR,
 };
@@ -22,12 +19,7 @@ const ROUNDS: std::ops::RangeInclusive<u64> = 24..=40;
 const PAUSE: Time = Time::us(5);
 /// How long an interrupt may take.
 const INTERRUPT_LIMIT: Time = Time::ms(1);
-/// The MSI-X capability.
-const MSIX: u8 = 0x11;
-/// Where the vectors' messages go: the local APIC's range, as x86 has it. The data is a number of the host's choice.
-const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
-const FIRST_MESSAGE: u32 = 0x40;
-const VECTORS: u32 = 2;
+const VECTORS: u16 = 2;
 
 /// What the registers must hold, by the host's own account.
 #[derive(Debug)]
@@ -40,7 +32,7 @@ struct Expected {
 
 #[derive(Debug)]
 struct Program {
-    host: Host,
+    driven: Driven,
     bar: u64,
     rng: Rng,
     expected: Expected,
@@ -55,72 +47,20 @@ struct Program {
 pub async fn run(host: Host, settings: HostSettings) -> Result<HostReport, HostError> {
     let mut rng = Rng::stream(settings.seed, "scratch host");
     let rounds = settings.rounds.unwrap_or_else(|| rng.range(*ROUNDS.start(), *ROUNDS.end()));
-    let functions = enumerate(&host, settings.enumeration).await?;
-    let ours = |found: &Found| (found.vendor, found.device) == (VENDOR, DEVICE);
-    let Some(number) = functions.iter().position(ours) else {
-        return Err(HostError::NotFound { vendor: VENDOR, device: DEVICE, found: functions.len() });
-    };
-    let bar = configure(&host, &functions[number]).await?;
-    let report = HostReport {
-        functions: functions.iter().map(FoundFunction::from).collect(),
-        function: number,
-        rounds,
-        interrupts: vec![0; VECTORS as usize],
-        configured_ps: host.now().as_ps(),
-        ..HostReport::default()
-    };
+    let (driven, mut report) = Driven::find(host, settings.enumeration, (VENDOR, DEVICE), VECTORS).await?;
+    let bar = driven.configure().await?;
+    report.rounds = rounds;
+    report.configured_ps = driven.host.now().as_ps();
     let expected = Expected { scratch: [0; 4], counter: 0, limit: FIRST_LIMIT, triggered: 0 };
-    let mut program = Program { host, bar, rng, expected, report };
+    let mut program = Program { driven, bar, rng, expected, report };
     program.read("identity", IDENTITY, 4, u64::from(MAGIC)).await?;
     program.all_registers().await?;
     for _ in 0..rounds {
         program.round().await?;
     }
     program.all_registers().await?;
-    program.report.finished_ps = program.host.now().as_ps();
+    program.report.finished_ps = program.driven.host.now().as_ps();
     Ok(program.report)
-}
-
-/// Gives the error for a failed access.
-fn failed(what: &'static str) -> impl Fn(AccessError) -> HostError {
-    move |error| HostError::Access { what, error }
-}
-
-/// Sets bus mastering, the MSI-X table and MSI-X enable. Gives the address of BAR 0.
-async fn configure(host: &Host, found: &Found) -> Result<u64, HostError> {
-    let id = found.id;
-    let missing = |what| HostError::Missing { id: id.to_string(), what };
-    let bar = |index: u32| found.bars.iter().find(|bar| u32::from(bar.index) == index).map(|bar| bar.address);
-    let registers = bar(0).ok_or_else(|| missing("BAR 0"))?;
-    let msix = found.capability(MSIX).ok_or_else(|| missing("MSI-X capability"))? / 4;
-
-    const COMMAND: u16 = 1;
-    const MEMORY_AND_BUS_MASTER: u32 = 0b110;
-    let command = host.config_read(id, COMMAND).await.map_err(failed("reading Command"))?;
-    let command = command & 0xffff | MEMORY_AND_BUS_MASTER;
-    host.config_write_bytes(id, COMMAND, 0b0011, command).await.map_err(failed("setting bus master"))?;
-
-    // Message Control in the high half; table offset with the BAR's number in its low three bits.
-    let control = host.config_read(id, msix).await.map_err(failed("reading MSI-X Message Control"))?;
-    if (control >> 16 & 0x7ff) + 1 < VECTORS {
-        return Err(missing("second MSI-X vector"));
-    }
-    let table = host.config_read(id, msix + 1).await.map_err(failed("reading MSI-X Table Offset"))?;
-    let table = bar(table & 7).ok_or_else(|| missing("BAR for the MSI-X table"))? + u64::from(table & !7);
-    for vector in 0..VECTORS {
-        let entry = table + u64::from(vector) * 16;
-        let message = [MESSAGE_ADDRESS as u32, (MESSAGE_ADDRESS >> 32) as u32, FIRST_MESSAGE + vector, 0];
-        for (number, dword) in (0_u64..).zip(message) {
-            host.write32(entry + number * 4, dword).await.map_err(failed("writing the MSI-X table"))?;
-        }
-        let data = host.read32(entry + 8).await.map_err(failed("reading the MSI-X table"))?;
-        if data != FIRST_MESSAGE + vector {
-            return Err(missing("working MSI-X table"));
-        }
-    }
-    let enable = host.config_write_bytes(id, msix, 0b1100, control & 0x3fff_ffff | 1 << 31).await;
-    enable.map_err(failed("enabling MSI-X"))?;
-    Ok(registers)
 }
 
 impl Program {
@@ -135,7 +75,7 @@ impl Program {
         }
         if self.rng.range(0, 1) == 1 {
             let pause = Time::ps(self.rng.range(0, PAUSE.as_ps()));
-            self.host.sleep(pause).await;
+            self.driven.host.sleep(pause).await;
         }
         Ok(())
     }
@@ -192,7 +132,7 @@ impl Program {
 
     /// All registers in one read.
     async fn all_registers(&mut self) -> Result<(), HostError> {
-        let data = self.host.read(self.bar, 24).await.map_err(failed("reading all registers"))?;
+        let data = self.driven.host.read(self.bar, 24).await.map_err(failed("reading all registers"))?;
         self.report.reads += 1;
         let Expected { scratch, counter, limit, triggered } = self.expected;
         let expected = [MAGIC, u32::from_le_bytes(scratch), counter, limit, triggered, 0];
@@ -205,38 +145,23 @@ impl Program {
     }
 
     async fn write(&mut self, what: &'static str, offset: u64, bytes: &[u8]) -> Result<(), HostError> {
-        self.host.write(self.bar + offset, bytes).await.map_err(failed(what))?;
+        self.driven.host.write(self.bar + offset, bytes).await.map_err(failed(what))?;
         self.report.writes += 1;
         Ok(())
     }
 
     async fn read(&mut self, what: &'static str, offset: u64, len: usize, expected: u64) -> Result<(), HostError> {
-        let found = self.host.read(self.bar + offset, len as u8).await.map_err(failed(what))?;
+        let found = self.driven.host.read(self.bar + offset, len as u8).await.map_err(failed(what))?;
         self.report.reads += 1;
         self.report.compare(|| format!("{what}, {len} bytes at {offset:#x}"), expected, found.to_u64());
         Ok(())
     }
 
     async fn interrupt(&mut self, vector: u16, cause: &'static str) -> Result<(), HostError> {
-        let came = self.host.interrupt(FIRST_MESSAGE + u32::from(vector));
-        if !within(&self.host, INTERRUPT_LIMIT, came).await {
-            return Err(HostError::NoInterrupt { vector, cause, within: INTERRUPT_LIMIT });
-        }
+        self.driven.interrupt(vector, cause, INTERRUPT_LIMIT).await?;
         if let Some(count) = self.report.interrupts.get_mut(usize::from(vector)) {
             *count += 1;
         }
         Ok(())
     }
-}
-
-/// Waits for `event`, but no longer than `limit`: says whether it came.
-async fn within(host: &Host, limit: Time, event: impl Future<Output = ()>) -> bool {
-    let (mut event, mut end) = (pin!(event), pin!(host.sleep(limit)));
-    poll_fn(|context| {
-        if event.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        end.as_mut().poll(context).map(|()| false)
-    })
-    .await
 }

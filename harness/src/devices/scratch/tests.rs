@@ -148,7 +148,7 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
     let mut simulation = Simulation::new(fabric);
     let host = simulation.host(root);
     let settings = Settings { map: AddressMap::default(), max_payload: 256, max_read_request: 512 };
-    let settings = HostSettings { enumeration: settings, seed, rounds };
+    let settings = HostSettings { rounds, ..HostSettings::new(settings, seed) };
     let outcome = Arc::new(Mutex::new(None));
     let place = Arc::clone(&outcome);
     let program = (find("scratch").unwrap().host)(host, settings);

@@ -1,0 +1,150 @@
+//! What every host program does: find its function, set it up as a driver does, wait for its interrupts, reset it.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use mlx5_twin_sim::host::{self, AccessError, Found, Host, enumerate};
+use mlx5_twin_sim::time::Time;
+
+use super::{FoundFunction, HostError, HostReport};
+
+/// Dwords of the configuration header, and bits in them (PCI local bus specification, 'Configuration Space Organization').
+const COMMAND: u16 = 1;
+const FIRST_BAR: u16 = 4;
+const MEMORY_AND_BUS_MASTER: u32 = 0b110;
+/// Capability IDs.
+const PCIE: u8 = 0x10;
+const MSIX: u8 = 0x11;
+/// Where the PCI Express capability has Device Control, in dwords, and its bit (PCIe base specification 7.5.3.4).
+const DEVICE_CONTROL: u16 = 2;
+const INITIATE_FLR: u32 = 1 << 15;
+/// How long software waits after a function-level reset (PCIe base specification 6.6.2).
+const FLR_TIME: Time = Time::ms(100);
+/// Where the vectors' messages go: the local APIC's range, as x86 has it. The data is a number of the host's choice.
+const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
+const FIRST_MESSAGE: u32 = 0x40;
+
+/// Gives the error for a failed access.
+pub(super) fn failed(what: &'static str) -> impl Fn(AccessError) -> HostError {
+    move |error| HostError::Access { what, error }
+}
+
+/// A function, and the host that drives it.
+#[derive(Clone, Debug)]
+pub(super) struct Driven {
+    pub(super) host: Host,
+    found: Found,
+    vectors: u16,
+}
+
+impl Driven {
+    /// Enumerates the bus and finds the function with these IDs. The report has what was found.
+    pub(super) async fn find(
+        host: Host,
+        settings: host::Settings,
+        (vendor, device): (u16, u16),
+        vectors: u16,
+    ) -> Result<(Driven, HostReport), HostError> {
+        let functions = enumerate(&host, settings).await?;
+        let ours = |found: &Found| (found.vendor, found.device) == (vendor, device);
+        let Some(number) = functions.iter().position(ours) else {
+            return Err(HostError::NotFound { vendor, device, found: functions.len() });
+        };
+        let report = HostReport {
+            functions: functions.iter().map(FoundFunction::from).collect(),
+            function: number,
+            interrupts: vec![0; usize::from(vectors)],
+            ..HostReport::default()
+        };
+        Ok((Driven { host, found: functions[number].clone(), vectors }, report))
+    }
+
+    fn missing(&self, what: &'static str) -> HostError {
+        HostError::Missing { id: self.found.id.to_string(), what }
+    }
+
+    fn bar(&self, index: u32) -> Option<u64> {
+        self.found.bars.iter().find(|bar| u32::from(bar.index) == index).map(|bar| bar.address)
+    }
+
+    /// Sets bus mastering, the MSI-X table and MSI-X enable. Gives the address of BAR 0.
+    pub(super) async fn configure(&self) -> Result<u64, HostError> {
+        let Driven { host, found, .. } = self;
+        let id = found.id;
+        let registers = self.bar(0).ok_or_else(|| self.missing("BAR 0"))?;
+        let msix = found.capability(MSIX).ok_or_else(|| self.missing("MSI-X capability"))? / 4;
+
+        let command = host.config_read(id, COMMAND).await.map_err(failed("reading Command"))?;
+        let command = command & 0xffff | MEMORY_AND_BUS_MASTER;
+        host.config_write_bytes(id, COMMAND, 0b0011, command).await.map_err(failed("setting bus master"))?;
+
+        // Message Control in the high half; table offset with the BAR's number in its low three bits.
+        let control = host.config_read(id, msix).await.map_err(failed("reading MSI-X Message Control"))?;
+        if (control >> 16 & 0x7ff) + 1 < u32::from(self.vectors) {
+            return Err(self.missing("MSI-X vector for each of its interrupts"));
+        }
+        let table = host.config_read(id, msix + 1).await.map_err(failed("reading MSI-X Table Offset"))?;
+        let table = self.bar(table & 7).ok_or_else(|| self.missing("BAR for the MSI-X table"))? + u64::from(table & !7);
+        for vector in 0..self.vectors {
+            let entry = table + u64::from(vector) * 16;
+            let data = FIRST_MESSAGE + u32::from(vector);
+            let message = [MESSAGE_ADDRESS as u32, (MESSAGE_ADDRESS >> 32) as u32, data, 0];
+            for (number, dword) in (0_u64..).zip(message) {
+                host.write32(entry + number * 4, dword).await.map_err(failed("writing the MSI-X table"))?;
+            }
+            if host.read32(entry + 8).await.map_err(failed("reading the MSI-X table"))? != data {
+                return Err(self.missing("working MSI-X table"));
+            }
+        }
+        let enable = host.config_write_bytes(id, msix, 0b1100, control & 0x3fff_ffff | 1 << 31).await;
+        enable.map_err(failed("enabling MSI-X"))?;
+        Ok(registers)
+    }
+
+    /// Resets the function by a function-level reset, and gives its BARs and Device Control back what they held. What else a driver
+    /// sets, [`Driven::configure`] sets again.
+    pub(super) async fn reset(&self) -> Result<(), HostError> {
+        let Driven { host, found, .. } = self;
+        let id = found.id;
+        let pcie = found.capability(PCIE).ok_or_else(|| self.missing("PCI Express capability"))? / 4;
+        let control = pcie + DEVICE_CONTROL;
+        // The upper half is the status register, whose bits are cleared by writing 1.
+        let before = host.config_read(id, control).await.map_err(failed("reading Device Control"))? & 0xffff;
+        let flr = host.config_write(id, control, before | INITIATE_FLR).await;
+        flr.map_err(failed("initiating a function-level reset"))?;
+        host.sleep(FLR_TIME).await;
+        for bar in &found.bars {
+            let register = FIRST_BAR + u16::from(bar.index);
+            let low = host.config_write(id, register, bar.address as u32).await;
+            low.map_err(failed("restoring a BAR"))?;
+            if bar.is_64bit {
+                let high = host.config_write(id, register + 1, (bar.address >> 32) as u32).await;
+                high.map_err(failed("restoring a BAR"))?;
+            }
+        }
+        let restored = host.config_write_bytes(id, control, 0b0011, before).await;
+        restored.map_err(failed("restoring Device Control"))
+    }
+
+    /// Waits for an interrupt, but no longer than `limit`. One that came before, and that nobody waited for, counts.
+    pub(super) async fn interrupt(&self, vector: u16, cause: &'static str, limit: Time) -> Result<(), HostError> {
+        let came = self.host.interrupt(FIRST_MESSAGE + u32::from(vector));
+        if within(&self.host, limit, came).await {
+            return Ok(());
+        }
+        Err(HostError::NoInterrupt { vector, cause, within: limit })
+    }
+}
+
+/// Waits for `event`, but no longer than `limit`: says whether it came.
+async fn within(host: &Host, limit: Time, event: impl Future<Output = ()>) -> bool {
+    let (mut event, mut end) = (pin!(event), pin!(host.sleep(limit)));
+    poll_fn(|context| {
+        if event.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        end.as_mut().poll(context).map(|()| false)
+    })
+    .await
+}
