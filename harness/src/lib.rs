@@ -7,6 +7,7 @@
 //! - [`devices`]: devices that come with the project, each with a host program that exercises it.
 //! - [`profile`]: profile files.
 //! - [`capture`]: TLPs recorded, read back and counted.
+//! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
 //! - [`cli`]: the command line.
 
@@ -18,5 +19,6 @@ pub mod devices;
 pub mod driver;
 pub mod emulation;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod run;
