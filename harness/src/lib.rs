@@ -7,6 +7,7 @@
 //! - [`devices`]: devices that come with the project, each with a host program that exercises it.
 //! - [`profile`]: profile files.
 //! - [`capture`]: TLPs recorded, read back and counted.
+//! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
 //! - [`cli`]: the command line.
 
@@ -19,5 +20,6 @@ pub mod driver;
 pub mod emulation;
 mod hash;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod run;

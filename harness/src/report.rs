@@ -165,7 +165,7 @@ fn capability_name(id: u8) -> String {
 }
 
 /// A number with a comma after each three digits.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -65,8 +65,8 @@ impl Machine {
         let mut firmware = Firmware::new(profile)?;
         let topology = &profile.topology;
         let mut fabric = Fabric::new(profile.timing, seed);
-        let host = fabric.add_root(root(profile, &topology.host)?);
-        let dpu = fabric.add_root(root(profile, &topology.dpu)?);
+        let host = fabric.add_root(Machine::root_complex(profile, &topology.host)?);
+        let dpu = fabric.add_root(Machine::root_complex(profile, &topology.dpu)?);
 
         let vendor_id = profile.device.vendor_id;
         let identity = PortIdentity { vendor_id, device_id: SWITCH_PORT, max_payload: topology.max_payload };
@@ -102,20 +102,24 @@ impl Machine {
         self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, core| dpu.set_port_state(core, link));
     }
 
+    /// The root complex of one side of a profile's machine, with one port.
+    ///
+    /// # Errors
+    /// What the profile breaks.
+    pub fn root_complex(profile: &Profile, side: &Side) -> Result<RootSpec, BuildError> {
+        let (vendor_id, device_id) = ROOT_PORT;
+        let identity = PortIdentity { vendor_id, device_id, max_payload: profile.topology.max_payload };
+        Ok(RootSpec {
+            memory: Memory::new(side.memory_mib << 20)?,
+            read_completion_boundary: profile.topology.read_completion_boundary,
+            ports: vec![port_config(identity, PortType::RootPort, 0, &side.link)?],
+        })
+    }
+
     /// Looks at the device.
     pub fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
         self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
     }
-}
-
-fn root(profile: &Profile, side: &Side) -> Result<RootSpec, BuildError> {
-    let (vendor_id, device_id) = ROOT_PORT;
-    let identity = PortIdentity { vendor_id, device_id, max_payload: profile.topology.max_payload };
-    Ok(RootSpec {
-        memory: Memory::new(side.memory_mib << 20)?,
-        read_completion_boundary: profile.topology.read_completion_boundary,
-        ports: vec![port_config(identity, PortType::RootPort, 0, &side.link)?],
-    })
 }
 
 /// The registers of the mlx5 function.

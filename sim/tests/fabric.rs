@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{Tree, tree};
 use mlx5_twin_sim::Time;
+use mlx5_twin_sim::fabric::{Core, Device, PortId, TlpId};
 use mlx5_twin_sim::host::{AccessError, Host, Settings, enumerate};
-use mlx5_twin_sim::probe::{Direction, Probe, Transmit};
-use mlx5_twin_sim::tlp::{Bdf, Header, MessageCode, Route};
+use mlx5_twin_sim::probe::{Direction, LinkId, Probe, Transmit};
+use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Kind, MessageCode, Route};
 
 async fn find(host: &Host) -> Vec<mlx5_twin_sim::host::Found> {
     let settings = Settings { map: Default::default(), max_payload: 256, max_read_request: 512 };
@@ -155,4 +156,47 @@ fn a_broadcast_message_reaches_everyone_once() {
     // One on the link to the switch, one on each link below it.
     assert_eq!(*messages.0.lock().unwrap(), BTreeMap::from([(0, 1), (1, 1), (2, 1), (3, 1)]));
     assert_eq!(simulation.fabric().in_flight(), 0);
+}
+
+/// Notes when TLPs come; sends nothing.
+struct Silent(Vec<(Time, Header)>);
+
+impl Device for Silent {
+    fn receive(&mut self, core: &mut Core, _: PortId, tlp: TlpId) {
+        self.0.push((core.now(), *core.header(tlp)));
+        core.consume(tlp);
+    }
+
+    fn timer(&mut self, _: &mut Core, _: u64) {}
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}
+
+#[test]
+fn a_device_can_take_the_place_of_a_root_complex() {
+    let Tree { mut simulation, root, switch, endpoints } = tree(2, 1);
+    let fabric = simulation.fabric_mut();
+    let ends: Vec<_> = (0..3).map(|link| fabric.ends(LinkId(link)).expect("a link")).collect();
+    assert_eq!(fabric.ends(LinkId(3)), None);
+    assert_eq!(fabric.ends(LinkId(u16::MAX)), None);
+    let nodes: Vec<_> = ends.iter().map(|ends| ends.map(|end| (end.node, end.is_switch))).collect();
+    let below = |number: usize| [(switch, true), (endpoints[number], false)];
+    assert_eq!(nodes, [[(root, false), (switch, true)], below(0), below(1)]);
+
+    assert!(!fabric.replace(switch, Box::new(Silent(Vec::new()))), "a switch stays");
+    assert!(fabric.replace(root, Box::new(Silent(Vec::new()))));
+    assert!(fabric.memory(root).is_none());
+    // What it sends goes over its link: a read of the switch's own registers is answered after two links' times.
+    let port = ends[0][0].port;
+    let read = Header::config_read(ConfigType::Type0, Bdf(0), 5, Bdf::new(1, 0, 0), 0, 0xf).expect("a read");
+    fabric.device(root, |_: &mut Silent, core| core.send_new(port, read, &[]));
+    while fabric.step() {}
+    let (at, completion) =
+        fabric.device(root, |silent: &mut Silent, _| silent.0.pop()).flatten().expect("a completion");
+    assert_eq!((completion.kind(), completion.tag()), (Kind::CplD, 5));
+    // The flight is 1 ns, the switch takes 100 ns and the root complex 60 ns; generation 4 x16 needs 0.03 ns for a byte.
+    let waits = Time::ns(1 + 100 + 1 + 60);
+    assert!(at > waits && at < waits + Time::ns(2), "{at}");
 }

@@ -1,11 +1,17 @@
 //! What went over the links: as a capture file (pcapng), and as counts and latencies.
 //!
 //! [`Recorder`] and [`Statistics`] are probes of the fabric; [`Tee`] makes one of two, and [`Shared`] gives one back after the fabric had it.
-//! [`Reader`] reads a capture. `harness/CAPTURE.md` describes the file.
+//! [`Reader`] reads a capture. `harness/CAPTURE.md` describes the file. Captures of others, in pcap or pcapng files, are read for
+//! [`crate::replay`].
 
+mod blocks;
+mod error;
 mod format;
 mod histogram;
+mod nettlp;
+mod pcap;
 mod reader;
+mod record;
 mod recorder;
 mod statistics;
 
@@ -13,9 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlx5_twin_sim::probe::{Deliver, Probe, Transmit};
 
+pub(crate) use nettlp::{ETHERNET, Flow, Frame, NotTlp};
+pub(crate) use record::{Record, Records};
+
+pub use blocks::Interface;
+pub use error::{ReadError, Reason};
 pub use format::{HEADER_LEN, HeaderError, LINK_TYPE, MAGIC, PacketHeader, TIMESTAMP_RESOLUTION, VERSION};
 pub use histogram::Histogram;
-pub use reader::{Interface, Packet, ReadError, Reader, Reason};
+pub use reader::{Packet, Reader};
 pub use recorder::{BLOCK_BYTES, CaptureError, Description, LinkName, Recorder, Summary};
 pub use statistics::{Statistics, Traffic};
 

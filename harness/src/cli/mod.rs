@@ -1,12 +1,13 @@
-//! The command line: `mlx5-twin run DEVICE` and `mlx5-twin caps`.
+//! The command line: `mlx5-twin run DEVICE`, `mlx5-twin caps` and `mlx5-twin replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the run failed, or the host found something that isn't as expected |
+//! | 1 | the run failed, or the host found something that isn't as expected, or a replay differs from its capture |
 //! | 2 | an argument or a file that it names is wrong; nothing was run |
 
 mod caps;
+mod replay;
 mod run;
 
 use std::io::{self, Write};
@@ -36,6 +37,8 @@ enum Command {
     Run(RunArguments),
     /// Show the capability pages by field name
     Caps(CapsArguments),
+    /// Play captures into the simulation: of real devices, and our own
+    Replay(ReplayArguments),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +72,21 @@ struct CapsArguments {
     /// Show the fields that are 0 too
     #[arg(long)]
     all: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArguments {
+    /// Captures in NetTLP's framing or written by 'run --capture', as pcap or pcapng
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Of our own captures, play root complexes only, and let the model be the device
+    #[arg(long)]
+    model: bool,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -110,6 +128,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
     };
     let (code, message) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -34,7 +34,7 @@ use crate::config::ConfigSpace;
 use crate::event::EventQueue;
 use crate::host::{Access, AccessError, Data};
 use crate::memory::Memory;
-use crate::probe::Probe;
+use crate::probe::{LinkId, Probe};
 use crate::profile;
 use crate::rng::Rng;
 use crate::time::Time;
@@ -79,6 +79,17 @@ pub enum TopologyError {
     TooManyLinks,
 }
 
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkEnd {
+    /// The node there.
+    pub node: NodeId,
+    /// Its port: what is sent from it goes over the link.
+    pub port: PortId,
+    /// Whether the node is a switch.
+    pub is_switch: bool,
+}
+
 /// Links, nodes, and the events between them.
 pub struct Fabric {
     core: Core,
@@ -121,6 +132,29 @@ impl Fabric {
         if let Some(place @ Node::Reserved) = self.nodes.get_mut(usize::from(node.0)) {
             *place = Node::Device(device);
         }
+    }
+
+    /// Puts a device in the place of a root complex or of another device, which is dropped. Links and latencies stay as they are: so can what a
+    /// node once sent be sent again without it. `false` if there's no such node, or it's a switch.
+    pub fn replace(&mut self, node: NodeId, device: Box<dyn Device>) -> bool {
+        match self.nodes.get_mut(usize::from(node.0)) {
+            None | Some(Node::Switch(_)) => false,
+            Some(place) => {
+                *place = Node::Device(device);
+                true
+            }
+        }
+    }
+
+    /// The two ends of a link, the one nearer to the root complex first. `None` if there's no such link.
+    pub fn ends(&self, link: LinkId) -> Option<[LinkEnd; 2]> {
+        let upper = link.0.checked_mul(2)?;
+        let end = |port: u16| {
+            let node = self.core.owners.get(usize::from(port))?.node;
+            let is_switch = matches!(self.nodes.get(usize::from(node.0)), Some(Node::Switch(_)));
+            Some(LinkEnd { node, port: PortId(port), is_switch })
+        };
+        Some([end(upper)?, end(upper + 1)?])
     }
 
     /// Adds a switch below `above`, with the configuration spaces of its upstream and its downstream ports.

@@ -322,3 +322,61 @@ pub enum Malformed {
         at: AddressType,
     },
 }
+
+impl Malformed {
+    /// The rule's name, without the value that broke it: that of the variant.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Malformed::Truncated { .. } => "Truncated",
+            Malformed::TrailingBytes { .. } => "TrailingBytes",
+            Malformed::PayloadLength { .. } => "PayloadLength",
+            Malformed::DigestFlag { .. } => "DigestFlag",
+            Malformed::MaxPayload { .. } => "MaxPayload",
+            Malformed::ReservedType { .. } => "ReservedType",
+            Malformed::PrefixForHeader { .. } => "PrefixForHeader",
+            Malformed::PrefixOrder { .. } => "PrefixOrder",
+            Malformed::TooManyEndToEndPrefixes { .. } => "TooManyEndToEndPrefixes",
+            Malformed::TooManyLocalPrefixes { .. } => "TooManyLocalPrefixes",
+            Malformed::LastBeOfOneDw { .. } => "LastBeOfOneDw",
+            Malformed::FirstBeZero { .. } => "FirstBeZero",
+            Malformed::LastBeZero { .. } => "LastBeZero",
+            Malformed::BeGap { .. } => "BeGap",
+            Malformed::Crosses4K { .. } => "Crosses4K",
+            Malformed::ReservedAt { .. } => "ReservedAt",
+            Malformed::Address64Below4G { .. } => "Address64Below4G",
+            Malformed::LengthNotOne { .. } => "LengthNotOne",
+            Malformed::FieldNotZero { .. } => "FieldNotZero",
+            Malformed::AtomicLength { .. } => "AtomicLength",
+            Malformed::AtomicAlignment { .. } => "AtomicAlignment",
+            Malformed::DmwrLength { .. } => "DmwrLength",
+            Malformed::MessageRouting { .. } => "MessageRouting",
+            Malformed::MessageData { .. } => "MessageData",
+            Malformed::MessageLength { .. } => "MessageLength",
+            Malformed::MessageTc { .. } => "MessageTc",
+            Malformed::CompletionData { .. } => "CompletionData",
+            Malformed::CompletionStatus { .. } => "CompletionStatus",
+            Malformed::CompletionLength { .. } => "CompletionLength",
+            Malformed::OutOfRange { .. } => "OutOfRange",
+            Malformed::Unaligned { .. } => "Unaligned",
+            Malformed::NoCompletion { .. } => "NoCompletion",
+            Malformed::AddressTypeOf { .. } => "AddressTypeOf",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_called_as_its_variant() {
+        let rules = [
+            Malformed::Truncated { part: Part::Header, needs: 12, has: 3 },
+            Malformed::FirstBeZero { length_dw: 1024 },
+            Malformed::Address64Below4G { kind: Kind::MRd64, address: 4 },
+        ];
+        for rule in rules {
+            assert!(format!("{rule:?}").starts_with(&format!("{} {{", rule.rule())), "{rule:?}");
+        }
+    }
+}
