@@ -1,5 +1,6 @@
 //! Numbers of `twin-v1`, our protocol between emulation software and the device (`harness/PROTOCOL.md`). All of them are ours; none is
-//! the vendor's. The layouts stand in [`crate::layout`]: `twin_cap`, `tlp_channel`, `emulated_function`, `tlp_message`, `gateway_post`.
+//! the vendor's. The layouts stand in [`crate::layout`]: `twin_cap`, `tlp_channel`, `emulated_function`, `tlp_message`, `notice_message`,
+//! `gateway_post`, and the general commands of ours.
 
 use crate::cap::CapType;
 use crate::object::ObjectType;
@@ -22,6 +23,10 @@ pub const EMULATED_FUNCTION: ObjectType = ObjectType(0x7e01);
 pub const QUERY_EMULATED_PORT: Opcode = Opcode(0xcf0);
 /// Opcode of the general command that creates, destroys, plugs and unplugs the function at a hot-plug port.
 pub const MODIFY_EMULATED_PORT: Opcode = Opcode(0xcf1);
+/// Opcode of the general command that reads bytes which the device keeps of a function.
+pub const QUERY_EMULATED_REGION: Opcode = Opcode(0xcf2);
+/// Opcode of the general command that sets them; its `op_mod` is one of [`scope`].
+pub const MODIFY_EMULATED_REGION: Opcode = Opcode(0xcf3);
 
 /// Bytes of a message's head; the payload follows it.
 pub const MESSAGE_HEAD: usize = 64;
@@ -40,6 +45,10 @@ pub mod message {
     pub const PCI_EVENT: u8 = 3;
     /// The function at a hot-plug port is in another state. Which, is in `event`: one of [`super::hotplug`].
     pub const HOTPLUG_STATE: u8 = 4;
+    /// A doorbell with [`NOTIFY`](super::region::NOTIFY) was written. The head is a `notice_message`.
+    pub const DOORBELL: u8 = 5;
+    /// A stateful region with [`NOTIFY`](super::region::NOTIFY) was written. The head is a `notice_message`.
+    pub const REGION_WRITTEN: u8 = 6;
 
     /// `tlp_message.flags`: the TLP waits for a completion.
     pub const NEEDS_COMPLETION: u8 = 1 << 0;
@@ -117,12 +126,27 @@ pub mod gateway {
 pub mod region {
     /// Every TLP goes to software.
     pub const TRANSACTION: u8 = 0;
-    /// The device keeps the last value of each dword; software reads them by querying the function.
+    /// The device keeps the last value of each dword; software reads them by a query, or is told of them.
     pub const DOORBELL: u8 = 1;
     /// The device keeps the MSI-X table.
     pub const MSIX_TABLE: u8 = 2;
     /// The device keeps the MSI-X pending bits.
     pub const MSIX_PBA: u8 = 3;
+    /// The device keeps the bytes; software reads them by a query, and may be told that some were written.
+    pub const STATEFUL: u8 = 4;
+
+    /// `emulated_region.flags` of a doorbell or stateful region: software is told of the host's writes by messages in the ring.
+    pub const NOTIFY: u8 = 1 << 0;
+}
+
+/// `modify_emulated_region_in.op_mod`: what is set.
+pub mod scope {
+    /// The bytes as they are now. For a doorbell that's a write like the host's.
+    pub const VALUES: u16 = 0;
+    /// What a reset makes of them; they stay as they are.
+    pub const DEFAULTS: u16 = 1;
+    /// Both, without telling anyone.
+    pub const BOTH: u16 = 2;
 }
 
 /// `emulated_bar.kind`.
@@ -133,6 +157,11 @@ pub mod bar {
     pub const MEMORY32: u8 = 1;
     /// A memory BAR with a 64-bit address; it takes two registers.
     pub const MEMORY64: u8 = 2;
+
+    /// `tlp_message.bar` of a request to the expansion ROM.
+    pub const ROM: u8 = 6;
+    /// `emulated_function.rom_log_size`, if it isn't 0: 2 KiB to 16 MiB, as the PCI specification has it.
+    pub const ROM_LOG_SIZES: core::ops::RangeInclusive<u64> = 11..=24;
 }
 
 /// What software may do wrong at a gateway page: index into `tlp_channel.faults`, and the value of `tlp_channel.last_fault` less one.

@@ -117,6 +117,8 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::DESTROY_UMEM, (destroy_umem_in::SIZE, destroy_umem_out::SIZE), INITIALISED, Any, Zero, umem::destroy),
     row(twin_v1::QUERY_EMULATED_PORT, (query_emulated_port_in::SIZE, query_emulated_port_out::SIZE), INITIALISED, Any, Zero, twin::general),
     row(twin_v1::MODIFY_EMULATED_PORT, (modify_emulated_port_in::SIZE, modify_emulated_port_out::SIZE), INITIALISED, Any, Own, twin::general),
+    row(twin_v1::QUERY_EMULATED_REGION, (query_emulated_region_in::SIZE, query_emulated_region_out::SIZE), INITIALISED, Any, Zero, twin::general),
+    row(twin_v1::MODIFY_EMULATED_REGION, (modify_emulated_region_in::SIZE, modify_emulated_region_out::SIZE), INITIALISED, Any, Own, twin::general),
 ];
 
 /// The opcodes of `twin-v1`, which are ours: no public header has a name for them.

@@ -39,6 +39,8 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::DESTROY_UMEM,           "I",    true,  16,   16),
     (twin_v1::QUERY_EMULATED_PORT,   "I",    true,  16,   32),
     (twin_v1::MODIFY_EMULATED_PORT,  "I",    true,  16,   16),
+    (twin_v1::QUERY_EMULATED_REGION, "I",    true,  32,   16),
+    (twin_v1::MODIFY_EMULATED_REGION, "I",   true,  32,   16),
 ];
 
 fn letter(state: State) -> char {
@@ -114,7 +116,7 @@ fn op_mods() {
             Opcode::QUERY_HCA_CAP | Opcode::SET_HCA_CAP => Failure::CAP_TYPE,
             Opcode(0xa00..=0xa03) => Failure::OBJECT_TYPE,
             // Nobody knows it here.
-            twin_v1::MODIFY_EMULATED_PORT => Failure::UNKNOWN_OPCODE,
+            twin_v1::MODIFY_EMULATED_PORT | twin_v1::MODIFY_EMULATED_REGION => Failure::UNKNOWN_OPCODE,
             _ => Failure::OP_MOD,
         };
         assert_eq!(machine.try_run(&odd), Err(expected), "{opcode}");
