@@ -1,6 +1,7 @@
 mod configuration;
 mod description;
 mod memory;
+mod regions;
 mod sending;
 
 use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, MESSAGE_HEAD};
