@@ -1,8 +1,10 @@
 //! Numbers of `twin-v1`, our protocol between emulation software and the device (`harness/PROTOCOL.md`). All of them are ours; none is
-//! the vendor's. The layouts stand in [`crate::layout`]: `twin_cap`, `tlp_channel`, `emulated_function`, `tlp_message`, `gateway_post`.
+//! the vendor's. The layouts stand in [`crate::layout`]: `twin_cap`, `tlp_channel`, `emulated_function`, `tlp_message`, `notice_message`,
+//! `gateway_post`, and the general commands of ours.
 
 use crate::cap::CapType;
 use crate::object::ObjectType;
+use crate::opcode::Opcode;
 
 /// The capability page that says whether a device speaks the protocol. Types from 0x7f0 on are used by no public header.
 pub const TWIN_CAP: CapType = CapType(0x7f0);
@@ -15,6 +17,16 @@ pub const VERSION: u8 = 1;
 pub const TLP_CHANNEL: ObjectType = ObjectType(0x7e00);
 /// General object type of an emulated function.
 pub const EMULATED_FUNCTION: ObjectType = ObjectType(0x7e01);
+
+/// Opcode of the general command that asks what is at a downstream port. No public header uses opcodes from 0xcf0 on; DEVX lets all
+/// general ones through.
+pub const QUERY_EMULATED_PORT: Opcode = Opcode(0xcf0);
+/// Opcode of the general command that creates, destroys, plugs and unplugs the function at a hot-plug port.
+pub const MODIFY_EMULATED_PORT: Opcode = Opcode(0xcf1);
+/// Opcode of the general command that reads bytes which the device keeps of a function.
+pub const QUERY_EMULATED_REGION: Opcode = Opcode(0xcf2);
+/// Opcode of the general command that sets them; its `op_mod` is one of [`scope`].
+pub const MODIFY_EMULATED_REGION: Opcode = Opcode(0xcf3);
 
 /// Bytes of a message's head; the payload follows it.
 pub const MESSAGE_HEAD: usize = 64;
@@ -31,6 +43,12 @@ pub mod message {
     pub const CREDIT: u8 = 2;
     /// Something happened to the function's link. What, is in `event`.
     pub const PCI_EVENT: u8 = 3;
+    /// The function at a hot-plug port is in another state. Which, is in `event`: one of [`super::hotplug`].
+    pub const HOTPLUG_STATE: u8 = 4;
+    /// A doorbell with [`NOTIFY`](super::region::NOTIFY) was written. The head is a `notice_message`.
+    pub const DOORBELL: u8 = 5;
+    /// A stateful region with [`NOTIFY`](super::region::NOTIFY) was written. The head is a `notice_message`.
+    pub const REGION_WRITTEN: u8 = 6;
 
     /// `tlp_message.flags`: the TLP waits for a completion.
     pub const NEEDS_COMPLETION: u8 = 1 << 0;
@@ -43,6 +61,38 @@ pub mod message {
     pub const PERST_ASSERTED: u32 = 0;
     /// `tlp_message.event`: PERST# was deasserted.
     pub const PERST_DEASSERTED: u32 = 1;
+}
+
+/// `modify_emulated_port_in.op_mod`.
+pub mod port_op {
+    /// Creates the function at a hot-plug port: powered off, and invisible to the host.
+    pub const CREATE: u16 = 0;
+    /// Destroys it again; it must be powered off, and claimed by nobody.
+    pub const DESTROY: u16 = 1;
+    /// Puts it into the slot.
+    pub const PLUG: u16 = 2;
+    /// Asks the host to let it go.
+    pub const UNPLUG: u16 = 3;
+}
+
+/// The states of a function at a hot-plug port: `hotplug_state`, and `tlp_message.event`. The names and numbers are those of DOCA's public API.
+pub mod hotplug {
+    /// It isn't in the slot: the host doesn't see it.
+    pub const POWER_OFF: u8 = 0;
+    /// The host was asked to let it go, and hasn't switched the slot's power off yet.
+    pub const UNPLUG_IN_PROGRESS: u8 = 1;
+    /// It's in the slot, and its link isn't up yet.
+    pub const PLUG_IN_PROGRESS: u8 = 2;
+    /// It's in the slot, and its link has come up.
+    pub const POWER_ON: u8 = 3;
+}
+
+/// `emulated_function.power_state`: as in PMCSR (PCI power management).
+pub mod power {
+    /// Working.
+    pub const D0: u8 = 0;
+    /// Suspended: only configuration requests reach the function.
+    pub const D3HOT: u8 = 3;
 }
 
 /// Offsets in a response gateway page. A store of another width than the register's, or elsewhere, is refused and counted.
@@ -76,12 +126,27 @@ pub mod gateway {
 pub mod region {
     /// Every TLP goes to software.
     pub const TRANSACTION: u8 = 0;
-    /// The device keeps the last value of each dword; software reads them by querying the function.
+    /// The device keeps the last value of each dword; software reads them by a query, or is told of them.
     pub const DOORBELL: u8 = 1;
     /// The device keeps the MSI-X table.
     pub const MSIX_TABLE: u8 = 2;
     /// The device keeps the MSI-X pending bits.
     pub const MSIX_PBA: u8 = 3;
+    /// The device keeps the bytes; software reads them by a query, and may be told that some were written.
+    pub const STATEFUL: u8 = 4;
+
+    /// `emulated_region.flags` of a doorbell or stateful region: software is told of the host's writes by messages in the ring.
+    pub const NOTIFY: u8 = 1 << 0;
+}
+
+/// `modify_emulated_region_in.op_mod`: what is set.
+pub mod scope {
+    /// The bytes as they are now. For a doorbell that's a write like the host's.
+    pub const VALUES: u16 = 0;
+    /// What a reset makes of them; they stay as they are.
+    pub const DEFAULTS: u16 = 1;
+    /// Both, without telling anyone.
+    pub const BOTH: u16 = 2;
 }
 
 /// `emulated_bar.kind`.
@@ -92,6 +157,11 @@ pub mod bar {
     pub const MEMORY32: u8 = 1;
     /// A memory BAR with a 64-bit address; it takes two registers.
     pub const MEMORY64: u8 = 2;
+
+    /// `tlp_message.bar` of a request to the expansion ROM.
+    pub const ROM: u8 = 6;
+    /// `emulated_function.rom_log_size`, if it isn't 0: 2 KiB to 16 MiB, as the PCI specification has it.
+    pub const ROM_LOG_SIZES: core::ops::RangeInclusive<u64> = 11..=24;
 }
 
 /// What software may do wrong at a gateway page: index into `tlp_channel.faults`, and the value of `tlp_channel.last_fault` less one.
@@ -116,17 +186,24 @@ pub enum Fault {
     ByteCount = 7,
     /// The credit isn't held.
     Credit = 8,
-    /// The function may not send: it isn't bus master.
+    /// The function may not send: it isn't bus master, or it's in D3hot.
     BusMaster = 9,
     /// The function doesn't have that vector, or isn't one of the channel's.
     Vector = 10,
     /// MSI-X isn't enabled.
     MsixDisabled = 11,
+    /// The request ended when the function was reset.
+    AfterReset = 13,
+    /// The request ended when the function's link went down, or the link is down now.
+    LinkDown = 15,
 }
+
+/// Counters in `tlp_channel.faults`: one for each number of a fault, used or not.
+pub const FAULT_COUNTERS: usize = 16;
 
 impl Fault {
     /// All faults, in the order of their numbers.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Store,
         Fault::ConsumerIndex,
         Fault::PostKind,
@@ -139,5 +216,7 @@ impl Fault {
         Fault::BusMaster,
         Fault::Vector,
         Fault::MsixDisabled,
+        Fault::AfterReset,
+        Fault::LinkDown,
     ];
 }

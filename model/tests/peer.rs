@@ -4,8 +4,8 @@ mod common;
 
 use std::any::Any;
 
-use common::software::{MEMORY, Software};
-use common::twin::{Channel, Message, user};
+use common::software::{DOORBELLS, MEMORY, STATE, STATE_REGION, STATE_SIZE, Software, TABLE, description, with_state};
+use common::twin::{Channel, FunctionSpec, Message, user};
 use common::{Rig, settings};
 use mlx5_twin_fw_cmds::twin_v1::{self, Fault, gateway};
 use mlx5_twin_model::emulation::{Emulation, TwinLimits};
@@ -19,6 +19,7 @@ use mlx5_twin_sim::fabric::{
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::tlp::{Attr, Header, Status};
+use proptest::prelude::*;
 
 /// A function with a DMA engine and nothing else.
 struct Peer {
@@ -117,12 +118,22 @@ fn machine(profile: &Profile) -> (Machine, NodeId) {
 
 /// A function in use, and a peer that is bus master with this Max_Read_Request_Size.
 fn ready(max_read_request: u32) -> (Rig, Software, NodeId) {
+    ready_as(max_read_request, |_, _| {})
+}
+
+/// The same with another description.
+fn ready_as(
+    max_read_request: u32,
+    change: impl FnOnce(&mut ConfigSpace, &mut FunctionSpec),
+) -> (Rig, Software, NodeId) {
     let profile = common::profile();
     let (machine, peer) = machine(&profile);
     let mut rig = Rig::of(machine, &profile).bring_up();
     let uid = user(&mut rig);
     let channel = Channel::new(&mut rig, uid, 0, 6, 0);
-    let mut software = Software::claim(&mut rig, channel, 0);
+    let (mut config, mut spec) = description(channel.id, 0);
+    change(&mut config, &mut spec);
+    let mut software = Software::claim_as(&mut rig, channel, config, &spec);
     let found = software.enumerate(&mut rig);
     software.set_command(&mut rig, 6);
     let other = found.iter().find(|function| function.device == 0x9999).expect("the peer");
@@ -253,5 +264,79 @@ fn large_reads_that_hit_no_single_region() {
         let ended = fabric.device(peer, |peer: &mut Peer, _| peer.dma.next_ended()).expect("the peer");
         assert!(ended.expect("an end").result.is_err(), "{len} bytes at {offset:#x}");
         assert!(software.seen.is_empty());
+    }
+}
+
+/// A TLP that the peer sends as it is.
+fn send(rig: &mut Rig, peer: NodeId, header: Header, payload: &[u8]) {
+    let fabric = rig.machine.simulation.fabric_mut();
+    let sent = fabric.device(peer, |peer: &mut Peer, core| core.send_new(peer.function.port(), header, payload));
+    sent.expect("the peer");
+    rig.pause();
+}
+
+/// Poisoned data changes nothing that the device keeps: the write is refused (base spec 2.7.2.2).
+#[test]
+fn poisoned_writes() {
+    let (mut rig, mut software, peer) = ready_as(128, with_state);
+    for place in [DOORBELLS, STATE, TABLE] {
+        let mut header =
+            Header::mem_write_bytes(mlx5_twin_sim::tlp::Bdf(0x400), 0, software.bar + place, 4).expect("a header");
+        header.set_ep(true);
+        let before = rig.machine.simulation.fabric().faults().unsupported_request;
+        send(&mut rig, peer, header, &[0xff; 4]);
+        assert_eq!(rig.machine.simulation.fabric().faults().unsupported_request, before + 1, "{place:#x}");
+        assert_eq!(software.read(&mut rig, place, 4).expect("an answer").to_u64(), 0, "{place:#x}");
+    }
+    assert!(software.seen.is_empty());
+}
+
+/// A write as a header can name it: from a dword on, with these byte enables.
+fn any_write() -> impl Strategy<Value = (u64, Header)> {
+    let shape = (0..STATE_SIZE as u64 / 4, 1..=64_u32, 0..16_u8, 0..16_u8);
+    shape.prop_filter_map("byte enables that a TLP can have", |(dword, length, first, last)| {
+        let length = length.min((STATE_SIZE as u64 / 4 - dword) as u32).min((32 - dword % 32) as u32);
+        let last = if length == 1 { 0 } else { last };
+        let header =
+            Header::mem_write(mlx5_twin_sim::tlp::Bdf(0x400), 0, STATE + 4 * dword, first, last, length).ok()?;
+        header.check_strict().ok()?;
+        Some((4 * dword, header))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// A stateful region is an array of bytes, of which a write changes those that its byte enables name, and tells if there are any.
+    #[test]
+    fn any_byte_enables(writes in prop::collection::vec((any_write(), any::<u8>()), 1..40)) {
+        let (mut rig, mut software, peer) = ready_as(128, with_state);
+        let mut oracle = vec![0_u8; STATE_SIZE];
+        for ((offset, header), fill) in writes {
+            let length = header.length_dw();
+            let payload: Vec<u8> = (0..length * 4).map(|at| fill.wrapping_add(at as u8)).collect();
+            let enables = |dword: u32| match dword {
+                0 => header.first_be(),
+                _ if dword == length - 1 => header.last_be(),
+                _ => 0xf,
+            };
+            let mut any = false;
+            for (at, byte) in payload.iter().enumerate() {
+                if enables(at as u32 / 4) >> (at % 4) & 1 != 0 {
+                    oracle[offset as usize + at] = *byte;
+                    any = true;
+                }
+            }
+            let at = Header::mem_write(
+                header.requester(), 0, software.bar + STATE + offset, header.first_be(), header.last_be(), length,
+            );
+            software.seen.clear();
+            send(&mut rig, peer, at.expect("a header"), &payload);
+            software.serve(&mut rig);
+            prop_assert_eq!(software.seen.len(), usize::from(any));
+            prop_assert!(software.seen.iter().all(|message| message.notice().is_some()));
+            rig.pause();
+        }
+        prop_assert_eq!(software.region(&mut rig, STATE_REGION, 0, STATE_SIZE), oracle);
     }
 }

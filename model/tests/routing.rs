@@ -23,6 +23,7 @@ fn any_cuts() -> impl Strategy<Value = Cuts> {
         2 => Just(None),
         4 => Just(Some(region::TRANSACTION)),
         1 => Just(Some(region::DOORBELL)),
+        1 => Just(Some(region::STATEFUL)),
     ];
     // Many small pieces near the beginning, so that accesses cross their borders.
     prop::collection::vec((1..40_u64, kind), 0..5)
@@ -43,14 +44,24 @@ fn any_hit() -> impl Strategy<Value = Hit> {
     parts.prop_map(|(bar, place, from_end, len, write)| Hit { bar, place, from_end, len, write })
 }
 
+/// The kind of what's in the expansion ROM, beside those of regions.
+const ROM: u8 = 0xff;
+/// The Expansion ROM register.
+const ROM_REGISTER: u16 = 12;
+
 /// What's at a dword of a BAR: number and kind of its region.
 type Map = Vec<[Option<(usize, u8)>; BAR_SIZE as usize / 4]>;
 
 /// A description, and the map of it.
-fn describe(bars: [(u8, u8); 3], cuts: &[Cuts]) -> (Type0, FunctionSpec, Map) {
+fn describe(bars: [(u8, u8); 3], cuts: &[Cuts], rom: Option<u8>) -> (Type0, FunctionSpec, Map) {
     let mut header = Type0 { vendor_id: 0xfff1, device_id: 0x42, ..Type0::default() };
     let mut spec = FunctionSpec::default();
-    let mut map: Map = vec![[None; BAR_SIZE as usize / 4]; 6];
+    let mut map: Map = vec![[None; BAR_SIZE as usize / 4]; 7];
+    if let Some(log_size) = rom {
+        header.expansion_rom = Some(1 << log_size);
+        spec.rom_log_size = log_size;
+        map[usize::from(bar::ROM)][..1 << (log_size - 2)].fill(Some((usize::MAX, ROM)));
+    }
     let mut doorbells = 0;
     for (number, (kind, log_size)) in bars.into_iter().enumerate() {
         // Each has two registers, so that all may be 64-bit ones.
@@ -93,9 +104,10 @@ proptest! {
     fn every_access_goes_where_its_dwords_say(
         bars in [any_bar(), any_bar(), any_bar()],
         cuts in prop::collection::vec(any_cuts(), 3),
+        rom in prop::option::of(11..=BAR_SIZE.ilog2() as u8),
         hits in prop::collection::vec(any_hit(), 1..60),
     ) {
-        let (header, spec, map) = describe(bars, &cuts);
+        let (header, spec, map) = describe(bars, &cuts, rom);
         let mut rig = Rig::initialised();
         let uid = user(&mut rig);
         let channel = Channel::new(&mut rig, uid, 0, 5, 0);
@@ -105,23 +117,30 @@ proptest! {
         let found = find(&mut rig, &mut software);
         software.id = found.id;
         software.set_command(&mut rig, 6);
-        prop_assume!(!found.bars.is_empty());
+        let mut ranges = found.bars.clone();
+        if let Some(rom) = found.expansion_rom {
+            software.config_write(&mut rig, ROM_REGISTER, 0xf, rom.address as u32 | 1);
+            ranges.push(rom);
+        }
+        prop_assume!(!ranges.is_empty());
         // What was written last: by BAR, all bytes of it.
-        let mut model = vec![vec![0_u8; BAR_SIZE as usize]; 6];
+        let mut model = vec![vec![0_u8; BAR_SIZE as usize]; 7];
         for (number, hit) in hits.into_iter().enumerate() {
-            let bar = found.bars[hit.bar.index(found.bars.len())];
+            let bar = ranges[hit.bar.index(ranges.len())];
             let place = if hit.from_end { (bar.size + 16).saturating_sub(hit.place % 128) } else { hit.place };
             let address = bar.address + place;
             let len = u64::from(hit.len).min(64 - address % 64);
             // The dwords that the TLP names; those of an access outside of all BARs are nobody's, and so is one that leaves its BAR.
-            let inside = found.bars.iter().find(|bar| (bar.address..bar.address + bar.size).contains(&address));
+            let inside = ranges.iter().find(|bar| (bar.address..bar.address + bar.size).contains(&address));
             let expected = inside.and_then(|bar| {
                 let (first, last) = ((address - bar.address) / 4, (address - bar.address + len - 1) / 4);
                 let what = *map[usize::from(bar.index)].get(first as usize)?;
                 let same = (first..=last).all(|dword| {
                     map[usize::from(bar.index)].get(dword as usize).is_some_and(|other| *other == what)
                 });
-                what.filter(|_| same && last < bar.size / 4).map(|(_, kind)| (kind, bar.index, address - bar.address))
+                // A ROM is only read.
+                let there = what.filter(|(_, kind)| same && last < bar.size / 4 && !(hit.write && *kind == ROM));
+                there.map(|(_, kind)| (kind, bar.index, address - bar.address))
             });
             software.seen.clear();
             software.bar = address;
@@ -138,7 +157,7 @@ proptest! {
             prop_assert_eq!(now_refused, u64::from(expected.is_none()), "{:#x} {} {:?}", address, len, expected);
             let seen: Vec<_> = software.seen.iter().map(|message| message.place).collect();
             match expected {
-                Some((region::TRANSACTION, bar, offset)) => prop_assert_eq!(seen, [Some((bar, offset & !3))]),
+                Some((region::TRANSACTION | ROM, bar, offset)) => prop_assert_eq!(seen, [Some((bar, offset & !3))]),
                 _ => prop_assert_eq!(seen, []),
             }
             if let Some((_, bar, offset)) = expected {

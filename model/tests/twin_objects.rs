@@ -126,6 +126,11 @@ fn functions_that_can_not_be() {
         msix_offset: 0,
         ..good.clone()
     };
+    let large = |stateful: &[(u8, u8, u32, u64)]| {
+        let mut spec = regions(stateful);
+        spec.bars[2] = (bar::MEMORY64, 40);
+        spec
+    };
     #[rustfmt::skip]
     let cases: &[(&str, FunctionSpec, Failure)] = &[
         ("no such port", with(|f| f.port = 3), Failure::TWIN_PORT),
@@ -142,7 +147,14 @@ fn functions_that_can_not_be() {
         ("a region of no BAR", with(|f| f.regions[0].1 = 2), Failure::TWIN_REGION),
         ("a region of an upper half", with(|f| f.regions[0].1 = 1), Failure::TWIN_REGION),
         ("BAR 6", with(|f| f.regions[0].1 = 6), Failure::TWIN_REGION),
-        ("kind 4 of region", with(|f| f.regions[0].0 = 4), Failure::TWIN_REGION),
+        ("kind 5 of region", with(|f| f.regions[0].0 = 5), Failure::TWIN_REGION),
+        ("transactions that notify", with(|f| f.notify = vec![0]), Failure::TWIN_NOTIFY),
+        ("an MSI-X table that notifies", with(|f| f.notify = vec![2]), Failure::TWIN_NOTIFY),
+        ("too large a stateful region", large(&[(region::STATEFUL, 2, 0, 0x1_0004)]), Failure::TWIN_REGION_BYTES),
+        ("too many bytes", large(&[(region::STATEFUL, 2, 0, 0xfffc), (region::STATEFUL, 0, 0, 8)]), Failure::TWIN_REGION_BYTES),
+        ("a stateful region of 2^39 bytes", large(&[(region::STATEFUL, 2, 0, 1 << 39)]), Failure::TWIN_REGION_BYTES),
+        ("a ROM of 1 KiB", with(|f| f.rom_log_size = 10), Failure::TWIN_ROM),
+        ("a ROM of 32 MiB", with(|f| f.rom_log_size = 25), Failure::TWIN_ROM),
         ("an empty region", with(|f| f.regions[0].3 = 0), Failure::TWIN_REGION),
         ("odd length", with(|f| f.regions[0].3 = 10), Failure::TWIN_REGION),
         ("odd offset", with(|f| f.regions[0].2 = 2), Failure::TWIN_REGION),
@@ -188,6 +200,7 @@ fn functions_that_can_not_be() {
         regions(&[(region::DOORBELL, 0, 0, 96), (region::DOORBELL, 2, 12, 4), (region::DOORBELL, 0, 128, 92)]);
     spec.bars = [(bar::MEMORY64, 40), (0, 0), (bar::MEMORY32, 7), (bar::MEMORY32, 31), (bar::MEMORY64, 7), (0, 0)];
     spec.regions.extend((0..13).map(|n| transaction(0x1000 + 16 * n, 16)));
+    (spec.rom_log_size, spec.notify) = (24, vec![0, 2]);
     rig.ok(&spec.create(uid));
 }
 

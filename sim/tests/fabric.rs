@@ -5,8 +5,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use common::{Tree, tree};
+use common::{Tree, tree, tree_of};
 use mlx5_twin_sim::Time;
+use mlx5_twin_sim::config::{Bar, Type0};
 use mlx5_twin_sim::fabric::{Core, Device, PortId, TlpId};
 use mlx5_twin_sim::host::{AccessError, Host, Settings, enumerate};
 use mlx5_twin_sim::probe::{Direction, LinkId, Probe, Transmit};
@@ -44,6 +45,49 @@ fn enumeration_finds_the_tree_and_gives_addresses() {
         assert!(pair[0].address + pair[0].size <= pair[1].address, "BARs overlap: {pair:?}");
     }
     assert!(bars.iter().all(|bar| bar.address % bar.size == 0 && bar.size == 1 << 20));
+}
+
+/// An expansion ROM is sized and gets an address of its own, aligned, disabled, inside the windows of the bridges above it.
+#[test]
+fn expansion_roms_get_addresses() {
+    let sizes = [None, Some(0x800), Some(0x100_0000), Some(0x1_0000)];
+    let config = |expansion_rom: Option<u32>| {
+        let bars = [Some(Bar::memory32(4096)), None, None, None, None, None];
+        Type0 { vendor_id: 0xfff1, device_id: 2, bars, expansion_rom, ..Type0::default() }.build().unwrap()
+    };
+    let Tree { mut simulation, root, .. } = tree_of(sizes.map(config).into(), 1);
+    let host = simulation.host(root);
+    let (found, registers) = simulation
+        .run(async move {
+            let found = find(&host).await;
+            let mut registers = Vec::new();
+            for function in &found {
+                registers.push(host.config_read(function.id, if function.bridge { 8 } else { 12 }).await.unwrap());
+            }
+            (found, registers)
+        })
+        .expect("an end");
+    let endpoints: Vec<_> = found.iter().zip(&registers).filter(|(function, _)| !function.bridge).collect();
+    let roms: Vec<_> = endpoints.iter().map(|(function, _)| function.expansion_rom).collect();
+    assert_eq!(roms.iter().map(|rom| rom.map(|rom| rom.size as u32)).collect::<Vec<_>>(), sizes);
+    let mut taken: Vec<_> =
+        endpoints.iter().flat_map(|(function, _)| &function.bars).chain(roms.iter().flatten()).collect();
+    taken.sort_by_key(|bar| bar.address);
+    for pair in taken.windows(2) {
+        assert!(pair[0].address + pair[0].size <= pair[1].address, "they overlap: {pair:?}");
+    }
+    let mut windows = Vec::new();
+    for (function, register) in found.iter().zip(&registers) {
+        if function.bridge {
+            assert_eq!(function.expansion_rom, None);
+            windows.push((u64::from(register << 16 & 0xfff0_0000), u64::from(register | 0xf_ffff)));
+        } else if let Some(rom) = function.expansion_rom {
+            assert_eq!((rom.index, rom.address % rom.size, u64::from(*register)), (6, 0, rom.address), "disabled");
+            let above =
+                windows.iter().filter(|(base, limit)| *base <= rom.address && rom.address + rom.size - 1 <= *limit);
+            assert_eq!(above.count(), 3, "root port, upstream and downstream port");
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,26 @@ fn the_two_views_of_a_queue_entry_agree() {
 }
 
 #[test]
+fn the_two_views_of_a_message_agree() {
+    let name = |name| match name {
+        "value" => "request_id",
+        "number" => "event",
+        same => same,
+    };
+    for field in notice_message::LAYOUT.fields {
+        let (notice, tlp) = (notice_message::LAYOUT.field(field.name), tlp_message::LAYOUT.field(name(field.name)));
+        assert_eq!(notice.map(place), tlp.map(place), "{}", field.name);
+    }
+    assert_eq!(notice_message::SIZE, tlp_message::SIZE);
+}
+
+#[test]
+fn the_two_region_commands_have_the_same_input() {
+    let fields = |layout: &'static Layout| layout.fields.to_vec();
+    assert_eq!(fields(query_emulated_region_in::LAYOUT), fields(modify_emulated_region_in::LAYOUT));
+}
+
+#[test]
 fn fields_are_found_by_the_headers_spelling() {
     assert_eq!(cmd_hca_cap::LAYOUT.field("log_max_qp"), Some(cmd_hca_cap::LOG_MAX_QP));
     let mixed = atomic_caps::LAYOUT.field("atomic_req_8B_endianness_mode");

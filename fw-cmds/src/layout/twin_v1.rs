@@ -64,6 +64,7 @@ layout! {
         NUM_REGIONS          0xb8 0x8;
         FUNCTION_ID          0xc0 0x10;
         PM_CAP_OFFSET        0xd0 0x10;
+        NO_SOFT_RESET        0xe0 0x1;
         POWER_STATE          0xe8 0x8;
         HOTPLUG_STATE        0xf0 0x8;
         BARS                 0x100 bytes 0x18;
@@ -107,6 +108,19 @@ layout! {
         OWNER          0x1ff 0x1;
     }
 
+    /// The head of a message that tells of a host's write without being a TLP: the same bytes as `tlp_message`, otherwise named.
+    notice_message 0x200 {
+        KIND       0x00 0x8;
+        FUNCTION   0x18 0x8;
+        VALUE      0x20 0x20;
+        TIME_PS    0x40 0x40;
+        SEQUENCE   0xa0 0x20;
+        NUMBER     0xc0 0x20;
+        BAR        0xe0 0x8;
+        BAR_OFFSET 0x100 0x40;
+        OWNER      0x1ff 0x1;
+    }
+
     /// Asks what is at a downstream port of the device's switch. The opcode is ours.
     query_emulated_port_in 0x80 {
         OPCODE 0x00 0x10;
@@ -143,33 +157,33 @@ layout! {
         HOTPLUG_STATE 0x50 0x8;
     }
 
-    /// Reads bytes of a stateful region. The opcode is ours.
+    /// Reads bytes that the device keeps: of a stateful region, or of doorbells. The opcode is ours.
     query_emulated_region_in 0x100 {
-        OPCODE      0x00 0x10;
-        UID         0x10 0x10;
-        OP_MOD      0x30 0x10;
-        FUNCTION    0x40 0x20;
-        REGION      0x68 0x8;
-        OFFSET      0x80 0x20;
-        LENGTH      0xa0 0x20;
+        OPCODE   0x00 0x10;
+        UID      0x10 0x10;
+        OP_MOD   0x30 0x10;
+        FUNCTION 0x40 0x20;
+        REGION   0x68 0x8;
+        OFFSET   0x80 0x20;
+        LENGTH   0xa0 0x20;
     }
 
-    /// The bytes follow, as the host sees them.
+    /// The bytes follow, as the host reads them, by rising address.
     query_emulated_region_out 0x80 {
         STATUS   0x00 0x8;
         SYNDROME 0x20 0x20;
         LENGTH   0x40 0x20;
     }
 
-    /// Sets bytes of a stateful region; they follow. The opcode is ours.
+    /// Sets bytes that the device keeps; they follow, by rising address. `OP_MOD` says which of them. The opcode is ours.
     modify_emulated_region_in 0x100 {
-        OPCODE      0x00 0x10;
-        UID         0x10 0x10;
-        OP_MOD      0x30 0x10;
-        FUNCTION    0x40 0x20;
-        REGION      0x68 0x8;
-        OFFSET      0x80 0x20;
-        LENGTH      0xa0 0x20;
+        OPCODE   0x00 0x10;
+        UID      0x10 0x10;
+        OP_MOD   0x30 0x10;
+        FUNCTION 0x40 0x20;
+        REGION   0x68 0x8;
+        OFFSET   0x80 0x20;
+        LENGTH   0xa0 0x20;
     }
 
     /// Nothing but the status.

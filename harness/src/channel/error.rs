@@ -73,6 +73,18 @@ pub enum Error {
         /// The rule of its format that is broken.
         malformed: Malformed,
     },
+    /// A region of which the device keeps no bytes, or hasn't got these.
+    #[error("region {region} of the function at port {port}: the device keeps no {len:#x} bytes from {offset:#x} on")]
+    Bytes {
+        /// The function.
+        port: u8,
+        /// The region's number.
+        region: usize,
+        /// The first byte.
+        offset: u64,
+        /// How many of them.
+        len: usize,
+    },
     /// The channel already has a function at this port.
     #[error("port {0} is claimed already by this channel")]
     PortTaken(u8),

@@ -10,6 +10,6 @@ pub mod twin_v1;
 
 pub use error::Error;
 pub use protocol::{
-    ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Settings, TlpMessage,
-    Waited,
+    ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Scope, Settings,
+    TlpMessage, Waited,
 };

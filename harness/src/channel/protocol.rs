@@ -46,6 +46,8 @@ pub struct Limits {
     pub max_doorbells: u64,
     /// MSI-X vectors of a function.
     pub max_msix: u16,
+    /// Bytes of all stateful regions of a function together.
+    pub max_region_bytes: u32,
     /// Bit n: port n has a static function, which the host sees from its start on.
     pub static_ports: u32,
 }
@@ -61,6 +63,8 @@ pub enum RegionKind {
     MsixTable,
     /// The device keeps the MSI-X pending bits.
     MsixPba,
+    /// The device keeps the bytes: it answers the host's reads from them, and applies its writes.
+    Stateful,
 }
 
 /// A region of a BAR.
@@ -74,6 +78,26 @@ pub struct Region {
     pub offset: u64,
     /// Length in bytes: a multiple of 4, not 0.
     pub length: u64,
+    /// Is software told of the host's writes? Only for doorbells and stateful regions.
+    pub notify: bool,
+}
+
+impl Region {
+    /// Does the device keep its bytes, for software to read and set them?
+    pub fn is_kept(&self) -> bool {
+        matches!(self.kind, RegionKind::Doorbell | RegionKind::Stateful)
+    }
+}
+
+/// What software sets of the bytes that the device keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The bytes as they are now. For a doorbell that's a write like the host's: it notifies.
+    Values,
+    /// What a reset makes of them; they stay as they are.
+    Defaults,
+    /// Both, without telling anyone.
+    Both,
 }
 
 /// What the device must know of a function to route its TLPs. Everything else in configuration space is software's alone.
@@ -89,8 +113,18 @@ pub struct FunctionLayout {
     pub pcie_capability: u16,
     /// Memory BARs by slot. The slot after a 64-bit one is `None`.
     pub bars: [Option<Bar>; 6],
+    /// Size of the expansion ROM in bytes: a power of two from 2 KiB to 16 MiB.
+    pub expansion_rom: Option<u32>,
     /// Regions.
     pub regions: Vec<Region>,
+}
+
+impl FunctionLayout {
+    /// BAR and offset of each dword of the doorbell regions, in the order of the regions: the doorbells by their numbers.
+    pub fn doorbells(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
+        let regions = self.regions.iter().filter(|region| region.kind == RegionKind::Doorbell);
+        regions.flat_map(|region| (0..region.length / 4).map(|dword| (region.bar, region.offset + dword * 4)))
+    }
 }
 
 /// What happened to a function's link.
@@ -115,8 +149,8 @@ pub struct TlpMessage {
     pub header: Header,
     /// Its first prefix.
     pub prefix: Option<Prefix>,
-    /// For memory requests, and only for them: the BAR that was hit, and the offset in it of the request's first dword. All of the
-    /// request lies in the BAR.
+    /// For memory requests, and only for them: the BAR that was hit, or 6 for the expansion ROM, and the offset in it of the request's first
+    /// dword. All of the request lies in it.
     pub bar: Option<(u8, u64)>,
     /// Its payload in wire order, as long as the header says.
     pub payload: Vec<u8>,
@@ -140,6 +174,26 @@ pub enum Message {
         port: u8,
         /// What happened.
         event: PciEvent,
+    },
+    /// The host has written to a doorbell that notifies.
+    Doorbell {
+        /// The function's port: one of this channel.
+        port: u8,
+        /// The doorbell's number, in the order of [`FunctionLayout::doorbells`].
+        number: usize,
+        /// What it held after the write.
+        value: u32,
+        /// When it was written; zero where there's no such clock.
+        time: Time,
+    },
+    /// The host has written to a stateful region that notifies.
+    RegionWritten {
+        /// The function's port: one of this channel.
+        port: u8,
+        /// The region's number in the function's layout.
+        region: usize,
+        /// When it was written; zero where there's no such clock.
+        time: Time,
     },
 }
 
@@ -248,6 +302,19 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
     fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error>;
+
+    /// Bytes that the device keeps of a function: `len` of them, from `offset` of a region on. For doorbells both are whole dwords, which stand
+    /// as the host writes them, byte 0 first. Many bytes take several commands, and the host may write in between.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; [`Error::Bytes`] if the region hasn't got them; what the device answers.
+    fn query_region(&mut self, port: u8, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error>;
+
+    /// Sets bytes that the device keeps of a function.
+    ///
+    /// # Errors
+    /// As [`ChannelProtocol::query_region`]; those that one of several commands has set stay set if the next one fails.
+    fn modify_region(&mut self, port: u8, region: usize, offset: u64, bytes: &[u8], scope: Scope) -> Result<(), Error>;
 
     /// What the device counted.
     ///

@@ -9,8 +9,8 @@ use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
 use super::state::{Effect, Open, State};
 use super::{
-    Access, Counters, Description, Doorbell, Error, Limits, Message, Port, Read, RegionKind, Request, RequestId,
-    Settings, Write,
+    Access, Counters, Description, Doorbell, Error, Limits, Message, Port, Read, Region, RegionKind, Request,
+    RequestId, Scope, Settings, Write,
 };
 use crate::backend::Backend;
 use crate::channel::twin_v1::TwinV1;
@@ -64,6 +64,14 @@ impl Channel {
         let built = description.build(self.protocol.limits())?;
         self.protocol.attach(&built.layout)?;
         let port = description.port();
+        // The host sees none of these bytes before software has answered its configuration requests.
+        for (region, bytes) in &built.defaults {
+            if let Err(error) = self.protocol.modify_region(port.0, *region, 0, bytes, Scope::Both) {
+                // What went wrong first is what the author wants to know.
+                let _ = self.protocol.detach(port.0);
+                return Err(error.into());
+            }
+        }
         self.functions.insert(port, State::new(built));
         Ok(port)
     }
@@ -151,6 +159,18 @@ impl Channel {
                     self.function_mut(Port(port))?.pci_event(event);
                     (port, Some(Request::PciEvent(event)))
                 }
+                channel::Message::Doorbell { port, number, value, time } => {
+                    let place = self.function(Port(port))?.layout.doorbells().nth(number);
+                    let rung = place.map(|(bar, offset)| Request::Doorbell {
+                        number,
+                        doorbell: Doorbell { bar, offset, value },
+                        time,
+                    });
+                    (port, rung)
+                }
+                channel::Message::RegionWritten { port, region, time } => {
+                    (port, Some(Request::RegionWritten { region, time }))
+                }
                 channel::Message::Tlp(tlp) => (tlp.port, self.receive(tlp)?),
             };
             if let Some(request) = request {
@@ -192,6 +212,12 @@ impl Channel {
             prefix: tlp.prefix,
             time: tlp.time,
         });
+        if let (Kind::MRd32 | Kind::MRd64, Some(at)) = (header.kind(), &at)
+            && let Some(data) = state.rom(at)
+        {
+            self.respond(id, Status::Successful, &data)?;
+            return Ok(None);
+        }
         match (header.kind(), at) {
             (Kind::MRd32 | Kind::MRd64, Some(at)) => Ok(Some(Request::Read(Read { id, at }))),
             (Kind::MWr32 | Kind::MWr64, Some(at)) => Ok(Some(Request::Write(Write { at, data: tlp.payload }))),
@@ -404,9 +430,64 @@ impl Channel {
     /// [`Error::NoFunction`]; what the device answers.
     pub fn doorbells(&mut self, port: Port) -> Result<Vec<Doorbell>, Error> {
         let values = self.protocol.doorbells(port.0)?;
-        let regions = self.function(port)?.layout.regions.iter().filter(|region| region.kind == RegionKind::Doorbell);
-        let places = regions.flat_map(|region| (0..region.length / 4).map(|n| (region.bar, region.offset + n * 4)));
+        let places = self.function(port)?.layout.doorbells();
         Ok(places.zip(values).map(|((bar, offset), value)| Doorbell { bar, offset, value }).collect())
+    }
+
+    /// Sets the value of a doorbell, by its number in the order of [`Channel::doorbells`], as if the host had rung it: one that notifies
+    /// does.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`], [`Error::NoDoorbell`]; what the device answers.
+    pub fn set_doorbell(&mut self, port: Port, number: usize, value: u32) -> Result<(), Error> {
+        let layout = &self.function(port)?.layout;
+        let (wanted, mut before) = (number as u64, 0);
+        for (region, found) in layout.regions.iter().enumerate().filter(|(_, one)| one.kind == RegionKind::Doorbell) {
+            let inside = wanted - before;
+            if inside < found.length / 4 {
+                let bytes = value.to_le_bytes();
+                return Ok(self.protocol.modify_region(port.0, region, 4 * inside, &bytes, Scope::Values)?);
+            }
+            before += found.length / 4;
+        }
+        Err(Error::NoDoorbell { port, number, count: before as usize })
+    }
+
+    /// The function's regions, by their numbers.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`].
+    pub fn regions(&self, port: Port) -> Result<&[Region], Error> {
+        Ok(&self.function(port)?.layout.regions)
+    }
+
+    /// Bytes of a stateful region, as the host reads them now: `len` of them from `offset` on. The host may write while they are read; what is
+    /// read by one command (16 KiB) is of one moment.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; [`channel::Error::Bytes`] if the region hasn't got them; what the device answers.
+    pub fn region(&mut self, port: Port, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+        self.function(port)?;
+        Ok(self.protocol.query_region(port.0, region, offset, len)?)
+    }
+
+    /// Sets bytes of a stateful region, as the host reads them from now on: nobody is told. Doorbells can be set by this too, in whole dwords,
+    /// and that's a ring of each.
+    ///
+    /// # Errors
+    /// As [`Channel::region`].
+    pub fn set_region(&mut self, port: Port, region: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.function(port)?;
+        Ok(self.protocol.modify_region(port.0, region, offset, bytes, Scope::Values)?)
+    }
+
+    /// Sets what a reset makes of bytes of a stateful region, or of doorbells. What they are now doesn't change.
+    ///
+    /// # Errors
+    /// As [`Channel::region`].
+    pub fn set_region_defaults(&mut self, port: Port, region: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.function(port)?;
+        Ok(self.protocol.modify_region(port.0, region, offset, bytes, Scope::Defaults)?)
     }
 
     /// What the device counted for this channel, responses that it refused included.

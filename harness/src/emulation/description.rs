@@ -1,5 +1,7 @@
 //! What an emulated function looks like, and the rules that a description must keep.
 
+use std::sync::Arc;
+
 use mlx5_twin_sim::config::{
     BarKind, Capability, CapabilityId, CapabilityLayout, ConfigError, ConfigSpace, MsixCapability, PcieCapability,
     Type0,
@@ -7,6 +9,10 @@ use mlx5_twin_sim::config::{
 
 use super::{Limits, Port, Region, RegionKind, Settings};
 use crate::channel::FunctionLayout;
+
+/// Sizes that an expansion ROM can have, in bytes (PCI local bus specification, 'Expansion ROM Base Address Register').
+const SMALLEST_ROM: u32 = 2 << 10;
+const LARGEST_ROM: u32 = 16 << 20;
 
 /// A rule that the description of a function breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +26,20 @@ pub enum DescriptionError {
         /// The BAR.
         bar: usize,
     },
-    /// An emulated function has no expansion ROM.
-    #[error("an emulated function can't have an expansion ROM")]
-    ExpansionRom,
+    /// The image of an expansion ROM is empty, or larger than the ROM.
+    #[error("the expansion ROM's image has {len:#x} bytes: it must have 1 to {most:#x}")]
+    RomImage {
+        /// Length of the image in bytes.
+        len: usize,
+        /// The header's size of the ROM in bytes, or 16 MiB.
+        most: u32,
+    },
+    /// Nobody can be told of writes to a region that isn't kept by the device.
+    #[error("region {region} can't notify: only doorbells and stateful regions can")]
+    Notify {
+        /// The region.
+        region: usize,
+    },
     /// The protocol has six bits for the size of a BAR, and 40 is the most.
     #[error("BAR {bar}: a size of {size:#x} bytes is more than 2^40")]
     BarSize {
@@ -95,6 +112,8 @@ pub struct Description {
     capabilities: Vec<Result<CapabilityLayout, ConfigError>>,
     msix: Option<MsixCapability>,
     regions: Vec<Region>,
+    defaults: Vec<(usize, Vec<u8>)>,
+    rom: Option<Arc<[u8]>>,
     settings: Settings,
     forward_configuration: bool,
 }
@@ -104,6 +123,10 @@ pub struct Description {
 pub(super) struct Built {
     pub(super) space: ConfigSpace,
     pub(super) layout: FunctionLayout,
+    /// By region: the bytes that stateful regions begin with.
+    pub(super) defaults: Vec<(usize, Vec<u8>)>,
+    /// What the expansion ROM holds; the author answers its reads if there's none.
+    pub(super) rom: Option<Arc<[u8]>>,
     pub(super) forward_configuration: bool,
 }
 
@@ -116,6 +139,8 @@ impl Description {
             capabilities: Vec::new(),
             msix: None,
             regions: Vec::new(),
+            defaults: Vec::new(),
+            rom: None,
             settings: Settings::default(),
             forward_configuration: false,
         }
@@ -138,9 +163,9 @@ impl Description {
     #[must_use]
     pub fn msix(mut self, place: MsixCapability) -> Description {
         let (offset, length) = (u64::from(place.table_offset), u64::from(place.table_len()));
-        self = self.region(Region { kind: RegionKind::MsixTable, bar: place.table_bar, offset, length });
+        self = self.region(Region { kind: RegionKind::MsixTable, bar: place.table_bar, offset, length, notify: false });
         let (offset, length) = (u64::from(place.pba_offset), u64::from(place.pba_len()));
-        self = self.region(Region { kind: RegionKind::MsixPba, bar: place.pba_bar, offset, length });
+        self = self.region(Region { kind: RegionKind::MsixPba, bar: place.pba_bar, offset, length, notify: false });
         self.msix = Some(place);
         self.capability(&place)
     }
@@ -148,16 +173,46 @@ impl Description {
     /// With a region whose TLPs come to the author: `length` bytes from `offset` of `bar`.
     #[must_use]
     pub fn transaction(self, bar: u8, offset: u64, length: u64) -> Description {
-        self.region(Region { kind: RegionKind::Transaction, bar, offset, length })
+        self.region(Region { kind: RegionKind::Transaction, bar, offset, length, notify: false })
     }
 
-    /// With a region of doorbells, whose last values the device keeps.
+    /// With a region of doorbells, whose last values the device keeps. The author asks for them.
     #[must_use]
     pub fn doorbells(self, bar: u8, offset: u64, length: u64) -> Description {
-        self.region(Region { kind: RegionKind::Doorbell, bar, offset, length })
+        self.region(Region { kind: RegionKind::Doorbell, bar, offset, length, notify: false })
     }
 
-    fn region(mut self, region: Region) -> Description {
+    /// With a region of doorbells that notify: each ring comes to the author as a [`Request::Doorbell`](super::Request::Doorbell), or
+    /// several as one.
+    #[must_use]
+    pub fn notifying_doorbells(self, bar: u8, offset: u64, length: u64) -> Description {
+        self.region(Region { kind: RegionKind::Doorbell, bar, offset, length, notify: true })
+    }
+
+    /// With a stateful region: the device keeps its bytes, and answers the host's reads. Of writes the author is told by a
+    /// [`Request::RegionWritten`](super::Request::RegionWritten). `defaults` are its bytes at first and after each reset, and as many as it is
+    /// long: a multiple of 4.
+    #[must_use]
+    pub fn stateful(mut self, bar: u8, offset: u64, defaults: impl Into<Vec<u8>>) -> Description {
+        let defaults = defaults.into();
+        let length = defaults.len() as u64;
+        self.defaults.push((self.regions.len(), defaults));
+        self.region(Region { kind: RegionKind::Stateful, bar, offset, length, notify: true })
+    }
+
+    /// With an expansion ROM that holds `image`: reads of it are answered from there, and with ones behind its end. The ROM is as large as the
+    /// header says, or else the smallest that holds the image. A ROM that stands in the header alone is the author's: reads of it come
+    /// to him, with BAR number 6.
+    #[must_use]
+    pub fn expansion_rom(mut self, image: impl Into<Arc<[u8]>>) -> Description {
+        self.rom = Some(image.into());
+        self
+    }
+
+    /// With a region just as it's given; a stateful one begins with zeros. Regions are numbered from 0 in the order in which they're described;
+    /// [`Description::msix`] describes two.
+    #[must_use]
+    pub fn region(mut self, region: Region) -> Description {
         self.regions.push(region);
         self
     }
@@ -194,15 +249,13 @@ impl Description {
 
     /// Checks all rules, and makes the configuration space.
     pub(super) fn build(&self, limits: &Limits) -> Result<Built, DescriptionError> {
-        let mut space = self.header.build()?;
+        let header = Type0 { expansion_rom: self.rom_size()?, ..self.header };
+        let mut space = header.build()?;
         for capability in &self.capabilities {
             match capability {
                 Ok(layout) => space.add(layout)?,
                 Err(error) => return Err(error.clone().into()),
             };
-        }
-        if self.header.expansion_rom.is_some() {
-            return Err(DescriptionError::ExpansionRom);
         }
         for (bar, shape) in self.header.bars.iter().enumerate() {
             match shape {
@@ -212,12 +265,14 @@ impl Description {
             }
         }
         self.check_regions()?;
-        let doorbells = self.regions.iter().filter(|region| region.kind == RegionKind::Doorbell);
-        let doorbells: u64 = doorbells.map(|region| region.length / 4).sum();
+        let bytes = |kind| self.regions.iter().filter(move |region| region.kind == kind).map(|region| region.length);
+        let doorbells = bytes(RegionKind::Doorbell).map(|length| length / 4).sum();
+        let stateful = bytes(RegionKind::Stateful).fold(0, u64::saturating_add);
         let vectors = self.msix.map_or(0, |place| place.vectors);
         for (what, value, most) in [
             ("regions", self.regions.len() as u64, u64::from(limits.max_regions)),
             ("dwords of doorbell regions", doorbells, limits.max_doorbells),
+            ("bytes of stateful regions", stateful, u64::from(limits.max_region_bytes)),
             ("MSI-X vectors", u64::from(vectors), u64::from(limits.max_msix)),
         ] {
             if value > most {
@@ -230,9 +285,22 @@ impl Description {
             msix_capability: space.find(CapabilityId::MSIX).unwrap_or(0),
             pcie_capability: space.find(CapabilityId::PCIE).unwrap_or(0),
             bars: self.header.bars,
+            expansion_rom: header.expansion_rom,
             regions: self.regions.clone(),
         };
-        Ok(Built { space, layout, forward_configuration: self.forward_configuration })
+        let (defaults, rom) = (self.defaults.clone(), self.rom.clone());
+        Ok(Built { space, layout, defaults, rom, forward_configuration: self.forward_configuration })
+    }
+
+    /// Size of the expansion ROM: what the header says, or what the image needs.
+    fn rom_size(&self) -> Result<Option<u32>, DescriptionError> {
+        let Some(image) = &self.rom else { return Ok(self.header.expansion_rom) };
+        let (len, most) = (image.len(), self.header.expansion_rom.unwrap_or(LARGEST_ROM));
+        if len == 0 || len > most as usize {
+            return Err(DescriptionError::RomImage { len, most });
+        }
+        let needed = (len as u32).next_power_of_two().max(SMALLEST_ROM);
+        Ok(Some(self.header.expansion_rom.unwrap_or(needed)))
     }
 
     fn check_regions(&self) -> Result<(), DescriptionError> {
@@ -247,6 +315,9 @@ impl Description {
             let inside = offset.checked_add(length).is_some_and(|end| end <= shape.size);
             if !inside || offset > u64::from(u32::MAX) {
                 return Err(DescriptionError::RegionOutside { region: number, offset, length, bar, size: shape.size });
+            }
+            if region.notify && !region.is_kept() {
+                return Err(DescriptionError::Notify { region: number });
             }
             let overlaps = |other: &Region| {
                 other.bar == bar && other.offset < offset + length && offset < other.offset + other.length

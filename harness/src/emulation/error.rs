@@ -61,6 +61,16 @@ pub enum Error {
         /// How many it has.
         vectors: u16,
     },
+    /// The function has not so many doorbells.
+    #[error("the function at port {port} has {count} doorbells, there is no doorbell {number}")]
+    NoDoorbell {
+        /// The function.
+        port: Port,
+        /// The doorbell.
+        number: usize,
+        /// How many it has.
+        count: usize,
+    },
     /// A memory write is longer than one TLP can be.
     #[error("a memory write of {len} bytes at {address:#x} takes {needs} payload bytes, one TLP carries {most}")]
     WriteLength {

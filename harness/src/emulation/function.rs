@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::tlp::{Bdf, Status};
 
-use super::{Channel, Counters, Description, Doorbell, Error, Limits, Port, Request, RequestId};
+use super::{Channel, Counters, Description, Doorbell, Error, Limits, Port, Region, Request, RequestId};
 use crate::backend::Backend;
 
 /// An emulated PCI function.
@@ -143,6 +143,46 @@ impl Function {
     /// What the device answers.
     pub fn doorbells(&mut self) -> Result<Vec<Doorbell>, Error> {
         self.channel.doorbells(self.port)
+    }
+
+    /// Sets the value of a doorbell, as if the host had rung it: see [`Channel::set_doorbell`].
+    ///
+    /// # Errors
+    /// As [`Channel::set_doorbell`].
+    pub fn set_doorbell(&mut self, number: usize, value: u32) -> Result<(), Error> {
+        self.channel.set_doorbell(self.port, number, value)
+    }
+
+    /// Its regions, by their numbers.
+    ///
+    /// # Errors
+    /// None, as long as it's there.
+    pub fn regions(&self) -> Result<&[Region], Error> {
+        self.channel.regions(self.port)
+    }
+
+    /// Bytes of a stateful region: see [`Channel::region`].
+    ///
+    /// # Errors
+    /// As [`Channel::region`].
+    pub fn region(&mut self, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+        self.channel.region(self.port, region, offset, len)
+    }
+
+    /// Sets bytes of a stateful region: see [`Channel::set_region`].
+    ///
+    /// # Errors
+    /// As [`Channel::set_region`].
+    pub fn set_region(&mut self, region: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.channel.set_region(self.port, region, offset, bytes)
+    }
+
+    /// Sets what a reset makes of bytes: see [`Channel::set_region_defaults`].
+    ///
+    /// # Errors
+    /// As [`Channel::set_region_defaults`].
+    pub fn set_region_defaults(&mut self, region: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.channel.set_region_defaults(self.port, region, offset, bytes)
     }
 
     /// Its port.

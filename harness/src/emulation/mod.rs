@@ -38,7 +38,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use crate::channel::{Counters, Limits, PciEvent, Region, RegionKind, Settings};
+pub use crate::channel::{Counters, Limits, PciEvent, Region, RegionKind, Scope, Settings};
 pub use channel::Channel;
 pub use description::{Description, DescriptionError};
 pub use error::Error;

@@ -42,7 +42,7 @@ impl fmt::Display for RequestId {
 /// What a device has to act upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The host reads memory of a transaction region. To be completed or aborted.
+    /// The host reads memory of a transaction region, or an expansion ROM without an image. To be completed or aborted.
     Read(Read),
     /// The host writes memory of a transaction region. There's nothing to answer.
     Write(Write),
@@ -54,18 +54,35 @@ pub enum Request {
     /// set names. It has been answered; what is true now is in the configuration space.
     Configured(Changed),
     /// The host reset the function: a function-level reset, or D3hot to D0. Configuration space has been reset already, and the
-    /// device has forgotten the MSI-X table; the author resets registers and stops what the function was about to send.
+    /// device has forgotten the MSI-X table, and what the host wrote to doorbells and stateful regions; the author resets registers and stops what the function was about to send.
     Reset(Reset),
     /// Something happened to the link. As PERST# is asserted, configuration space is reset and open requests are forgotten.
     PciEvent(PciEvent),
     /// A credit came, and is held.
     Credit,
+    /// The host rang a doorbell that notifies. Several rings may come as one, which has the last value.
+    Doorbell {
+        /// Its number, in the order of [`Channel::doorbells`](super::Channel::doorbells).
+        number: usize,
+        /// Its place, and the value.
+        doorbell: Doorbell,
+        /// When it was rung; zero where there's no such clock.
+        time: Time,
+    },
+    /// The host wrote to a stateful region that notifies. Several writes may come as one; what was written is found by reading the
+    /// region.
+    RegionWritten {
+        /// Its number, in the order of the description.
+        region: usize,
+        /// When it was written; zero where there's no such clock.
+        time: Time,
+    },
 }
 
 /// Where a memory request goes, and who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The BAR that was hit, 0 to 5.
+    /// The BAR that was hit, 0 to 5; 6 for the expansion ROM.
     pub bar: u8,
     /// Offset of the request's first dword in the BAR, in bytes: a multiple of 4.
     pub offset: u64,
@@ -90,15 +107,7 @@ impl Access {
     /// Its dwords: offset in the BAR, and enabled bytes.
     pub fn dwords(&self) -> impl ExactSizeIterator<Item = (u64, u8)> + use<> {
         let Access { offset, enables, .. } = *self;
-        let last = enables.length_dw.saturating_sub(1);
-        (0..enables.length_dw).map(move |number| {
-            let enabled = match number {
-                0 => enables.first,
-                _ if number == last => enables.last,
-                _ => 0xf,
-            };
-            (offset + u64::from(number) * 4, enabled)
-        })
+        (0..enables.length_dw).map(move |number| (offset + u64::from(number) * 4, enables.of_dw(number)))
     }
 }
 
@@ -191,6 +200,6 @@ pub struct Doorbell {
     pub bar: u8,
     /// Its offset in the BAR in bytes.
     pub offset: u64,
-    /// The last value written; 0 if none was.
+    /// The last value written; that of a reset if none was.
     pub value: u32,
 }

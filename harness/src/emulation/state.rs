@@ -1,12 +1,14 @@
 //! One function of a channel: its configuration space, and the requests that wait.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use mlx5_twin_sim::config::header::bar::ROM_INDEX;
 use mlx5_twin_sim::config::{Changed, ConfigSpace, Reset, Status as PciStatus};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
 use super::description::Built;
-use super::{Configuration, Error, RequestId};
+use super::{Access, Configuration, Error, RequestId};
 use crate::channel::{FunctionLayout, PciEvent};
 
 // Bits of Device Status (PCIe base specification 7.5.3.5), as `ConfigSpace::record_device_status` counts them.
@@ -31,6 +33,7 @@ pub(super) struct Open {
 pub(super) struct State {
     pub(super) space: ConfigSpace,
     pub(super) layout: FunctionLayout,
+    rom: Option<Arc<[u8]>>,
     pub(super) forward_configuration: bool,
     /// Bus, device and function number, from the last configuration write; 0 before it.
     pub(super) id: Bdf,
@@ -47,8 +50,18 @@ pub(super) enum Effect {
 
 impl State {
     pub(super) fn new(built: Built) -> State {
-        let Built { space, layout, forward_configuration } = built;
-        State { space, layout, forward_configuration, id: Bdf(0), open: BTreeMap::new() }
+        let Built { space, layout, rom, forward_configuration, .. } = built;
+        State { space, layout, rom, forward_configuration, id: Bdf(0), open: BTreeMap::new() }
+    }
+
+    /// What a read of the expansion ROM gives, if the function has an image for it. Behind its end are ones, as in an empty memory.
+    pub(super) fn rom(&self, at: &Access) -> Option<Vec<u8>> {
+        let image = self.rom.as_ref().filter(|_| at.bar == ROM_INDEX)?;
+        let begin = usize::try_from(at.offset).ok()?;
+        let bytes = image.get(begin..).unwrap_or_default();
+        let mut data = bytes[..bytes.len().min(at.len())].to_vec();
+        data.resize(at.len(), 0xff);
+        Some(data)
     }
 
     /// Takes up a request that waits.

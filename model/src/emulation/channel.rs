@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
-use mlx5_twin_fw_cmds::layout::tlp_message;
-use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD, gateway, message};
+use mlx5_twin_fw_cmds::layout::{notice_message, tlp_message};
+use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, Fault, MESSAGE_HEAD, gateway, message};
 use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
+use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Class;
 
+use super::function::Claimed;
+use super::notice::Source;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
@@ -21,7 +24,7 @@ pub struct ChannelCounters {
     /// TLPs that had to wait for a slot or for a free request.
     pub withheld: u64,
     /// Rules that software broke, by number.
-    pub faults: [u32; Fault::ALL.len()],
+    pub faults: [u32; FAULT_COUNTERS],
     /// The last of them.
     pub last_fault: Option<Fault>,
 }
@@ -66,6 +69,8 @@ pub(super) struct Channel {
     event: bool,
     credits: Vec<Credit>,
     due: VecDeque<u16>,
+    /// Notices in the ring: message, port and source, oldest first.
+    notices: VecDeque<(u32, u8, Source)>,
     pub(super) staging: Box<[u8; STAGING]>,
     pub(super) counters: ChannelCounters,
 }
@@ -80,6 +85,7 @@ impl Channel {
             event: false,
             credits: vec![Credit::Due; usize::from(spec.credits)],
             due: (0..spec.credits).collect(),
+            notices: VecDeque::new(),
             staging: Box::new([0; STAGING]),
             counters: ChannelCounters::default(),
             spec,
@@ -118,6 +124,13 @@ impl Channel {
             self.armed = true;
             self.event = self.in_ring() > 0;
         }
+    }
+
+    /// The oldest notice that software has freed and nobody knows of yet: message, port and source.
+    pub(super) fn freed_notice(&mut self) -> Option<(u32, u8, Source)> {
+        let &(sequence, ..) = self.notices.front()?;
+        let behind = self.producer.wrapping_sub(sequence) & gateway::INDEX_MASK;
+        if behind > self.in_ring() { self.notices.pop_front() } else { None }
     }
 
     /// Whether the event that software asked for has come; if so, it's disarmed.
@@ -170,6 +183,30 @@ impl Channel {
         self.write(bus, head, payload);
     }
 
+    /// Writes the oldest notice that is due of the function at a port. There's a slot.
+    pub(super) fn write_notice(&mut self, bus: &mut Bus<'_>, port: u8, claimed: &mut Claimed) {
+        let sequence = self.producer;
+        let Some((source, news)) = claimed.notices.send(sequence) else { return };
+        let (kind, number) = match source {
+            Source::Doorbell(number) => (message::DOORBELL, number),
+            Source::Region(number) => (message::REGION_WRITTEN, number),
+        };
+        let (bar, offset) = claimed.place_of(source).unwrap_or((0, 0));
+        let mut head = [0; MESSAGE_HEAD];
+        let fields = [
+            (notice_message::KIND, u64::from(kind)),
+            (notice_message::FUNCTION, u64::from(port)),
+            (notice_message::VALUE, u64::from(news.value)),
+            (notice_message::NUMBER, u64::from(number)),
+            (notice_message::BAR, u64::from(bar)),
+            (notice_message::BAR_OFFSET, offset),
+        ];
+        let written = set_all(&mut head, &fields);
+        debug_assert!(written.is_ok(), "{written:?}");
+        self.notices.push_back((sequence, port, source));
+        self.write_at(bus, news.time, head, &[]);
+    }
+
     /// Grants the credits that are due, as far as there are slots.
     pub(super) fn grant(&mut self, bus: &mut Bus<'_>) {
         while self.has_slot() {
@@ -204,11 +241,17 @@ impl Channel {
         }
     }
 
+    /// Writes a message of now.
+    fn write(&mut self, bus: &mut Bus<'_>, head: [u8; MESSAGE_HEAD], payload: &[u8]) {
+        let now = bus.core.now();
+        self.write_at(bus, now, head, payload);
+    }
+
     /// Writes a message: its payload first, then its head, with number, time and owner bit.
-    fn write(&mut self, bus: &mut Bus<'_>, mut head: [u8; MESSAGE_HEAD], payload: &[u8]) {
+    fn write_at(&mut self, bus: &mut Bus<'_>, time: Time, mut head: [u8; MESSAGE_HEAD], payload: &[u8]) {
         let lap = self.producer >> self.spec.log_slots & 1;
         let fields = [
-            (tlp_message::TIME_PS, bus.core.now().as_ps()),
+            (tlp_message::TIME_PS, time.as_ps()),
             (tlp_message::SEQUENCE, u64::from(self.producer)),
             (tlp_message::OWNER, u64::from(1 - lap)),
         ];

@@ -1,11 +1,14 @@
-//! A claimed function: the few registers that the device follows, its regions, and its MSI-X table.
+//! A claimed function: the few registers that the device follows, its regions with the bytes it keeps, and its MSI-X table.
 
-use mlx5_twin_fw_cmds::twin_v1::{MAX_DOORBELLS, region};
+use mlx5_twin_fw_cmds::twin_v1::{bar, region};
 use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, byte_mask};
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId, answer_read};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Route, Status};
 
+use super::kept::Kept;
+use super::notice::{Notices, Source};
 use super::requests::Requests;
+use super::rom::{self, Rom};
 
 /// A BAR of an emulated function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +24,14 @@ pub(super) struct Region {
     pub(super) bar: u8,
     pub(super) offset: u64,
     pub(super) length: u64,
-    /// For doorbell regions: number of its first dword among all of the function.
-    pub(super) first_doorbell: usize,
+    /// For doorbell and stateful regions: place of its first byte among those that the device keeps.
+    pub(super) first_byte: usize,
 }
 
 impl Region {
-    /// Number of the doorbell at an offset of the region.
-    fn doorbell(self, offset: u64) -> usize {
-        self.first_doorbell + (offset / 4) as usize
+    /// Place of the byte at an offset of the region among those that the device keeps, if it's such a region.
+    pub(super) fn kept(self, offset: u64) -> Option<usize> {
+        matches!(self.kind, region::DOORBELL | region::STATEFUL).then(|| self.first_byte + offset as usize)
     }
 }
 
@@ -81,6 +84,15 @@ pub(super) enum Target {
     Nobody,
 }
 
+/// What an access to a region of the device's leads to.
+#[derive(Debug, Default)]
+pub(super) struct Consequences {
+    /// Interrupt messages that are to go out.
+    pub(super) messages: Vec<MsixMessage>,
+    /// What software may be to be told of.
+    pub(super) written: Vec<Source>,
+}
+
 /// A function that software has claimed.
 #[derive(Debug)]
 pub(super) struct Claimed {
@@ -90,18 +102,20 @@ pub(super) struct Claimed {
     pub(super) msix: Option<MsixTable>,
     pub(super) msix_offset: u16,
     pub(super) pcie_offset: u16,
-    pub(super) doorbells: [u32; MAX_DOORBELLS],
+    pub(super) kept: Kept,
+    pub(super) notices: Notices,
+    pub(super) rom: Option<Rom>,
     pub(super) requests: Requests,
     pub(super) shadow: Shadow,
 }
 
 impl Claimed {
-    /// The BAR that holds `len` bytes from `address` on, and the offset in it.
+    /// The BAR that holds `len` bytes from `address` on, and the offset in it. The expansion ROM comes last.
     fn decode(&self, address: u64, len: u64) -> Option<(u8, u64)> {
         if !self.shadow.memory_space() {
             return None;
         }
-        (0..6).find_map(|number| {
+        let bar = (0..6).find_map(|number| {
             let bar = self.bars[number]?;
             let mut base = u64::from(self.shadow.bars[number]);
             if bar.is_64bit {
@@ -109,7 +123,29 @@ impl Claimed {
             }
             let offset = address.checked_sub(base & !(bar.size - 1))?;
             (offset < bar.size && len <= bar.size - offset).then_some((number as u8, offset))
-        })
+        });
+        bar.or_else(|| Some((bar::ROM, self.rom?.decode(address, len)?)))
+    }
+
+    /// What a notice of what was written says beside where that is.
+    pub(super) fn value_of(&self, source: Source) -> u32 {
+        match source {
+            Source::Doorbell(number) => self.kept.doorbell(number),
+            Source::Region(_) => 0,
+        }
+    }
+
+    /// BAR and offset of what was written.
+    pub(super) fn place_of(&self, source: Source) -> Option<(u8, u64)> {
+        match source {
+            Source::Doorbell(number) => {
+                self.regions.iter().filter(|region| region.kind == region::DOORBELL).find_map(|region| {
+                    let inside = (4 * u64::from(number)).checked_sub(region.first_byte as u64)?;
+                    (inside < region.length).then_some((region.bar, region.offset + inside))
+                })
+            }
+            Source::Region(number) => self.regions.get(number as usize).map(|region| (region.bar, region.offset)),
+        }
     }
 
     /// BAR and offset of a memory request.
@@ -128,6 +164,11 @@ impl Claimed {
             _ => {}
         }
         let Some((bar, offset)) = self.place(header) else { return Target::Nobody };
+        if bar == bar::ROM {
+            // It can only be read.
+            let read = matches!(header.kind(), Kind::MRd32 | Kind::MRd64);
+            return if read { Target::Software } else { Target::Nobody };
+        }
         let len = u64::from(header.length_dw()) * 4;
         let found = self.regions.iter().position(|region| {
             region.bar == bar
@@ -140,41 +181,40 @@ impl Claimed {
         let plain = matches!(header.kind(), Kind::MRd32 | Kind::MRd64 | Kind::MWr32 | Kind::MWr64);
         match region.kind {
             region::TRANSACTION => Target::Software,
-            _ if !plain => Target::Nobody,
+            // Poisoned data may not change anything (base spec 2.7.2.2).
+            _ if !plain || header.ep() && header.has_data() => Target::Nobody,
             region::MSIX_PBA if header.has_data() => Target::Ignore,
             _ => Target::Device { region: number, offset: offset - region.offset },
         }
     }
 
-    /// Answers a request to a region that is the device's. Gives the interrupt messages that are to go out.
+    /// Answers a request to a region that is the device's.
     pub(super) fn access(
         &mut self,
         core: &mut Core,
         port: PortId,
         id: Bdf,
         tlp: TlpId,
-        region: usize,
+        number: usize,
         offset: u64,
-    ) -> Vec<MsixMessage> {
+    ) -> Consequences {
         let header = *core.header(tlp);
-        let region = self.regions[region];
+        let region = self.regions[number];
         let len = header.length_dw() as usize * 4;
         let mut data = [0; 4096];
         let data = &mut data[..len];
         if header.has_data() {
             data.copy_from_slice(core.payload(tlp));
             core.consume(tlp);
-            return self.write(&header, region, offset, data);
+            return self.write(&header, number, offset, data);
         }
         core.consume(tlp);
-        let read = match region.kind {
-            region::DOORBELL => {
-                for (number, bytes) in (region.doorbell(offset)..).zip(data.chunks_exact_mut(4)) {
-                    bytes.copy_from_slice(&self.doorbells.get(number).copied().unwrap_or(0).to_le_bytes());
-                }
+        let read = match region.kept(offset) {
+            Some(at) => {
+                data.copy_from_slice(self.kept.read(at, len));
                 true
             }
-            _ => {
+            None => {
                 let place = self.msix.as_ref().and_then(|table| {
                     let region = table.region(region.bar, region.offset + offset)?;
                     Some((table, region))
@@ -187,33 +227,31 @@ impl Claimed {
         } else {
             core.complete(port, &header, id, Status::CompleterAbort);
         }
-        Vec::new()
+        Consequences::default()
     }
 
-    fn write(&mut self, header: &Header, region: Region, offset: u64, data: &[u8]) -> Vec<MsixMessage> {
+    fn write(&mut self, header: &Header, number: usize, offset: u64, data: &[u8]) -> Consequences {
         let enables = header.byte_enables();
-        if region.kind == region::DOORBELL {
-            let first = region.doorbell(offset);
-            let last = data.len() / 4 - 1;
-            for (number, bytes) in data.chunks_exact(4).enumerate() {
-                let enabled = match number {
-                    0 => enables.first,
-                    _ if number == last => enables.last,
-                    _ => 0xf,
-                };
-                if let (Some(value), Ok(bytes)) = (self.doorbells.get_mut(first + number), bytes.try_into()) {
-                    *value = merge(*value, enabled, u32::from_le_bytes(bytes));
-                }
-            }
-            return Vec::new();
+        let region = self.regions[number];
+        if let Some(at) = region.kept(offset) {
+            self.kept.write(at, data, enables);
+            let written = if region.kind == region::DOORBELL {
+                let rung = (0..enables.length_dw).filter(|&dword| enables.of_dw(dword) != 0);
+                rung.map(|dword| Source::Doorbell((at / 4) as u32 + dword)).collect()
+            } else if enables.enabled() > 0 {
+                vec![Source::Region(number as u32)]
+            } else {
+                Vec::new()
+            };
+            return Consequences { written, ..Consequences::default() };
         }
         if let Some(table) = &mut self.msix
             && let Some(place) = table.region(region.bar, region.offset + offset)
             && table.write(place, data, enables.first, enables.last).is_ok()
         {
-            return self.unmasked();
+            return Consequences { messages: self.unmasked(), ..Consequences::default() };
         }
-        Vec::new()
+        Consequences::default()
     }
 
     /// The messages that nothing holds back any more.
@@ -241,6 +279,11 @@ impl Claimed {
                 let number = usize::from(register - FIRST_BAR);
                 let mask = self.bar_mask(number);
                 self.shadow.bars[number] = merge(self.shadow.bars[number], enables, value) & mask;
+            }
+            rom::REGISTER => {
+                if let Some(rom) = &mut self.rom {
+                    rom.write(enables, value);
+                }
             }
             _ => {}
         }
@@ -272,7 +315,11 @@ impl Claimed {
     fn reset(&mut self) {
         let device_control = self.shadow.device_control & 7 << 5;
         self.shadow = Shadow { device_control, ..Shadow::default() };
-        self.doorbells.fill(0);
+        self.kept.reset();
+        self.notices.forget();
+        if let Some(rom) = &mut self.rom {
+            rom.reset();
+        }
         if let Some(table) = &mut self.msix {
             table.reset();
         }
@@ -285,7 +332,7 @@ impl Claimed {
 }
 
 /// Writes the bytes of `value` that `enables` names over those of `old`.
-fn merge(old: u32, enables: u8, value: u32) -> u32 {
+pub(super) fn merge(old: u32, enables: u8, value: u32) -> u32 {
     let mask = byte_mask(enables);
     old & !mask | value & mask
 }

@@ -43,6 +43,12 @@ impl Emulation {
             (gateway::CONSUMER | gateway::ARM, 4) => {
                 let index = bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte));
                 channel.consume(index, offset == gateway::ARM);
+                while let Some((sequence, port, source)) = channel.freed_notice() {
+                    let claimed = self.ports.get_mut(usize::from(port)).and_then(|port| port.claimed.as_mut());
+                    if let Some(claimed) = claimed.filter(|claimed| claimed.channel == id) {
+                        claimed.notices.freed(source, sequence);
+                    }
+                }
                 self.pump_channel(bus, id);
             }
             (gateway::POST, 8) => match Post::parse(bytes) {

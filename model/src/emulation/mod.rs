@@ -6,8 +6,12 @@
 mod channel;
 mod function;
 mod gateway;
+mod kept;
+mod notice;
 mod objects;
+mod region_commands;
 mod requests;
+mod rom;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,7 +25,8 @@ use mlx5_twin_sim::tlp::{Bdf, Class, Header, Kind, Status};
 pub use self::channel::ChannelCounters;
 
 use self::channel::Channel;
-use self::function::{Claimed, Target};
+use self::function::{Claimed, Consequences, Target};
+use self::notice::{News, Source};
 use crate::bus::Bus;
 
 /// How far this device speaks `twin-v1` (ours).
@@ -43,6 +48,8 @@ pub struct TwinLimits {
     pub max_requests: u32,
     /// MSI-X vectors of a function.
     pub max_msix: u16,
+    /// Bytes of the stateful regions of a function together.
+    pub max_region_bytes: u32,
 }
 
 impl TwinLimits {
@@ -58,6 +65,7 @@ impl TwinLimits {
             max_response_payload: 2048,
             max_requests: 256,
             max_msix: 256,
+            max_region_bytes: 64 << 10,
         }
     }
 
@@ -82,6 +90,7 @@ impl TwinLimits {
             (twin_cap::MAX_REGIONS, twin_v1::MAX_REGIONS as u64),
             (twin_cap::MAX_MSIX, u64::from(self.max_msix)),
             (twin_cap::STATIC_PORTS, u64::from(ports)),
+            (twin_cap::MAX_REGION_BYTES, u64::from(self.max_region_bytes)),
         ] {
             field.set(&mut page, value)?;
         }
@@ -98,7 +107,7 @@ struct EmulatedPort {
     id: Bdf,
     /// TLPs that wait for a slot or a free request, in the receive buffer, oldest first: posted ones, then the others.
     waiting: [VecDeque<(u64, TlpId)>; 2],
-    /// Number of the next one.
+    /// Number of the next one, or of the next write that is told of.
     arrivals: u64,
 }
 
@@ -111,6 +120,8 @@ enum Action {
     Discard(usize),
     /// Hand out the credits of a new channel.
     Grant(u32),
+    /// Tell of a write to what the device keeps for the function at this port.
+    Notify(usize, Source),
 }
 
 /// Channels and emulated functions.
@@ -201,8 +212,11 @@ impl Emulation {
         match claimed.target(&header) {
             Target::Software => self.deliver(bus, number, tlp),
             Target::Device { region, offset } => {
-                let messages = claimed.access(bus.core, port, id, tlp, region, offset);
+                let Consequences { messages, written } = claimed.access(bus.core, port, id, tlp, region, offset);
                 self.send_messages(bus.core, number, &messages);
+                for source in written {
+                    self.notify(bus, number, source);
+                }
             }
             Target::Ignore => bus.core.consume(tlp),
             Target::Nobody => refuse(bus.core, port, tlp, id),
@@ -224,30 +238,44 @@ impl Emulation {
         }
     }
 
+    /// What the device keeps for a function was written: software hears of it now, or later.
+    fn notify(&mut self, bus: &mut Bus<'_>, number: usize, source: Source) {
+        let emulated = &mut self.ports[number];
+        let Some(claimed) = &mut emulated.claimed else { return };
+        let value = claimed.value_of(source);
+        claimed.notices.written(source, News { order: emulated.arrivals, time: bus.core.now(), value });
+        emulated.arrivals += 1;
+        self.pump(bus, number);
+    }
+
     fn channel_of(&mut self, number: usize) -> Option<&mut Channel> {
         let channel = self.ports.get(number)?.claimed.as_ref()?.channel;
         self.channels.get_mut(&channel)
     }
 
     /// Delivers what waits at a port as far as there are slots and free requests. A posted TLP passes a non-posted one that is stuck; a
-    /// non-posted one never passes a posted one.
+    /// non-posted one never passes a posted one. A notice goes where the write that it tells of came, if it may go.
     fn pump(&mut self, bus: &mut Bus<'_>, number: usize) {
         loop {
             let emulated = &mut self.ports[number];
             let first = |class: usize| emulated.waiting[class].front().map(|&(order, _)| order);
-            let class = match (first(0), first(1)) {
-                (None, None) => return,
-                (Some(_), None) => 0,
-                (None, Some(_)) => 1,
-                (Some(posted), Some(other)) => usize::from(other < posted),
-            };
             let Some(claimed) = &mut emulated.claimed else { return };
+            let posted = first(0);
+            let other = first(1).filter(|_| !claimed.requests.is_full());
+            let notice = claimed.notices.first_due();
+            let Some(oldest) = [posted, other, notice].into_iter().flatten().min() else { return };
             let Some(channel) = self.channels.get_mut(&claimed.channel) else { return };
-            let class = if class == 1 && claimed.requests.is_full() { 0 } else { class };
             if !channel.has_slot() {
                 return;
             }
-            let Some((_, tlp)) = emulated.waiting[class].pop_front() else { return };
+            if notice == Some(oldest) {
+                channel.write_notice(bus, number as u8, claimed);
+                if channel.take_event() {
+                    self.events.push_back(channel.id);
+                }
+                continue;
+            }
+            let Some((_, tlp)) = emulated.waiting[usize::from(other == Some(oldest))].pop_front() else { return };
             let header = *bus.core.header(tlp);
             if header.payload_len() > channel.payload_room() {
                 bus.core.count(|faults| faults.malformed += 1);
@@ -286,6 +314,7 @@ impl Emulation {
                 Action::Abort(port, request, id) => bus.core.complete(port, &request, id, Status::CompleterAbort),
                 Action::Discard(number) => self.discard(bus.core, number),
                 Action::Grant(channel) => self.pump_channel(bus, channel),
+                Action::Notify(number, source) => self.notify(bus, number, source),
             }
         }
     }

@@ -3,12 +3,18 @@
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region, tlp_channel};
 use mlx5_twin_fw_cmds::object::ObjectType;
-use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, MAX_DOORBELLS, MAX_REGIONS, TLP_CHANNEL, VERSION, bar, region};
+use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_fw_cmds::twin_v1::{
+    EMULATED_FUNCTION, MAX_REGIONS, MODIFY_EMULATED_REGION, QUERY_EMULATED_REGION, TLP_CHANNEL, VERSION, bar, region,
+};
 use mlx5_twin_sim::config::{MsixCapability, MsixTable};
 
 use super::channel::{Channel, ChannelSpec, set_all};
 use super::function::{Claimed, EmulatedBar, Region, Shadow};
+use super::kept::{self, Kept};
+use super::notice::{Notices, Source};
 use super::requests::Requests;
+use super::rom::Rom;
 use super::{Action, Emulation};
 use crate::firmware::resources::Held;
 use crate::firmware::{Failure, ObjectKinds, Resources};
@@ -84,6 +90,21 @@ impl ObjectKinds for Emulation {
             self.destroy_function(function);
         }
         self.destroy_channel(obj_id);
+    }
+
+    fn general(
+        &mut self,
+        opcode: Opcode,
+        uid: u16,
+        input: &[u8],
+        output: &mut [u8],
+        resources: &Resources,
+    ) -> Result<(), Failure> {
+        match opcode {
+            QUERY_EMULATED_REGION => self.query_region(uid, input, output, resources),
+            MODIFY_EMULATED_REGION => self.modify_region(uid, input, resources),
+            _ => Err(Failure::UNKNOWN_OPCODE),
+        }
     }
 }
 
@@ -175,7 +196,7 @@ impl Emulation {
         let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
         rule(port.claimed.is_none(), Failure::TWIN_PORT_TAKEN)?;
         let bars = parse_bars(context)?;
-        let regions = parse_regions(context, &bars)?;
+        let Regions { regions, stateful, sources } = parse_regions(context, &bars, self.limits.max_region_bytes)?;
         let vectors = field(emulated_function::NUM_MSIX)? as u16;
         rule(vectors <= self.limits.max_msix, Failure::TWIN_MSIX)?;
         let msix = parse_msix(vectors, &regions)?;
@@ -185,6 +206,7 @@ impl Emulation {
             let legal = offset == 0 || (offset.is_multiple_of(4) && (0x40..0x100).contains(&offset));
             rule(legal, Failure::TWIN_CAPABILITY)?;
         }
+        let rom = Rom::parse(context)?;
         let claimed = Claimed {
             channel,
             bars,
@@ -192,7 +214,9 @@ impl Emulation {
             msix,
             msix_offset,
             pcie_offset,
-            doorbells: [0; MAX_DOORBELLS],
+            kept: Kept::new(stateful),
+            notices: Notices::new(sources),
+            rom,
             requests: Requests::new(self.limits.max_requests),
             shadow: Shadow::default(),
         };
@@ -225,10 +249,11 @@ impl Emulation {
             (emulated_function::PCIE_CAP_OFFSET, u64::from(claimed.pcie_offset)),
             (emulated_function::NUM_REGIONS, claimed.regions.len() as u64),
             (emulated_function::FUNCTION_ID, u64::from(port.id.0)),
+            (emulated_function::ROM_LOG_SIZE, claimed.rom.map_or(0, |rom| u64::from(rom.log_size()))),
         ];
         let set = set_all(context, &fields);
-        let doorbells = claimed.doorbells.iter().enumerate();
-        let values = doorbells.map(|(number, &value)| (emulated_function::DOORBELL, number, u64::from(value)));
+        let doorbells = claimed.kept.doorbells().enumerate();
+        let values = doorbells.map(|(number, value)| (emulated_function::DOORBELL, number, u64::from(value)));
         set.and_then(|()| {
             for (array, number, value) in values {
                 array.set(context, number, value)?;
@@ -239,7 +264,7 @@ impl Emulation {
     }
 }
 
-fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
+pub(super) fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(failure) }
 }
 
@@ -271,19 +296,30 @@ fn parse_bars(context: &[u8]) -> Result<[Option<EmulatedBar>; 6], Failure> {
     Ok(bars)
 }
 
-fn parse_regions(context: &[u8], bars: &[Option<EmulatedBar>; 6]) -> Result<Vec<Region>, Failure> {
+/// Regions of a function.
+struct Regions {
+    regions: Vec<Region>,
+    /// Bytes of the stateful ones together.
+    stateful: usize,
+    /// What software wants to be told of.
+    sources: Vec<Source>,
+}
+
+fn parse_regions(context: &[u8], bars: &[Option<EmulatedBar>; 6], max_bytes: u32) -> Result<Regions, Failure> {
     let count = emulated_function::NUM_REGIONS.get(context).map_err(short)? as usize;
     rule(count <= MAX_REGIONS, Failure::TWIN_REGION)?;
     let entries = emulated_function::REGIONS.slice(context).map_err(short)?;
     let mut regions: Vec<Region> = Vec::with_capacity(count);
-    let mut doorbells = 0;
+    let (mut doorbells, mut stateful) = (0, 0);
+    let mut sources = Vec::new();
     for entry in entries.chunks_exact(emulated_region::SIZE).take(count) {
         let field = |field: Field| field.get(entry).map_err(short);
         let kind = field(emulated_region::KIND)? as u8;
         let (offset, length) = (field(emulated_region::OFFSET)?, field(emulated_region::LENGTH)?);
         let bar = field(emulated_region::BAR)?;
         let size = bars.get(bar as usize).copied().flatten().ok_or(Failure::TWIN_REGION)?.size;
-        let legal = kind <= region::MSIX_PBA
+        let notify = field(emulated_region::FLAGS)? as u8 & region::NOTIFY != 0;
+        let legal = kind <= region::STATEFUL
             && length > 0
             && offset.is_multiple_of(4)
             && length.is_multiple_of(4)
@@ -293,14 +329,23 @@ fn parse_regions(context: &[u8], bars: &[Option<EmulatedBar>; 6]) -> Result<Vec<
             u64::from(other.bar) != bar || offset + length <= other.offset || other.offset + other.length <= offset
         };
         rule(regions.iter().all(apart), Failure::TWIN_REGION_OVERLAP)?;
-        let first_doorbell = doorbells;
+        rule(!notify || matches!(kind, region::DOORBELL | region::STATEFUL), Failure::TWIN_NOTIFY)?;
+        let mut first_byte = 0;
         if kind == region::DOORBELL {
-            doorbells += usize::try_from(length / 4).unwrap_or(usize::MAX).min(MAX_DOORBELLS + 1);
-            rule(doorbells <= MAX_DOORBELLS, Failure::TWIN_DOORBELLS)?;
+            first_byte = doorbells;
+            doorbells += usize::try_from(length).unwrap_or(usize::MAX).min(kept::STATEFUL + 1);
+            rule(doorbells <= kept::STATEFUL, Failure::TWIN_DOORBELLS)?;
+            let numbers = first_byte / 4..doorbells / 4;
+            sources.extend(numbers.filter(|_| notify).map(|number| Source::Doorbell(number as u32)));
+        } else if kind == region::STATEFUL {
+            rule(length <= u64::from(max_bytes) - stateful, Failure::TWIN_REGION_BYTES)?;
+            first_byte = kept::STATEFUL + stateful as usize;
+            stateful += length;
+            sources.extend(notify.then_some(Source::Region(regions.len() as u32)));
         }
-        regions.push(Region { kind, bar: bar as u8, offset, length, first_doorbell });
+        regions.push(Region { kind, bar: bar as u8, offset, length, first_byte });
     }
-    Ok(regions)
+    Ok(Regions { regions, stateful: stateful as usize, sources })
 }
 
 /// The MSI-X table: its two regions are there, with the lengths it needs, exactly if there are vectors.

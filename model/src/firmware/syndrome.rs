@@ -188,6 +188,14 @@ syndromes! {
     0x080e TWIN_MSIX BAD_PARAM "Regions of MSI-X table and pending bits don't fit the number of vectors, or there are too many of those.";
     0x080f TWIN_CAPABILITY BAD_PARAM "The offset of a capability isn't a multiple of 4 from 0x40 to 0xfc.";
 
+    // Regions and expansion ROMs of emulated functions (twin-v1, harness/PROTOCOL.md).
+    0x0820 TWIN_NOTIFY BAD_PARAM "A region is to notify that is neither of doorbells nor stateful.";
+    0x0821 TWIN_REGION_BYTES LIM_ERR "The function's stateful regions have more bytes together than max_region_bytes.";
+    0x0822 TWIN_ROM BAD_PARAM "The expansion ROM is smaller than 2 KiB or larger than 16 MiB.";
+    0x0823 TWIN_REGION_NUMBER BAD_PARAM "The function has no region with this number of which the device keeps the bytes.";
+    0x0824 TWIN_REGION_RANGE BAD_PARAM "The bytes are none, or don't lie in the region.";
+    0x0825 TWIN_REGION_DWORDS BAD_PARAM "Doorbells are read and set in whole dwords.";
+
     // Transport domains.
     0x0901 TD_FULL LIM_ERR "All transport domains (2^log_max_transport_domain, none if that is 0) are taken.";
     0x0902 TD_UNKNOWN BAD_RES "No transport domain has this number.";

@@ -3,12 +3,12 @@
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, bar, region};
-use mlx5_twin_sim::config::{Bar, ConfigSpace, MsixCapability, PcieCapability, PortType, Type0};
+use mlx5_twin_sim::config::{Bar, CapabilityId, ConfigSpace, MsixCapability, PcieCapability, PortType, Reset, Type0};
 use mlx5_twin_sim::host::{Access, AccessError, Data, Found, enumerate};
 use mlx5_twin_sim::tlp::{Bdf, Kind};
 
 use super::commands::object;
-use super::twin::{Channel, FunctionSpec, Message};
+use super::twin::{Channel, FunctionSpec, Message, modify_region, query_region};
 use super::{Rig, settings};
 
 /// BAR 0 of the function: where its regions are.
@@ -20,6 +20,19 @@ pub(crate) const PBA: u64 = 0x3000;
 /// Memory behind a transaction region, 16 KiB.
 pub(crate) const MEMORY: u64 = 0x4000;
 pub(crate) const VECTORS: u16 = 4;
+
+/// Where a stateful region is, in functions that have one.
+pub(crate) const STATE: u64 = 0x8000;
+pub(crate) const STATE_SIZE: usize = 0x400;
+/// Numbers of the doorbell region and of the stateful one.
+pub(crate) const DOORBELL_REGION: u64 = 1;
+pub(crate) const STATE_REGION: u64 = 5;
+
+/// Gives a function a stateful region, and lets it and the doorbells notify.
+pub(crate) fn with_state(_: &mut ConfigSpace, spec: &mut FunctionSpec) {
+    spec.regions.push((region::STATEFUL, 0, STATE as u32, STATE_SIZE as u64));
+    spec.notify = vec![DOORBELL_REGION as usize, STATE_REGION as usize];
+}
 
 /// A function and the software behind it.
 pub(crate) struct Software {
@@ -75,7 +88,7 @@ impl Software {
     /// Claims a function of this description.
     pub(crate) fn claim_as(rig: &mut Rig, channel: Channel, config: ConfigSpace, spec: &FunctionSpec) -> Software {
         let function = rig.number(&spec.create(channel.uid), general_obj_out_cmd_hdr::OBJ_ID);
-        let memory = vec![0; 6 * BAR_SIZE as usize];
+        let memory = vec![0; 7 * BAR_SIZE as usize];
         let (port, id) = (spec.port, Bdf(0));
         Software { channel, port, function, config, memory, seen: Vec::new(), credits: Vec::new(), id, bar: 0 }
     }
@@ -87,10 +100,21 @@ impl Software {
 
     /// A machine, one user context, a channel of `2^log_slots` slots, and the function at port 0, enumerated by the host.
     pub(crate) fn ready(log_slots: u32, credits: u16) -> (Rig, Software) {
+        Software::ready_as(log_slots, credits, |_, _| {})
+    }
+
+    /// The same with another description.
+    pub(crate) fn ready_as(
+        log_slots: u32,
+        credits: u16,
+        change: impl FnOnce(&mut ConfigSpace, &mut FunctionSpec),
+    ) -> (Rig, Software) {
         let mut rig = Rig::initialised();
         let uid = super::twin::user(&mut rig);
         let channel = Channel::new(&mut rig, uid, 0, log_slots, credits);
-        let mut software = Software::claim(&mut rig, channel, 0);
+        let (mut config, mut spec) = description(channel.id, 0);
+        change(&mut config, &mut spec);
+        let mut software = Software::claim_as(&mut rig, channel, config, &spec);
         software.enumerate(&mut rig);
         software.set_command(&mut rig, 6);
         software.seen.clear();
@@ -121,6 +145,9 @@ impl Software {
     pub(crate) fn take(&mut self, rig: &mut Rig, message: &Message) {
         if message.is_credit() {
             return self.credits.push(message.request);
+        }
+        if message.notice().is_some() {
+            return;
         }
         let header = message.header();
         match header.kind() {
@@ -190,6 +217,34 @@ impl Software {
     pub(crate) fn query(&self, rig: &mut Rig) -> Vec<u8> {
         let query = object(Opcode::QUERY_GENERAL_OBJECT, self.channel.uid, EMULATED_FUNCTION, self.function, &[]);
         rig.ok(&query)[16..].to_vec()
+    }
+
+    /// The bytes that the device keeps of a region.
+    pub(crate) fn region(&self, rig: &mut Rig, region: u64, offset: u64, length: usize) -> Vec<u8> {
+        let query = query_region(self.channel.uid, self.function, region, offset, length as u64);
+        let output = rig.command(&query, query_emulated_region_out::SIZE + length);
+        assert_eq!(output[0], 0, "status");
+        assert_eq!(query_emulated_region_out::LENGTH.get(&output), Ok(length as u64));
+        output[query_emulated_region_out::SIZE..].to_vec()
+    }
+
+    /// Sets bytes that the device keeps of a region.
+    pub(crate) fn set_region(&self, rig: &mut Rig, scope: u16, region: u64, offset: u64, bytes: &[u8]) {
+        rig.ok(&modify_region(self.channel.uid, self.function, scope, region, offset, bytes));
+    }
+
+    /// Function-level reset by the host, and what its driver does after it: BAR 0, memory space.
+    pub(crate) fn function_level_reset(&mut self, rig: &mut Rig) {
+        self.config_write(rig, self.pcie() / 4 + 2, 0x3, 1 << 15);
+        self.config.reset(Reset::FunctionLevel);
+        let bar = self.bar;
+        self.config_write(rig, 4, 0xf, bar as u32);
+        self.config_write(rig, 5, 0xf, (bar >> 32) as u32);
+        self.set_command(rig, 6);
+    }
+
+    fn pcie(&self) -> u16 {
+        self.config.find(CapabilityId::PCIE).expect("is there")
     }
 
     pub(crate) fn destroy(&self) -> Vec<u8> {

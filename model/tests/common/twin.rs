@@ -3,7 +3,10 @@
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
-use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, Fault, TLP_CHANNEL, gateway, message};
+use mlx5_twin_fw_cmds::twin_v1::{
+    EMULATED_FUNCTION, Fault, MODIFY_EMULATED_REGION, QUERY_EMULATED_REGION, TLP_CHANNEL, gateway, message, region,
+};
+use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
 use super::Rig;
@@ -34,6 +37,30 @@ impl Message {
     pub(crate) fn is_credit(&self) -> bool {
         self.kind == message::CREDIT
     }
+
+    /// Number, value, BAR and offset, and time of a message that tells of a write.
+    pub(crate) fn notice(&self) -> Option<Notice> {
+        let field = |field: Field| field.get(&self.head).expect("is there");
+        let is_notice = matches!(self.kind, message::DOORBELL | message::REGION_WRITTEN);
+        is_notice.then(|| Notice {
+            kind: self.kind,
+            number: field(notice_message::NUMBER) as u32,
+            value: field(notice_message::VALUE) as u32,
+            place: (field(notice_message::BAR) as u8, field(notice_message::BAR_OFFSET)),
+            time: Time(field(notice_message::TIME_PS)),
+        })
+    }
+}
+
+/// What a message that tells of a write says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) kind: u8,
+    pub(crate) number: u32,
+    pub(crate) value: u32,
+    /// BAR and offset.
+    pub(crate) place: (u8, u64),
+    pub(crate) time: Time,
 }
 
 /// The context of a channel.
@@ -193,6 +220,9 @@ pub(crate) struct FunctionSpec {
     pub(crate) bars: [(u8, u8); 6],
     /// Kind, BAR, offset and length.
     pub(crate) regions: Vec<(u8, u8, u32, u64)>,
+    /// Numbers of the regions that notify.
+    pub(crate) notify: Vec<usize>,
+    pub(crate) rom_log_size: u8,
     pub(crate) vectors: u16,
     pub(crate) msix_offset: u16,
     pub(crate) pcie_offset: u16,
@@ -208,6 +238,7 @@ impl FunctionSpec {
             (emulated_function::MSIX_CAP_OFFSET, self.msix_offset.into()),
             (emulated_function::PCIE_CAP_OFFSET, self.pcie_offset.into()),
             (emulated_function::NUM_REGIONS, self.regions.len() as u64),
+            (emulated_function::ROM_LOG_SIZE, self.rom_log_size.into()),
         ] {
             field.set(&mut context, value).expect("fits");
         }
@@ -223,6 +254,7 @@ impl FunctionSpec {
                 (emulated_region::BAR, bar.into()),
                 (emulated_region::OFFSET, u64::from(offset)),
                 (emulated_region::LENGTH, length),
+                (emulated_region::FLAGS, u64::from(self.notify.contains(&number)) * u64::from(region::NOTIFY)),
             ] {
                 field.within(base).set(&mut context, value).expect("fits");
             }
@@ -233,6 +265,28 @@ impl FunctionSpec {
     pub(crate) fn create(&self, uid: u16) -> Vec<u8> {
         object(Opcode::CREATE_GENERAL_OBJECT, uid, EMULATED_FUNCTION, 0, &self.context())
     }
+}
+
+/// Reads bytes that the device keeps of a function: of a region, from an offset on.
+pub(crate) fn query_region(uid: u16, function: u32, region: u64, offset: u64, length: u64) -> Vec<u8> {
+    use query_emulated_region_in::{FUNCTION, LENGTH, OFFSET, REGION};
+    let fields = [(FUNCTION, function.into()), (REGION, region), (OFFSET, offset), (LENGTH, length)];
+    plain(QUERY_EMULATED_REGION, uid, &fields)
+}
+
+/// Sets them.
+pub(crate) fn modify_region(uid: u16, function: u32, scope: u16, region: u64, offset: u64, bytes: &[u8]) -> Vec<u8> {
+    use modify_emulated_region_in::{FUNCTION, LENGTH, OFFSET, OP_MOD, REGION};
+    let fields = [
+        (OP_MOD, scope.into()),
+        (FUNCTION, function.into()),
+        (REGION, region),
+        (OFFSET, offset),
+        (LENGTH, bytes.len() as u64),
+    ];
+    let mut command = plain(MODIFY_EMULATED_REGION, uid, &fields);
+    command.extend_from_slice(bytes);
+    command
 }
 
 /// Makes a user context.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::{AccessError, Host};
+use crate::config::header::bar::ROM_INDEX;
 use crate::tlp::Bdf;
 
 /// Where a root complex has room for BARs. Both ranges are inclusive.
@@ -37,7 +38,7 @@ pub struct Settings {
 /// A BAR that has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bar {
-    /// Number of its first register, 0 to 5.
+    /// Number of its first register, 0 to 5; 6 for the expansion ROM.
     pub index: u8,
     /// Its address.
     pub address: u64,
@@ -66,6 +67,8 @@ pub struct Found {
     pub depth: u8,
     /// Memory BARs, with their addresses.
     pub bars: Vec<Bar>,
+    /// The expansion ROM, with its address. It isn't enabled: who wants to read it sets bit 0 of its register, and clears it afterwards.
+    pub expansion_rom: Option<Bar>,
     /// Capabilities of the PCI list: ID and offset in bytes.
     pub capabilities: Vec<(u8, u16)>,
 }
@@ -106,6 +109,9 @@ const COMMAND: u16 = 1;
 const CLASS: u16 = 2;
 const HEADER_TYPE: u16 = 3;
 const FIRST_BAR: u16 = 4;
+/// The Expansion ROM register of an endpoint's header, and of a bridge's.
+const ROM: u16 = 12;
+const BRIDGE_ROM: u16 = 14;
 const BUSES: u16 = 6;
 const MEMORY_WINDOW: u16 = 8;
 const PREFETCHABLE_WINDOW: u16 = 9;
@@ -116,6 +122,8 @@ const MEMORY_SPACE: u32 = 1 << 1;
 const BUS_MASTER: u32 = 1 << 2;
 /// The PCI Express capability.
 const PCIE: u8 = 0x10;
+/// The address bits of an Expansion ROM register; bit 0 enables it.
+const ROM_ADDRESS: u32 = 0xffff_f800;
 /// Bridges' windows are aligned to this.
 const WINDOW: u64 = 1 << 20;
 
@@ -124,6 +132,8 @@ struct Function {
     found: Found,
     /// Registers of its BARs: number, size, 64-bit, prefetchable.
     sizes: Vec<(u8, u64, bool, bool)>,
+    /// Size of its expansion ROM, if it has one.
+    rom: Option<u64>,
     below: Vec<Function>,
 }
 
@@ -165,6 +175,10 @@ fn flatten(functions: Vec<Function>, found: &mut Vec<Found>) {
         found.push(function.found);
         flatten(function.below, found);
     }
+}
+
+fn rom_register(bridge: bool) -> u16 {
+    if bridge { BRIDGE_ROM } else { ROM }
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, EnumerationError>> + Send + 'a>>;
@@ -214,6 +228,7 @@ impl Enumerator {
             bridge,
             depth,
             bars: Vec::new(),
+            expansion_rom: None,
             capabilities,
         };
         let mut link = false;
@@ -226,6 +241,7 @@ impl Enumerator {
             self.payload = self.payload.min(supported);
         }
         let sizes = self.size_bars(id, if bridge { 2 } else { 6 }).await?;
+        let rom = self.size_rom(id, bridge).await?;
         let mut below = Vec::new();
         if bridge {
             let secondary = self.last_bus.checked_add(1).ok_or(EnumerationError::NoBus(id))?;
@@ -236,7 +252,7 @@ impl Enumerator {
             let buses = u32::from(self.last_bus) << 16 | u32::from(secondary) << 8 | u32::from(id.bus());
             self.write(id, BUSES, buses).await?;
         }
-        Ok(Function { found, sizes, below })
+        Ok(Function { found, sizes, rom, below })
     }
 
     async fn capabilities(&self, id: Bdf) -> Result<Vec<(u8, u16)>, EnumerationError> {
@@ -281,6 +297,14 @@ impl Enumerator {
         Ok(sizes)
     }
 
+    /// Writes ones to the address bits of the Expansion ROM register, and reads back which stay.
+    async fn size_rom(&self, id: Bdf, bridge: bool) -> Result<Option<u64>, EnumerationError> {
+        let register = rom_register(bridge);
+        self.write(id, register, ROM_ADDRESS).await?;
+        let size = (!(self.read(id, register).await? & ROM_ADDRESS)).wrapping_add(1);
+        Ok(size.is_power_of_two().then_some(u64::from(size)))
+    }
+
     /// Gives addresses to the BARs of `functions` and what lies below them.
     fn assign<'a>(&'a mut self, functions: &'a mut [Function]) -> Boxed<'a, ()> {
         Box::pin(async move {
@@ -294,6 +318,12 @@ impl Enumerator {
                         self.write(id, register + 1, (address >> 32) as u32).await?;
                     }
                     function.found.bars.push(Bar { index, address, size, is_64bit, prefetchable });
+                }
+                if let Some(size) = function.rom {
+                    let address = self.take(id, size, false)?;
+                    self.write(id, rom_register(function.found.bridge), address as u32).await?;
+                    let rom = Bar { index: ROM_INDEX, address, size, is_64bit: false, prefetchable: false };
+                    function.found.expansion_rom = Some(rom);
                 }
                 let mut command = MEMORY_SPACE;
                 if function.found.bridge {

@@ -65,6 +65,16 @@ impl ByteEnables {
         self.length_dw * 4 - before - after
     }
 
+    /// The enabled bytes of one DW: bit i for byte i. 0 for a DW that the request hasn't got.
+    pub const fn of_dw(self, number: u32) -> u8 {
+        match number {
+            0 => self.first & 0xf,
+            _ if number + 1 < self.length_dw => 0xf,
+            _ if number + 1 == self.length_dw => self.last & 0xf,
+            _ => 0,
+        }
+    }
+
     /// Number of bytes that are enabled, 0..=4096. Between first and last DW all are.
     pub const fn enabled(self) -> u32 {
         let ends = (self.first & 0xf).count_ones() + (self.last & 0xf).count_ones();
@@ -160,6 +170,9 @@ mod tests {
                 assert_eq!(made, Ok(naive));
                 assert_eq!(naive.byte_count(), len);
                 assert_eq!(naive.enabled(), len);
+                for dw in first_dw..=last_dw + 1 {
+                    assert_eq!(naive.of_dw((dw - first_dw) as u32), enables(dw));
+                }
                 assert_eq!(naive.range(0x1_0000 + start), (0x1_0000 + start, len));
                 assert_eq!(u64::from(naive.lower_address(0x1_0000 + start)), start & 0x7f);
             }

@@ -8,7 +8,7 @@ pub(crate) mod plant;
 use std::cell::Cell;
 
 use mlx5_twin_sim::Fabric;
-use mlx5_twin_sim::config::PortType;
+use mlx5_twin_sim::config::{ConfigSpace, PortType};
 use mlx5_twin_sim::endpoint::MemoryEndpoint;
 use mlx5_twin_sim::fabric::{NodeId, PortIdentity, RootSpec, port_config};
 use mlx5_twin_sim::host::Simulation;
@@ -59,6 +59,12 @@ pub(crate) fn link(generation: u8, lanes: u8) -> Link {
 
 /// A root complex with 64 MiB, a switch, and `count` endpoints with a BAR of 1 MiB each.
 pub(crate) fn tree(count: u8, seed: u64) -> Tree {
+    let config = || MemoryEndpoint::config(0xfff1, 2, 1 << 20).unwrap();
+    tree_of((0..count).map(|_| config()).collect(), seed)
+}
+
+/// A root complex with 64 MiB, a switch, and endpoints with these registers.
+pub(crate) fn tree_of(configs: Vec<ConfigSpace>, seed: u64) -> Tree {
     let mut fabric = Fabric::new(TIMING, seed);
     let (upper, lower) = (link(4, 16), link(3, 8));
     let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 512 };
@@ -68,16 +74,13 @@ pub(crate) fn tree(count: u8, seed: u64) -> Tree {
         read_completion_boundary: 64,
         ports: vec![port(PortType::RootPort, 0, &upper)],
     });
-    let downstream = (0..count).map(|number| port(PortType::Downstream, number, &lower)).collect();
+    let downstream = (0..configs.len() as u8).map(|number| port(PortType::Downstream, number, &lower)).collect();
     let switch = fabric.add_switch(root, &upper, port(PortType::Upstream, 0, &upper), downstream).unwrap();
-    let endpoint = |_| {
+    let endpoint = |config| {
         fabric
-            .plug(switch, &lower, |_, port| {
-                let config = MemoryEndpoint::config(0xfff1, 2, 1 << 20).unwrap();
-                Box::new(MemoryEndpoint::new(port, config, Memory::new(1 << 20).unwrap()))
-            })
+            .plug(switch, &lower, |_, port| Box::new(MemoryEndpoint::new(port, config, Memory::new(1 << 20).unwrap())))
             .unwrap()
     };
-    let endpoints = (0..count).map(endpoint).collect();
+    let endpoints = configs.into_iter().map(endpoint).collect();
     Tree { simulation: Simulation::new(fabric), root, switch, endpoints }
 }

@@ -74,6 +74,7 @@ impl Capability {
             max_regions: number(twin_cap::MAX_REGIONS)?.min(numbers::MAX_REGIONS as u16),
             max_doorbells: numbers::MAX_DOORBELLS as u64,
             max_msix: number(twin_cap::MAX_MSIX)?,
+            max_region_bytes: twin_cap::MAX_REGION_BYTES.get(page)? as u32,
             static_ports: twin_cap::STATIC_PORTS.get(page)? as u32,
         };
         Ok(Capability { limits, log_slot_stride: least as u32 })

@@ -1,11 +1,11 @@
 //! From the bytes of a message to what they say. The bytes are not to be trusted: each field is checked.
 
-use mlx5_twin_fw_cmds::layout::tlp_message;
-use mlx5_twin_fw_cmds::twin_v1::{MESSAGE_HEAD, message};
+use mlx5_twin_fw_cmds::layout::{notice_message, tlp_message};
+use mlx5_twin_fw_cmds::twin_v1::{MESSAGE_HEAD, bar, message};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Class, Header, Prefix};
 
-use super::super::{Error, FunctionLayout, Message, PciEvent, TlpMessage};
+use super::super::{Error, FunctionLayout, Message, PciEvent, RegionKind, TlpMessage};
 use crate::backend;
 
 /// Which message it is: for errors.
@@ -54,8 +54,19 @@ pub(super) fn parse(
             message::PERST_DEASSERTED => Ok(Message::PciEvent { port, event: PciEvent::PerstDeasserted }),
             other => Err(place.error("event", u64::from(other), "0 or 1")),
         },
-        _ => Err(place.error("kind", kind, "1 to 3")),
+        message::DOORBELL | message::REGION_WRITTEN => parse_notice(head, port, kind as u8),
+        _ => Err(place.error("kind", kind, "1 to 3, 5 or 6")),
     }
+}
+
+fn parse_notice(head: &[u8; MESSAGE_HEAD], port: u8, kind: u8) -> Result<Message, Error> {
+    let number = notice_message::NUMBER.get(head)? as usize;
+    let time = Time(notice_message::TIME_PS.get(head)?);
+    if kind == message::REGION_WRITTEN {
+        return Ok(Message::RegionWritten { port, region: number, time });
+    }
+    let value = notice_message::VALUE.get(head)? as u32;
+    Ok(Message::Doorbell { port, number, value, time })
 }
 
 fn parse_tlp(
@@ -97,7 +108,7 @@ fn parse_tlp(
     place.check(in_bar == header.kind().is_memory(), "flags", flags, "with bit 2 exactly if it's a memory request")?;
     let bar = if in_bar {
         let bar = tlp_message::BAR.get(head)?;
-        place.check(bar <= 5, "bar", bar, "0 to 5")?;
+        place.check(bar <= u64::from(bar::ROM), "bar", bar, "0 to 6")?;
         let offset = tlp_message::BAR_OFFSET.get(head)?;
         place.check(offset % 4 == 0, "bar_offset", offset, "a multiple of 4")?;
         Some((bar as u8, offset))
@@ -119,13 +130,34 @@ fn parse_tlp(
     Ok(TlpMessage { port, request: waits.then_some(id), time, header, prefix, bar, payload })
 }
 
-/// Does a memory request lie in a BAR that its function has?
-pub(super) fn check_bar(place: Place, tlp: &TlpMessage, layout: &FunctionLayout) -> Result<(), Error> {
+/// Does a message fit the function that it is for?
+pub(super) fn check(place: Place, message: &Message, layout: &FunctionLayout) -> Result<(), Error> {
+    match *message {
+        Message::Tlp(ref tlp) => check_bar(place, tlp, layout),
+        Message::Doorbell { number, .. } => {
+            let there = layout.doorbells().nth(number).is_some();
+            place.check(there, "number", number as u64, "that of a doorbell")
+        }
+        Message::RegionWritten { region, .. } => {
+            let found = layout.regions.get(region).is_some_and(|found| found.kind == RegionKind::Stateful);
+            place.check(found, "number", region as u64, "that of a stateful region")
+        }
+        Message::Credit { .. } | Message::PciEvent { .. } => Ok(()),
+    }
+}
+
+/// Does a memory request lie in a BAR that its function has, or in its expansion ROM?
+fn check_bar(place: Place, tlp: &TlpMessage, layout: &FunctionLayout) -> Result<(), Error> {
     let Some((bar, offset)) = tlp.bar else { return Ok(()) };
-    let Some(shape) = layout.bars.get(usize::from(bar)).copied().flatten() else {
+    let size = if bar == bar::ROM {
+        layout.expansion_rom.map(u64::from)
+    } else {
+        layout.bars.get(usize::from(bar)).copied().flatten().map(|shape| shape.size)
+    };
+    let Some(size) = size else {
         return Err(place.error("bar", u64::from(bar), "a BAR of the function"));
     };
     let len = u64::from(tlp.header.length_dw()) * 4;
-    let inside = offset.checked_add(len).is_some_and(|end| end <= shape.size);
+    let inside = offset.checked_add(len).is_some_and(|end| end <= size);
     place.check(inside, "bar_offset", offset, "so that the request lies in the BAR")
 }

@@ -7,6 +7,7 @@ mod capability;
 mod gateway;
 mod message;
 mod object;
+mod region;
 mod ring;
 
 #[cfg(test)]
@@ -29,8 +30,11 @@ use mlx5_twin_sim::tlp::Header;
 use self::capability::Capability;
 use self::gateway::Gateway;
 use self::object::Object;
+use self::region::Place;
 use self::ring::Ring;
-use super::{ChannelProtocol, Counters, Error, FunctionLayout, Limits, Message, RegionKind, Settings, Waited};
+use super::{
+    ChannelProtocol, Counters, Error, FunctionLayout, Limits, Message, Region, RegionKind, Scope, Settings, Waited,
+};
 use crate::backend::{Backend, VarKind, Wake};
 
 /// What the channel's subscription gives as its cookie. Nothing depends on it.
@@ -95,6 +99,18 @@ impl TwinV1 {
     /// The function that is at a port now.
     fn function(&self, port: u8) -> Result<&Attached, Error> {
         self.functions.get(&port).filter(|found| found.object.is_some()).ok_or(Error::NoFunction(port))
+    }
+
+    /// Where bytes are that the device keeps of a function.
+    fn place(&self, port: u8, region: usize, offset: u64, len: usize) -> Result<Place, Error> {
+        let found = self.function(port)?;
+        let function = found.object.as_ref().ok_or(Error::NoFunction(port))?.id();
+        let inside = |kept: &&Region| {
+            let whole = kept.kind == RegionKind::Stateful || offset.is_multiple_of(4) && len.is_multiple_of(4);
+            kept.is_kept() && whole && offset.checked_add(len as u64).is_some_and(|end| end <= kept.length)
+        };
+        let there = found.layout.regions.get(region).filter(inside);
+        there.map(|_| Place { function, region, offset }).ok_or(Error::Bytes { port, region, offset, len })
     }
 
     /// Whether a message for the function at `port` is of one that was given back.
@@ -191,6 +207,11 @@ impl ChannelProtocol for TwinV1 {
             let port = match &message {
                 Message::Credit { .. } => return Ok(Some(message)),
                 Message::PciEvent { port, .. } => *port,
+                Message::Doorbell { port, .. } | Message::RegionWritten { port, .. } => {
+                    // The device tells of the next write when this message is freed.
+                    self.gateway.consumer(self.ring.release())?;
+                    *port
+                }
                 Message::Tlp(tlp) => tlp.port,
             };
             if self.is_stale(port, place.number) {
@@ -199,9 +220,7 @@ impl ChannelProtocol for TwinV1 {
             let Some(found) = self.functions.get(&port) else {
                 return Err(place.error("function", u64::from(port), "a port with a function of the channel"));
             };
-            if let Message::Tlp(tlp) = &message {
-                message::check_bar(place, tlp, &found.layout)?;
-            }
+            message::check(place, &message, &found.layout)?;
             return Ok(Some(message));
         }
     }
@@ -237,18 +256,25 @@ impl ChannelProtocol for TwinV1 {
 
     fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error> {
         let found = self.function(port)?;
-        let doorbells = found.layout.regions.iter().filter(|region| region.kind == RegionKind::Doorbell);
-        let count = doorbells.map(|region| region.length / 4).sum::<u64>() as usize;
+        let count = found.layout.doorbells().count();
         let object = found.object.as_ref().ok_or(Error::NoFunction(port))?;
         let context = object.query(self.backend.as_ref(), emulated_function::SIZE)?;
         (0..count).map(|index| Ok(emulated_function::DOORBELL.get(&context, index)? as u32)).collect()
     }
 
+    fn query_region(&mut self, port: u8, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+        self.place(port, region, offset, len)?.query(self.backend.as_ref(), len)
+    }
+
+    fn modify_region(&mut self, port: u8, region: usize, offset: u64, bytes: &[u8], scope: Scope) -> Result<(), Error> {
+        self.place(port, region, offset, bytes.len())?.modify(self.backend.as_ref(), bytes, scope)
+    }
+
     fn counters(&mut self) -> Result<Counters, Error> {
         let context = self.channel()?.query(self.backend.as_ref(), tlp_channel::SIZE)?;
         let mut faults = Vec::new();
-        for (index, fault) in Fault::ALL.iter().enumerate() {
-            let count = tlp_channel::FAULTS.get(&context, index)?;
+        for fault in Fault::ALL {
+            let count = tlp_channel::FAULTS.get(&context, fault as usize)?;
             if count > 0 {
                 faults.push((format!("{fault:?}"), count));
             }
@@ -277,6 +303,7 @@ fn function_context(channel_id: u32, layout: &FunctionLayout) -> Result<Vec<u8>,
         (emulated_function::MSIX_CAP_OFFSET, u64::from(layout.msix_capability)),
         (emulated_function::PCIE_CAP_OFFSET, u64::from(layout.pcie_capability)),
         (emulated_function::NUM_REGIONS, layout.regions.len() as u64),
+        (emulated_function::ROM_LOG_SIZE, layout.expansion_rom.map_or(0, |size| u64::from(size.trailing_zeros()))),
     ] {
         field.set(&mut context, value)?;
     }
@@ -300,9 +327,11 @@ fn function_context(channel_id: u32, layout: &FunctionLayout) -> Result<Vec<u8>,
             RegionKind::Doorbell => numbers::region::DOORBELL,
             RegionKind::MsixTable => numbers::region::MSIX_TABLE,
             RegionKind::MsixPba => numbers::region::MSIX_PBA,
+            RegionKind::Stateful => numbers::region::STATEFUL,
         };
         emulated_region::KIND.set(entry, u64::from(kind))?;
         emulated_region::BAR.set(entry, u64::from(region.bar))?;
+        emulated_region::FLAGS.set(entry, if region.notify { u64::from(numbers::region::NOTIFY) } else { 0 })?;
         emulated_region::OFFSET.set(entry, region.offset)?;
         emulated_region::LENGTH.set(entry, region.length)?;
     }

@@ -1,5 +1,5 @@
-use mlx5_twin_fw_cmds::layout::{tlp_message, twin_cap};
-use mlx5_twin_fw_cmds::twin_v1::{gateway, message};
+use mlx5_twin_fw_cmds::layout::{notice_message, tlp_message, twin_cap};
+use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, gateway, message};
 use mlx5_twin_sim::config::Bar;
 use mlx5_twin_sim::tlp::{Bdf, Header, Malformed, Prefix, Status};
 use proptest::prelude::*;
@@ -19,8 +19,9 @@ fn layout(port: u8) -> FunctionLayout {
         vectors: 0,
         msix_capability: 0,
         pcie_capability: 0x40,
+        expansion_rom: None,
         bars: [Some(Bar::memory32(4096)), None, Some(Bar::memory64(1 << 20)), None, None, None],
-        regions: vec![Region { kind: RegionKind::Transaction, bar: 0, offset: 0, length: 4096 }],
+        regions: vec![Region { kind: RegionKind::Transaction, bar: 0, offset: 0, length: 4096, notify: false }],
     }
 }
 
@@ -157,6 +158,7 @@ fn each_field_of_a_message_is_checked() {
         ("prefix_len", |head| tlp_message::PREFIX_LEN.set(head, 8).unwrap()),
         ("prefixes", |head| tlp_message::PREFIX_LEN.set(head, 4).unwrap()),
         ("payload_len", |head| tlp_message::PAYLOAD_LEN.set(head, 4).unwrap()),
+        ("bar", |head| tlp_message::BAR.set(head, 7).unwrap()),
         ("bar", |head| tlp_message::BAR.set(head, 6).unwrap()),
         ("bar", |head| tlp_message::BAR.set(head, 1).unwrap()),
         ("bar_offset", |head| tlp_message::BAR_OFFSET.set(head, 2).unwrap()),
@@ -165,6 +167,18 @@ fn each_field_of_a_message_is_checked() {
         ("event", |head| {
             tlp_message::KIND.set(head, u64::from(message::PCI_EVENT)).unwrap();
             tlp_message::EVENT.set(head, 2).unwrap();
+        }),
+        ("number", |head| {
+            tlp_message::KIND.set(head, u64::from(message::DOORBELL)).unwrap();
+            notice_message::NUMBER.set(head, 0).unwrap();
+        }),
+        ("number", |head| {
+            tlp_message::KIND.set(head, u64::from(message::REGION_WRITTEN)).unwrap();
+            notice_message::NUMBER.set(head, 0).unwrap();
+        }),
+        ("number", |head| {
+            tlp_message::KIND.set(head, u64::from(message::REGION_WRITTEN)).unwrap();
+            notice_message::NUMBER.set(head, u64::from(u32::MAX)).unwrap();
         }),
         ("header", |head| {
             let completion = Header::completion_for(&read(), HOST, Status::UnsupportedRequest).unwrap();
@@ -227,7 +241,7 @@ fn laps_and_the_index_go_round() {
             assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id })), "start {start:#x}");
             assert_eq!(channel.poll(), Ok(None));
         }
-        assert_eq!(fake.device().faults, [0; 12]);
+        assert_eq!(fake.device().faults, [0; FAULT_COUNTERS]);
     }
 }
 
@@ -248,7 +262,7 @@ fn a_full_ring_withholds_and_loses_nothing() {
         assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id })));
     }
     assert_eq!(channel.poll(), Ok(None));
-    assert_eq!(fake.device().faults, [0; 12]);
+    assert_eq!(fake.device().faults, [0; FAULT_COUNTERS]);
 }
 
 #[test]
@@ -383,7 +397,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_message_or_an_error(
         bytes in prop::collection::vec(any::<u8>(), 64),
-        kind in 0_u8..5, lens in any::<bool>(), valid in any::<bool>()
+        kind in 0_u8..8, lens in any::<bool>(), valid in any::<bool>()
     ) {
         let fake = Fake::new();
         let mut channel = open(&fake, 4);

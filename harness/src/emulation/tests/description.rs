@@ -1,6 +1,6 @@
 use mlx5_twin_sim::config::ConfigError;
 
-use super::super::{DescriptionError, Error};
+use super::super::{DescriptionError, Error, Region, RegionKind};
 use super::*;
 
 /// The rule that a description breaks.
@@ -29,7 +29,26 @@ fn each_rule_is_named() {
     let cases = [
         (with(1, Bar::io(16)), Rule::IoBar { bar: 1 }),
         (with(2, Bar::memory64(1 << 41)), Rule::BarSize { bar: 2, size: 1 << 41 }),
-        (Description::new(1, Type0 { expansion_rom: Some(0x800), ..header() }), Rule::ExpansionRom),
+        (plain().expansion_rom([]), Rule::RomImage { len: 0, most: 16 << 20 }),
+        (plain().expansion_rom(vec![0; (16 << 20) + 1]), Rule::RomImage { len: (16 << 20) + 1, most: 16 << 20 }),
+        (
+            Description::new(1, Type0 { expansion_rom: Some(0x800), ..header() }).expansion_rom([0; 0x801]),
+            Rule::RomImage { len: 0x801, most: 0x800 },
+        ),
+        (
+            Description::new(1, Type0 { expansion_rom: Some(0x400), ..header() }),
+            Rule::Config(ConfigError::RomSize { size: 0x400 }),
+        ),
+        (plain().stateful(0, 0, [0; 3]), Rule::RegionShape { region: 0, offset: 0, length: 3 }),
+        (plain().stateful(0, 0, []), Rule::RegionShape { region: 0, offset: 0, length: 0 }),
+        (
+            with(2, Bar::memory32(0x2_0000)).stateful(2, 0, vec![0; 0x1_0000]).stateful(0, 0, [0; 4]),
+            Rule::TooMany { what: "bytes of stateful regions", value: 0x1_0004, most: 0x1_0000 },
+        ),
+        (
+            plain().region(Region { kind: RegionKind::Transaction, bar: 0, offset: 0, length: 4, notify: true }),
+            Rule::Notify { region: 0 },
+        ),
         (plain().transaction(1, 0, 4), Rule::NoBar { region: 0, bar: 1 }),
         (plain().transaction(6, 0, 4), Rule::NoBar { region: 0, bar: 6 }),
         (plain().transaction(0, 2, 4), Rule::RegionShape { region: 0, offset: 2, length: 4 }),

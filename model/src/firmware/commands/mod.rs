@@ -22,6 +22,7 @@ mod registers;
 pub(super) mod rmp;
 pub(super) mod special;
 pub(super) mod srq;
+pub(super) mod twin;
 pub(super) mod uctx;
 pub(super) mod umem;
 pub(super) mod vport;

@@ -102,7 +102,12 @@ impl Backend for Fake {
     }
 
     fn general_command(&self, input: &[u8], output_len: usize) -> Result<Vec<u8>, Error> {
-        assert_eq!(query_hca_cap_in::OPCODE.get(input), Ok(u64::from(Opcode::QUERY_HCA_CAP.0)));
+        let opcode = Opcode(query_hca_cap_in::OPCODE.get(input).unwrap() as u16);
+        if matches!(opcode, numbers::QUERY_EMULATED_REGION | numbers::MODIFY_EMULATED_REGION) {
+            let done = self.device().region_command(input, output_len);
+            return done.map_err(|status| refused(opcode, status));
+        }
+        assert_eq!(opcode, Opcode::QUERY_HCA_CAP);
         assert_eq!(query_hca_cap_in::OP_MOD.get(input), Ok(0xfe1));
         let page = self.device().twin_cap.clone();
         if page.is_empty() {

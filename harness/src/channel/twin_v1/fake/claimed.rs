@@ -1,11 +1,21 @@
 //! A function that software has claimed, as the device knows it.
 
-use std::collections::BTreeMap;
-
 use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region};
 use mlx5_twin_fw_cmds::twin_v1::{self as numbers, region};
 use mlx5_twin_sim::config::{Bar, BarKind, ConfigSpace, MsixCapability, MsixTable, Type0};
 use mlx5_twin_sim::tlp::Bdf;
+
+use super::kept::{Kept, notifies};
+
+/// A region of a function.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    pub(super) kind: u8,
+    pub(super) bar: u8,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) notify: bool,
+}
 
 /// A claimed function, and what the device snoops of it.
 #[derive(Debug)]
@@ -16,7 +26,7 @@ pub(super) struct Claimed {
     pub(super) msix_control: u16,
     pub(super) table: Option<MsixTable>,
     pub(super) id: Bdf,
-    pub(super) doorbells: BTreeMap<(u8, u64), u32>,
+    pub(super) kept: Kept,
 }
 
 impl Claimed {
@@ -32,52 +42,57 @@ impl Claimed {
             let prefetchable = emulated_bar::PREFETCHABLE.get(entry).unwrap() != 0;
             *bar = Some(Bar { kind, prefetchable, size: 1 << emulated_bar::LOG_SIZE.get(entry).unwrap() });
         }
-        let snooped = Type0 { bars, ..Type0::default() }.build().unwrap();
+        let rom = emulated_function::ROM_LOG_SIZE.get(context).unwrap();
+        let expansion_rom = (rom != 0).then(|| 1 << rom);
+        let snooped = Type0 { bars, expansion_rom, ..Type0::default() }.build().unwrap();
         let mut claimed = Claimed {
             context: context.to_vec(),
             snooped,
             msix_control: 0,
             table: None,
             id: Bdf(0),
-            doorbells: BTreeMap::new(),
+            kept: Kept::default(),
         };
-        let find = |wanted: u8| claimed.regions().into_iter().find(|&(kind, ..)| kind == wanted);
-        if let (Some((_, table_bar, table, _)), Some((_, pba_bar, pba, _))) =
-            (find(region::MSIX_TABLE), find(region::MSIX_PBA))
-        {
+        claimed.kept = Kept::new(&claimed.regions());
+        let find = |wanted: u8| claimed.regions().into_iter().find(|found| found.kind == wanted);
+        if let (Some(table), Some(pba)) = (find(region::MSIX_TABLE), find(region::MSIX_PBA)) {
             let vectors = emulated_function::NUM_MSIX.get(context).unwrap() as u16;
-            let (table_offset, pba_offset) = (table as u32, pba as u32);
-            let place = MsixCapability { vectors, table_bar, table_offset, pba_bar, pba_offset };
+            let (table_offset, pba_offset) = (table.offset as u32, pba.offset as u32);
+            let place = MsixCapability { vectors, table_bar: table.bar, table_offset, pba_bar: pba.bar, pba_offset };
             claimed.table = Some(MsixTable::new(&place).unwrap());
         }
         claimed
     }
 
-    /// Kind, BAR, offset and length of each region.
-    fn regions(&self) -> Vec<(u8, u8, u64, u64)> {
+    /// The regions, by their numbers.
+    pub(super) fn regions(&self) -> Vec<Region> {
         let count = emulated_function::NUM_REGIONS.get(&self.context).unwrap() as usize;
         let entries = emulated_function::REGIONS.slice(&self.context).unwrap();
         let fields = [emulated_region::KIND, emulated_region::BAR, emulated_region::OFFSET, emulated_region::LENGTH];
         let entries = entries.chunks_exact(emulated_region::SIZE).take(count);
-        entries
-            .map(|entry| fields.map(|field| field.get(entry).unwrap()))
-            .map(|[kind, bar, offset, length]| (kind as u8, bar as u8, offset, length))
-            .collect()
+        let region = |entry: &[u8]| {
+            let [kind, bar, offset, length] = fields.map(|field| field.get(entry).unwrap());
+            Region { kind: kind as u8, bar: bar as u8, offset, length, notify: notifies(entry) }
+        };
+        entries.map(region).collect()
+    }
+
+    /// The region at an offset of a BAR, and its number.
+    pub(super) fn find(&self, bar: u8, offset: u64) -> Option<(usize, Region)> {
+        let inside = |(_, found): &(usize, Region)| {
+            found.bar == bar && (found.offset..found.offset + found.length).contains(&offset)
+        };
+        self.regions().into_iter().enumerate().find(inside)
     }
 
     pub(super) fn region(&self, bar: u8, offset: u64) -> Option<u8> {
-        let inside = |&(_, in_bar, start, length): &(u8, u8, u64, u64)| {
-            in_bar == bar && (start..start + length).contains(&offset)
-        };
-        self.regions().into_iter().find(inside).map(|(kind, ..)| kind)
+        self.find(bar, offset).map(|(_, found)| found.kind)
     }
 
     pub(super) fn queried(&self) -> Vec<u8> {
         let mut context = self.context.clone();
-        let doorbells = self.regions().into_iter().filter(|&(kind, ..)| kind == region::DOORBELL);
-        let places = doorbells.flat_map(|(_, bar, offset, length)| (0..length / 4).map(move |n| (bar, offset + n * 4)));
-        for (index, place) in places.enumerate() {
-            let value = self.doorbells.get(&place).copied().unwrap_or(0);
+        for index in 0..numbers::MAX_DOORBELLS {
+            let value = self.doorbell(index as u32);
             emulated_function::DOORBELL.set(&mut context, index, u64::from(value)).unwrap();
         }
         context

@@ -4,6 +4,7 @@
 
 mod backend;
 mod claimed;
+mod kept;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -14,7 +15,7 @@ use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{emulated_function, gateway_post, tlp_channel, tlp_message, twin_cap};
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::status::Status as CommandStatus;
-use mlx5_twin_fw_cmds::twin_v1::{self as numbers, Fault, gateway, message, region};
+use mlx5_twin_fw_cmds::twin_v1::{self as numbers, FAULT_COUNTERS, Fault, gateway, message, region};
 use mlx5_twin_sim::config::MsixOutcome;
 use mlx5_twin_sim::tlp::{Bdf, Class, Header, Kind, Status};
 
@@ -58,10 +59,12 @@ pub(crate) struct Device {
     cookie: Option<u64>,
     pub(crate) events: VecDeque<Event>,
     withheld: VecDeque<([u8; 64], Vec<u8>)>,
+    /// Messages that tell of writes, up to their being freed: the message's number, and whether there's more to tell.
+    told: BTreeMap<kept::Source, (u32, bool)>,
     waiting: BTreeMap<u32, Waiting>,
     next_request: u32,
     credits: Vec<u32>,
-    pub(crate) faults: [u64; 12],
+    pub(crate) faults: [u64; FAULT_COUNTERS],
     responses: u64,
     pub(crate) sent: Vec<Sent>,
     /// Stores to the gateway page: offset and width.
@@ -100,6 +103,7 @@ impl Fake {
             (twin_cap::MAX_REGIONS, 16),
             (twin_cap::MAX_MSIX, 64),
             (twin_cap::STATIC_PORTS, 0xf),
+            (twin_cap::MAX_REGION_BYTES, 0x1_0000),
         ] {
             field.set(&mut page, value).unwrap();
         }
@@ -209,6 +213,7 @@ impl Device {
         }
         self.consumer = self.consumer.wrapping_add(freed);
         self.fill();
+        self.tell_again();
         true
     }
 
@@ -238,12 +243,12 @@ impl Device {
         if header.kind().is_memory() {
             let hit = claimed.snooped.decode_memory(header.address());
             let hit = hit.map(|(bar, offset)| (bar.index, offset));
-            match hit.and_then(|(bar, offset)| Some((bar, offset, claimed.region(bar, offset)?))) {
+            let rom = claimed.snooped.expansion_rom().filter(|_| header.kind().is_memory_read());
+            let rom = rom.and_then(|rom| Some((rom.index, rom.offset(header.address())?, region::TRANSACTION)));
+            match hit.and_then(|(bar, offset)| Some((bar, offset, claimed.region(bar, offset)?))).or(rom) {
                 Some((bar, offset, region::TRANSACTION)) => at = Some((bar, offset)),
-                Some((bar, offset, region::DOORBELL)) => {
-                    let value = u32::from_le_bytes(*payload.first_chunk().unwrap());
-                    claimed.doorbells.insert((bar, offset), value);
-                    return;
+                Some((bar, offset, region::DOORBELL | region::STATEFUL)) => {
+                    return self.kept_access(function, header, bar, offset, payload);
                 }
                 Some((bar, offset, _)) => return self.msix_access(function, header, bar, offset, payload),
                 None => return self.end(function, header, Status::UnsupportedRequest),
@@ -443,7 +448,7 @@ impl Device {
         let claimed = self.functions.get_mut(&function).unwrap();
         let (register, enables) = (request.register(), request.first_be());
         let value = u32::from_le_bytes(*payload.first_chunk().unwrap());
-        if register < 0x28 / 4 {
+        if register < 0x28 / 4 || register == 0x30 / 4 {
             claimed.snooped.write(register, enables, value);
         }
         let offset = |field: mlx5_twin_fw_cmds::field::Field| field.get(&claimed.context).unwrap() as u16;
@@ -460,6 +465,7 @@ impl Device {
         } else if pcie != 0 && register == pcie / 4 + 2 && enables & 2 != 0 && value & 1 << 15 != 0 {
             claimed.snooped.reset(mlx5_twin_sim::config::Reset::FunctionLevel);
             claimed.msix_control = 0;
+            claimed.kept.reset();
             if let Some(table) = &mut claimed.table {
                 table.reset();
             }
