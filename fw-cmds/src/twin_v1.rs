@@ -3,6 +3,7 @@
 
 use crate::cap::CapType;
 use crate::object::ObjectType;
+use crate::opcode::Opcode;
 
 /// The capability page that says whether a device speaks the protocol. Types from 0x7f0 on are used by no public header.
 pub const TWIN_CAP: CapType = CapType(0x7f0);
@@ -15,6 +16,12 @@ pub const VERSION: u8 = 1;
 pub const TLP_CHANNEL: ObjectType = ObjectType(0x7e00);
 /// General object type of an emulated function.
 pub const EMULATED_FUNCTION: ObjectType = ObjectType(0x7e01);
+
+/// Opcode of the general command that asks what is at a downstream port. No public header uses opcodes from 0xcf0 on; DEVX lets all
+/// general ones through.
+pub const QUERY_EMULATED_PORT: Opcode = Opcode(0xcf0);
+/// Opcode of the general command that creates, destroys, plugs and unplugs the function at a hot-plug port.
+pub const MODIFY_EMULATED_PORT: Opcode = Opcode(0xcf1);
 
 /// Bytes of a message's head; the payload follows it.
 pub const MESSAGE_HEAD: usize = 64;
@@ -31,6 +38,8 @@ pub mod message {
     pub const CREDIT: u8 = 2;
     /// Something happened to the function's link. What, is in `event`.
     pub const PCI_EVENT: u8 = 3;
+    /// The function at a hot-plug port is in another state. Which, is in `event`: one of [`super::hotplug`].
+    pub const HOTPLUG_STATE: u8 = 4;
 
     /// `tlp_message.flags`: the TLP waits for a completion.
     pub const NEEDS_COMPLETION: u8 = 1 << 0;
@@ -43,6 +52,38 @@ pub mod message {
     pub const PERST_ASSERTED: u32 = 0;
     /// `tlp_message.event`: PERST# was deasserted.
     pub const PERST_DEASSERTED: u32 = 1;
+}
+
+/// `modify_emulated_port_in.op_mod`.
+pub mod port_op {
+    /// Creates the function at a hot-plug port: powered off, and invisible to the host.
+    pub const CREATE: u16 = 0;
+    /// Destroys it again; it must be powered off, and claimed by nobody.
+    pub const DESTROY: u16 = 1;
+    /// Puts it into the slot.
+    pub const PLUG: u16 = 2;
+    /// Asks the host to let it go.
+    pub const UNPLUG: u16 = 3;
+}
+
+/// The states of a function at a hot-plug port: `hotplug_state`, and `tlp_message.event`. The names and numbers are those of DOCA's public API.
+pub mod hotplug {
+    /// It isn't in the slot: the host doesn't see it.
+    pub const POWER_OFF: u8 = 0;
+    /// The host was asked to let it go, and hasn't switched the slot's power off yet.
+    pub const UNPLUG_IN_PROGRESS: u8 = 1;
+    /// It's in the slot, and its link isn't up yet.
+    pub const PLUG_IN_PROGRESS: u8 = 2;
+    /// It's in the slot, and its link has come up.
+    pub const POWER_ON: u8 = 3;
+}
+
+/// `emulated_function.power_state`: as in PMCSR (PCI power management).
+pub mod power {
+    /// Working.
+    pub const D0: u8 = 0;
+    /// Suspended: only configuration requests reach the function.
+    pub const D3HOT: u8 = 3;
 }
 
 /// Offsets in a response gateway page. A store of another width than the register's, or elsewhere, is refused and counted.
@@ -116,17 +157,24 @@ pub enum Fault {
     ByteCount = 7,
     /// The credit isn't held.
     Credit = 8,
-    /// The function may not send: it isn't bus master.
+    /// The function may not send: it isn't bus master, or it's in D3hot.
     BusMaster = 9,
     /// The function doesn't have that vector, or isn't one of the channel's.
     Vector = 10,
     /// MSI-X isn't enabled.
     MsixDisabled = 11,
+    /// The request ended when the function was reset.
+    AfterReset = 13,
+    /// The request ended when the function's link went down, or the link is down now.
+    LinkDown = 15,
 }
+
+/// Counters in `tlp_channel.faults`: one for each number of a fault, used or not.
+pub const FAULT_COUNTERS: usize = 16;
 
 impl Fault {
     /// All faults, in the order of their numbers.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Store,
         Fault::ConsumerIndex,
         Fault::PostKind,
@@ -139,5 +187,7 @@ impl Fault {
         Fault::BusMaster,
         Fault::Vector,
         Fault::MsixDisabled,
+        Fault::AfterReset,
+        Fault::LinkDown,
     ];
 }

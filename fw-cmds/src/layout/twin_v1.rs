@@ -64,6 +64,7 @@ layout! {
         NUM_REGIONS          0xb8 0x8;
         FUNCTION_ID          0xc0 0x10;
         PM_CAP_OFFSET        0xd0 0x10;
+        NO_SOFT_RESET        0xe0 0x1;
         POWER_STATE          0xe8 0x8;
         HOTPLUG_STATE        0xf0 0x8;
         BARS                 0x100 bytes 0x18;

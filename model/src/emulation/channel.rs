@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::tlp_message;
-use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD, gateway, message};
+use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, Fault, MESSAGE_HEAD, gateway, message};
 use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
 use mlx5_twin_sim::tlp::Class;
 
@@ -21,7 +21,7 @@ pub struct ChannelCounters {
     /// TLPs that had to wait for a slot or for a free request.
     pub withheld: u64,
     /// Rules that software broke, by number.
-    pub faults: [u32; Fault::ALL.len()],
+    pub faults: [u32; FAULT_COUNTERS],
     /// The last of them.
     pub last_fault: Option<Fault>,
 }

@@ -1,6 +1,7 @@
-//! General objects that live outside the firmware's own tables.
+//! General objects, and general commands, that live outside the firmware's own tables.
 
 use mlx5_twin_fw_cmds::object::ObjectType;
+use mlx5_twin_fw_cmds::opcode::Opcode;
 
 use super::resources::{Held, Resources};
 use super::syndrome::Failure;
@@ -67,6 +68,23 @@ pub trait ObjectKinds {
     fn dropped(&mut self, obj_type: ObjectType, obj_id: u32, uid: u16) {
         // An object that would not go is forgotten all the same: its id and uid are free again.
         let _ = self.destroy(obj_type, obj_id, uid);
+    }
+
+    /// Carries out a general command of `twin-v1`. `input` is the whole command and `output` the whole answer: both are as long as the
+    /// command's row of [`COMMANDS`](super::COMMANDS) asks for. The firmware writes status and syndrome itself, afterwards; all of
+    /// `output` is zero before.
+    ///
+    /// # Errors
+    /// What the command is to answer; it has changed nothing then.
+    fn general(
+        &mut self,
+        _opcode: Opcode,
+        _uid: u16,
+        _input: &[u8],
+        _output: &mut [u8],
+        _resources: &Resources,
+    ) -> Result<(), Failure> {
+        Err(Failure::UNKNOWN_OPCODE)
     }
 }
 

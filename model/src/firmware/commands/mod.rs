@@ -9,6 +9,7 @@ pub(super) mod object;
 pub(super) mod pages;
 pub(super) mod pd;
 pub(super) mod register;
+pub(super) mod twin;
 pub(super) mod uar;
 pub(super) mod uctx;
 pub(super) mod umem;

@@ -1,6 +1,7 @@
 //! What all commands have in common: states, lengths, callers, operation modifiers.
 
 use super::*;
+use mlx5_twin_fw_cmds::twin_v1;
 
 const STATES: [State; 4] = [State::Disabled, State::Enabled, State::Initialised, State::TornDown];
 
@@ -36,6 +37,8 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::DESTROY_UCTX,           "I",    false, 16,   16),
     (Opcode::CREATE_UMEM,            "I",    true,  48,   16),
     (Opcode::DESTROY_UMEM,           "I",    true,  16,   16),
+    (twin_v1::QUERY_EMULATED_PORT,   "I",    true,  16,   32),
+    (twin_v1::MODIFY_EMULATED_PORT,  "I",    true,  16,   16),
 ];
 
 fn letter(state: State) -> char {
@@ -110,6 +113,8 @@ fn op_mods() {
         let expected = match *opcode {
             Opcode::QUERY_HCA_CAP | Opcode::SET_HCA_CAP => Failure::CAP_TYPE,
             Opcode(0xa00..=0xa03) => Failure::OBJECT_TYPE,
+            // Nobody knows it here.
+            twin_v1::MODIFY_EMULATED_PORT => Failure::UNKNOWN_OPCODE,
             _ => Failure::OP_MOD,
         };
         assert_eq!(machine.try_run(&odd), Err(expected), "{opcode}");

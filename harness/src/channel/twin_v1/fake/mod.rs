@@ -14,7 +14,7 @@ use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{emulated_function, gateway_post, tlp_channel, tlp_message, twin_cap};
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::status::Status as CommandStatus;
-use mlx5_twin_fw_cmds::twin_v1::{self as numbers, Fault, gateway, message, region};
+use mlx5_twin_fw_cmds::twin_v1::{self as numbers, FAULT_COUNTERS, Fault, gateway, message, region};
 use mlx5_twin_sim::config::MsixOutcome;
 use mlx5_twin_sim::tlp::{Bdf, Class, Header, Kind, Status};
 
@@ -61,7 +61,7 @@ pub(crate) struct Device {
     waiting: BTreeMap<u32, Waiting>,
     next_request: u32,
     credits: Vec<u32>,
-    pub(crate) faults: [u64; 12],
+    pub(crate) faults: [u64; FAULT_COUNTERS],
     responses: u64,
     pub(crate) sent: Vec<Sent>,
     /// Stores to the gateway page: offset and width.
