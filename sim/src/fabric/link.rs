@@ -187,6 +187,12 @@ impl Transmitter {
         self.waiting_classes == 0
     }
 
+    /// When all that was sent so far has arrived; `None` while something waits for credits.
+    pub(crate) fn quiet_at(&self) -> Option<Time> {
+        let [posted, nonposted, completion] = self.latency;
+        self.is_clear().then(|| self.busy_until + posted.max(nonposted).max(completion))
+    }
+
     /// Whether a TLP with so much data can ever get its credits.
     pub(crate) fn can_ever_send(&self, class: Class, data: u16) -> bool {
         let credits = &self.credits[class as usize];
