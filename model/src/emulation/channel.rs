@@ -8,6 +8,7 @@ use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, Fault, MESSAGE_HEAD, gateway, m
 use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
 use mlx5_twin_sim::tlp::Class;
 
+use super::notice::Notice;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
@@ -182,6 +183,22 @@ impl Channel {
             debug_assert!(written.is_ok(), "{written:?}");
             self.write(bus, head, &[]);
         }
+    }
+
+    /// Writes what software is to be told of a function: gives the message's number. There's a slot.
+    pub(super) fn write_notice(&mut self, bus: &mut Bus<'_>, function: u8, notice: Notice) -> u32 {
+        let mut head = [0; MESSAGE_HEAD];
+        let written = set_all(&mut head, &notice.fields())
+            .and_then(|()| tlp_message::FUNCTION.set(&mut head, u64::from(function)));
+        debug_assert!(written.is_ok(), "{written:?}");
+        let number = self.producer;
+        self.write(bus, head, &[]);
+        number
+    }
+
+    /// Whether software has freed the message of this number.
+    pub(super) fn has_freed(&self, number: u32) -> bool {
+        self.consumer.wrapping_sub(number.wrapping_add(1)) & gateway::INDEX_MASK <= gateway::INDEX_MASK / 2
     }
 
     /// Whether software holds the credit.

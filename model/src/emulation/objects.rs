@@ -3,11 +3,17 @@
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region, tlp_channel};
 use mlx5_twin_fw_cmds::object::ObjectType;
-use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, MAX_DOORBELLS, MAX_REGIONS, TLP_CHANNEL, VERSION, bar, region};
+use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_fw_cmds::twin_v1::{
+    EMULATED_FUNCTION, MAX_DOORBELLS, MAX_REGIONS, MODIFY_EMULATED_PORT, QUERY_EMULATED_PORT, TLP_CHANNEL, VERSION,
+    bar, region,
+};
 use mlx5_twin_sim::config::{MsixCapability, MsixTable};
 
 use super::channel::{Channel, ChannelSpec, set_all};
 use super::function::{Claimed, EmulatedBar, Region, Shadow};
+use super::notice::Notices;
+use super::port::Presence;
 use super::requests::Requests;
 use super::{Action, Emulation};
 use crate::firmware::resources::Held;
@@ -84,6 +90,21 @@ impl ObjectKinds for Emulation {
             self.destroy_function(function);
         }
         self.destroy_channel(obj_id);
+    }
+
+    fn general(
+        &mut self,
+        opcode: Opcode,
+        uid: u16,
+        input: &[u8],
+        output: &mut [u8],
+        _: &Resources,
+    ) -> Result<(), Failure> {
+        match opcode {
+            QUERY_EMULATED_PORT => self.query_port(input, output),
+            MODIFY_EMULATED_PORT => self.modify_port(uid, input, output),
+            _ => Err(Failure::UNKNOWN_OPCODE),
+        }
     }
 }
 
@@ -173,7 +194,9 @@ impl Emulation {
         rule(owner == uid, Failure::OBJECT_FOREIGN)?;
         let number = field(emulated_function::PORT)? as usize;
         let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
+        rule(port.slot.is_none_or(|slot| slot.created), Failure::TWIN_PORT_EMPTY)?;
         rule(port.claimed.is_none(), Failure::TWIN_PORT_TAKEN)?;
+        let presence = if port.link_up { Presence::Ready } else { Presence::Absent };
         let bars = parse_bars(context)?;
         let regions = parse_regions(context, &bars)?;
         let vectors = field(emulated_function::NUM_MSIX)? as u16;
@@ -181,7 +204,8 @@ impl Emulation {
         let msix = parse_msix(vectors, &regions)?;
         let msix_offset = field(emulated_function::MSIX_CAP_OFFSET)? as u16;
         let pcie_offset = field(emulated_function::PCIE_CAP_OFFSET)? as u16;
-        for offset in [msix_offset, pcie_offset] {
+        let pm_offset = field(emulated_function::PM_CAP_OFFSET)? as u16;
+        for offset in [msix_offset, pcie_offset, pm_offset] {
             let legal = offset == 0 || (offset.is_multiple_of(4) && (0x40..0x100).contains(&offset));
             rule(legal, Failure::TWIN_CAPABILITY)?;
         }
@@ -192,6 +216,10 @@ impl Emulation {
             msix,
             msix_offset,
             pcie_offset,
+            pm_offset,
+            no_soft_reset: field(emulated_function::NO_SOFT_RESET)? != 0,
+            presence,
+            notices: Notices::default(),
             doorbells: [0; MAX_DOORBELLS],
             requests: Requests::new(self.limits.max_requests),
             shadow: Shadow::default(),
@@ -205,6 +233,7 @@ impl Emulation {
         let Some(number) = self.functions.remove(&id) else { return };
         let port = &mut self.ports[number];
         if let Some(claimed) = port.claimed.take() {
+            // Over a link that's down nothing is left open.
             for request in claimed.requests.iter() {
                 self.actions.push_back(Action::Abort(port.port, request.header, port.id));
             }
@@ -225,6 +254,10 @@ impl Emulation {
             (emulated_function::PCIE_CAP_OFFSET, u64::from(claimed.pcie_offset)),
             (emulated_function::NUM_REGIONS, claimed.regions.len() as u64),
             (emulated_function::FUNCTION_ID, u64::from(port.id.0)),
+            (emulated_function::PM_CAP_OFFSET, u64::from(claimed.pm_offset)),
+            (emulated_function::NO_SOFT_RESET, u64::from(claimed.no_soft_reset)),
+            (emulated_function::POWER_STATE, u64::from(claimed.shadow.power_state)),
+            (emulated_function::HOTPLUG_STATE, self.hotplug_state(number) as u64),
         ];
         let set = set_all(context, &fields);
         let doorbells = claimed.doorbells.iter().enumerate();
@@ -239,12 +272,12 @@ impl Emulation {
     }
 }
 
-fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
+pub(super) fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(failure) }
 }
 
 /// A context that ends before one of its fields.
-fn short(_: FieldError) -> Failure {
+pub(super) fn short(_: FieldError) -> Failure {
     Failure::INPUT_TOO_SHORT
 }
 

@@ -186,6 +186,13 @@ syndromes! {
     0x080d TWIN_DOORBELLS LIM_ERR "The doorbell regions have more than 48 dwords together.";
     0x080e TWIN_MSIX BAD_PARAM "Regions of MSI-X table and pending bits don't fit the number of vectors, or there are too many of those.";
     0x080f TWIN_CAPABILITY BAD_PARAM "The offset of a capability isn't a multiple of 4 from 0x40 to 0xfc.";
+
+    // The life of emulated functions (twin-v1).
+    0x0820 TWIN_PORT_STATIC BAD_PARAM "The function at this port is static: it isn't created, destroyed, plugged or unplugged.";
+    0x0821 TWIN_PORT_EMPTY BAD_RES "No function has been created at this hot-plug port.";
+    0x0822 TWIN_PORT_CREATED BAD_RES_STATE "A function has been created at this hot-plug port already.";
+    0x0823 TWIN_PORT_FOREIGN BAD_RES "Another uid has claimed the function at this port.";
+    0x0824 TWIN_HOTPLUG_STATE BAD_RES_STATE "The function's hot-plug state doesn't allow this operation.";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.
