@@ -43,7 +43,7 @@ pub mod message {
     pub const CREDIT: u8 = 2;
     /// Something happened to the function's link. What, is in `event`.
     pub const PCI_EVENT: u8 = 3;
-    /// The function at a hot-plug port is in another state. Which, is in `event`: one of [`super::hotplug`].
+    /// The function at a hot-plug port is in another state. Which, is in `event`: a [`super::HotplugState`].
     pub const HOTPLUG_STATE: u8 = 4;
     /// A doorbell with [`NOTIFY`](super::region::NOTIFY) was written. The head is a `notice_message`.
     pub const DOORBELL: u8 = 5;
@@ -75,16 +75,30 @@ pub mod port_op {
     pub const UNPLUG: u16 = 3;
 }
 
-/// The states of a function at a hot-plug port: `hotplug_state`, and `tlp_message.event`. The names and numbers are those of DOCA's public API.
-pub mod hotplug {
+/// The state of a function at a hot-plug port: `hotplug_state`, and `tlp_message.event`. Names and numbers are those of DOCA's public API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum HotplugState {
     /// It isn't in the slot: the host doesn't see it.
-    pub const POWER_OFF: u8 = 0;
+    PowerOff = 0,
     /// The host was asked to let it go, and hasn't switched the slot's power off yet.
-    pub const UNPLUG_IN_PROGRESS: u8 = 1;
-    /// It's in the slot, and its link isn't up yet.
-    pub const PLUG_IN_PROGRESS: u8 = 2;
+    UnplugInProgress = 1,
+    /// It's in the slot, and waits for the host to power the slot on and for its link.
+    PlugInProgress = 2,
     /// It's in the slot, and its link has come up.
-    pub const POWER_ON: u8 = 3;
+    PowerOn = 3,
+}
+
+impl HotplugState {
+    /// All states, in the order of their numbers.
+    pub const ALL: [HotplugState; 4] =
+        [HotplugState::PowerOff, HotplugState::UnplugInProgress, HotplugState::PlugInProgress, HotplugState::PowerOn];
+
+    /// The state of this number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<HotplugState> {
+        HotplugState::ALL.into_iter().find(|state| *state as u64 == number)
+    }
 }
 
 /// `emulated_function.power_state`: as in PMCSR (PCI power management).

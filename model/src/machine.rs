@@ -6,7 +6,7 @@ use mlx5_twin_sim::config::{
     AerCapability, Bar, ConfigError, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, PowerCapability,
     Type0,
 };
-use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, port_config};
+use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, hot_plug_port_config, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::profile::{Link, Side};
@@ -46,7 +46,8 @@ pub enum BuildError {
 pub struct Machine {
     /// The fabric, and the programs on it.
     pub simulation: Simulation,
-    /// The host's root complex. Below it is the device's internal switch, and below that the emulated functions.
+    /// The host's root complex. Below it is the device's internal switch, and below that the emulated functions: static ones first, then
+    /// those at hot-plug ports.
     pub host: NodeId,
     /// The root complex of the DPU's cores. Below it is the mlx5 function.
     pub dpu: NodeId,
@@ -71,8 +72,13 @@ impl Machine {
         let vendor_id = profile.device.vendor_id;
         let identity = PortIdentity { vendor_id, device_id: SWITCH_PORT, max_payload: topology.max_payload };
         let upstream = port_config(identity, PortType::Upstream, 0, &topology.host.link)?;
+        let fixed = topology.static_functions;
+        let used = fixed + topology.hotplug_ports;
         let downstream = (0..topology.downstream_ports)
-            .map(|number| port_config(identity, PortType::Downstream, number, &topology.internal_link))
+            .map(|number| match number {
+                _ if (fixed..used).contains(&number) => hot_plug_port_config(identity, number, &topology.internal_link),
+                _ => port_config(identity, PortType::Downstream, number, &topology.internal_link),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let switch = fabric.add_switch(host, &topology.host.link, upstream, downstream)?;
         let mut links = vec![("host".to_owned(), "switch".to_owned())];
@@ -81,14 +87,14 @@ impl Machine {
         let port = fabric.attach(device, dpu, &topology.dpu.link)?;
         links.push(("dpu".to_owned(), "mlx5".to_owned()));
         let mut ports = Vec::new();
-        for number in 0..topology.static_functions {
+        for number in 0..used {
             ports.push(fabric.attach(device, switch, &topology.internal_link)?);
             links.push(("switch".to_owned(), format!("function {number}")));
         }
         let limits = TwinLimits::new(topology.max_payload);
-        firmware.add_page(twin_v1::TWIN_CAP, limits.page(ports.len())?)?;
+        firmware.add_page(twin_v1::TWIN_CAP, limits.page(fixed.into(), topology.hotplug_ports.into())?)?;
         let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
-        let emulation = Emulation::new(limits, &ports, pages);
+        let emulation = Emulation::new(limits, &ports, pages).with_slots_from(fixed.into());
         let config = function_config(&firmware, &topology.dpu.link)?;
         let timeout = profile.timing.completion_timeout();
         let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;

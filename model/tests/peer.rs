@@ -2,119 +2,14 @@
 
 mod common;
 
-use std::any::Any;
-
+use common::peer::{Peer, machine, read, result};
 use common::software::{DOORBELLS, MEMORY, STATE, STATE_REGION, STATE_SIZE, Software, TABLE, description, with_state};
 use common::twin::{Channel, FunctionSpec, Message, user};
 use common::{Rig, settings};
-use mlx5_twin_fw_cmds::twin_v1::{self, Fault, gateway};
-use mlx5_twin_model::emulation::{Emulation, TwinLimits};
-use mlx5_twin_model::firmware::Firmware;
-use mlx5_twin_model::profile::Profile;
-use mlx5_twin_model::{Dpu, Machine};
-use mlx5_twin_sim::config::{Bar, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, Type0};
-use mlx5_twin_sim::fabric::{
-    Core, Device, Dma, Fabric, Function, Inbound, NodeId, PortId, PortIdentity, RootSpec, TlpId, port_config,
-};
-use mlx5_twin_sim::host::Simulation;
-use mlx5_twin_sim::memory::Memory;
+use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
+use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::tlp::{Attr, Header, Status};
 use proptest::prelude::*;
-
-/// A function with a DMA engine and nothing else.
-struct Peer {
-    node: NodeId,
-    function: Function,
-    dma: Dma,
-    payloads: Vec<usize>,
-}
-
-impl Peer {
-    fn call(&mut self, core: &mut Core) {
-        if let Some(at) = self.dma.take_call() {
-            core.set_timer(self.node, at, 0);
-        }
-    }
-}
-
-impl Device for Peer {
-    fn receive(&mut self, core: &mut Core, _: PortId, tlp: TlpId) {
-        match self.function.receive(core, tlp) {
-            Inbound::Completion => {
-                self.payloads.push(core.header(tlp).payload_len());
-                self.dma.complete(core, &self.function, tlp);
-            }
-            Inbound::Memory { .. } => core.consume(tlp),
-            Inbound::Configured(_) | Inbound::Done => {}
-        }
-        self.call(core);
-    }
-
-    fn timer(&mut self, core: &mut Core, _: u64) {
-        self.dma.expire(core, &self.function);
-        self.call(core);
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
-    }
-}
-
-fn endpoint(device_id: u16, bar: Option<Bar>) -> ConfigSpace {
-    let mut bars = [None; 6];
-    bars[0] = bar;
-    let mut config = Type0 { vendor_id: 0x15b3, device_id, bars, ..Type0::default() }.build().expect("a header");
-    config.add(&PcieCapability::new(PortType::Endpoint)).expect("room");
-    config
-}
-
-/// The machine of a profile, with a peer at a second downstream port.
-fn machine(profile: &Profile) -> (Machine, NodeId) {
-    let topology = &profile.topology;
-    let mut fabric = Fabric::new(profile.timing, 1);
-    let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: topology.max_payload };
-    let mut root = || {
-        fabric.add_root(RootSpec {
-            memory: Memory::new(1 << 28).expect("a size"),
-            read_completion_boundary: 64,
-            ports: vec![port_config(identity, PortType::RootPort, 0, &topology.host.link).expect("a port")],
-        })
-    };
-    let (host, dpu) = (root(), root());
-    let port = |kind, number| port_config(identity, kind, number, &topology.internal_link).expect("a port");
-    let downstream = vec![port(PortType::Downstream, 0), port(PortType::Downstream, 1)];
-    let upstream = port(PortType::Upstream, 0);
-    let switch = fabric.add_switch(host, &topology.host.link, upstream, downstream).expect("a switch");
-    let device = fabric.reserve();
-    let mlx5 = fabric.attach(device, dpu, &topology.dpu.link).expect("a link");
-    let emulated = fabric.attach(device, switch, &topology.internal_link).expect("a link");
-    let timeout = profile.timing.completion_timeout();
-    let peer = fabric
-        .plug(switch, &topology.internal_link, |node, port| {
-            let function = Function::new(port, endpoint(0x9999, None));
-            Box::new(Peer { node, function, dma: Dma::new(32, timeout), payloads: Vec::new() })
-        })
-        .expect("a link");
-
-    let mut firmware = Firmware::new(profile).expect("firmware");
-    let limits = TwinLimits::new(topology.max_payload);
-    firmware.add_page(twin_v1::TWIN_CAP, limits.page(1).expect("a page")).expect("no such page yet");
-    let map = firmware.bar0();
-    let mut config = endpoint(profile.device.device_id, Some(Bar::memory64(map.size)));
-    let place = MsixCapability {
-        vectors: profile.device.msix_vectors,
-        table_bar: 0,
-        table_offset: map.msix_table.start as u32,
-        pba_bar: 0,
-        pba_offset: map.msix_pba.start as u32,
-    };
-    config.add(&place).expect("room");
-    let emulation = Emulation::new(limits, &[emulated], 15);
-    let msix = MsixTable::new(&place).expect("a table");
-    let dpu_device = Dpu::new(device, mlx5, config, msix, firmware, emulation, timeout).expect("a device");
-    fabric.install(device, Box::new(dpu_device));
-    (Machine { simulation: Simulation::new(fabric), host, dpu, device, links: Vec::new() }, peer)
-}
 
 /// A function in use, and a peer that is bus master with this Max_Read_Request_Size.
 fn ready(max_read_request: u32) -> (Rig, Software, NodeId) {
@@ -127,7 +22,7 @@ fn ready_as(
     change: impl FnOnce(&mut ConfigSpace, &mut FunctionSpec),
 ) -> (Rig, Software, NodeId) {
     let profile = common::profile();
-    let (machine, peer) = machine(&profile);
+    let (machine, peer) = machine(&profile, false);
     let mut rig = Rig::of(machine, &profile).bring_up();
     let uid = user(&mut rig);
     let channel = Channel::new(&mut rig, uid, 0, 6, 0);
@@ -149,23 +44,6 @@ fn ready_as(
     }
     software.seen.clear();
     (rig, software, peer)
-}
-
-fn read(rig: &mut Rig, peer: NodeId, address: u64, len: usize) {
-    let fabric = rig.machine.simulation.fabric_mut();
-    let begun = fabric.device(peer, |peer: &mut Peer, core| {
-        peer.payloads.clear();
-        peer.dma.read(core, &peer.function, address, len, 0);
-        peer.call(core);
-    });
-    begun.expect("the peer");
-}
-
-fn result(rig: &mut Rig, peer: NodeId) -> (Option<Vec<u8>>, Vec<usize>) {
-    let fabric = rig.machine.simulation.fabric_mut();
-    let ended = fabric.device(peer, |peer: &mut Peer, _| (peer.dma.next_ended(), std::mem::take(&mut peer.payloads)));
-    let (progress, payloads) = ended.expect("the peer");
-    (progress.map(|progress| progress.result.expect("data")), payloads)
 }
 
 /// One completion of software answers a whole request; on the wire it's cut at Max_Payload_Size, at multiples of 128 bytes.

@@ -140,8 +140,12 @@ pub struct Topology {
     pub read_completion_boundary: u32,
     /// Downstream ports of the device's internal switch, 1 to 32.
     pub downstream_ports: u8,
-    /// How many of them, from the first one on, have a static function behind them: 1 to `downstream_ports`.
+    /// How many of them, from the first one on, have a static function behind them: 0 to `downstream_ports`.
     pub static_functions: u8,
+    /// How many of the next ones have a slot into which functions can be plugged while the system runs: with `static_functions` 1 to
+    /// `downstream_ports`. None if nothing is said.
+    #[serde(default)]
+    pub hotplug_ports: u8,
     /// The host.
     pub host: Side,
     /// The DPU's own cores.
@@ -178,6 +182,7 @@ impl Default for Topology {
             read_completion_boundary: 64,
             downstream_ports: 1,
             static_functions: 1,
+            hotplug_ports: 0,
             host: Side { memory_mib: 256, link: link(edge, 1_000, 3_000) },
             dpu: Side { memory_mib: 256, link: link(dpu, 50, 150) },
             internal_link: link(internal, 50, 150),
@@ -200,7 +205,11 @@ impl Topology {
         let ports = self.downstream_ports;
         check("topology", "downstream_ports", ports, (1..=32).contains(&ports), "1 to 32")?;
         let functions = self.static_functions;
-        check("topology", "static_functions", functions, (1..=ports).contains(&functions), "1 to downstream_ports")?;
+        check("topology", "static_functions", functions, functions <= ports, "0 to downstream_ports")?;
+        let slots = self.hotplug_ports;
+        let used = u16::from(functions) + u16::from(slots);
+        let allowed = "so that static_functions and hotplug_ports are together 1 to downstream_ports";
+        check("topology", "hotplug_ports", slots, (1..=u16::from(ports)).contains(&used), allowed)?;
         for (section, side) in [("topology.host", &self.host), ("topology.dpu", &self.dpu)] {
             let ok = (16..=2048).contains(&side.memory_mib);
             check(section, "memory_mib", side.memory_mib, ok, "16 to 2048")?;
@@ -230,6 +239,22 @@ pub struct Timing {
     pub dllp_permille: u64,
     /// Virtual time that one poll by software takes, in ns, 1 to 1,000,000.
     pub poll_ns: u64,
+    /// From the moment at which nothing holds a link down to its data link layer being active, in us, 1 to 1,000,000. As in
+    /// `bluefield3-ib` if nothing is said.
+    #[serde(default = "link_training_us")]
+    pub link_training_us: u64,
+    /// From a write of Slot Control to Command Completed, in us, 1 to 1,000,000 (PCIe base specification 6.7.3.2: at most a second). As
+    /// in `bluefield3-ib` if nothing is said.
+    #[serde(default = "slot_command_us")]
+    pub slot_command_us: u64,
+}
+
+const fn link_training_us() -> u64 {
+    10_000
+}
+
+const fn slot_command_us() -> u64 {
+    1_000
 }
 
 /// The timing of the profile `bluefield3-ib`, whose file gives the source of each number.
@@ -244,6 +269,8 @@ impl Default for Timing {
             completion_timeout_us: 50_000,
             dllp_permille: 13,
             poll_ns: 100,
+            link_training_us: link_training_us(),
+            slot_command_us: slot_command_us(),
         }
     }
 }
@@ -267,7 +294,24 @@ impl Timing {
         let timeout = self.completion_timeout_us;
         check("timing", "completion_timeout_us", timeout, (50..=64_000_000).contains(&timeout), "50 to 64000000")?;
         check("timing", "dllp_permille", self.dllp_permille, self.dllp_permille <= 500, "0 to 500")?;
-        check("timing", "poll_ns", self.poll_ns, (1..=1_000_000).contains(&self.poll_ns), "1 to 1000000")
+        for (field, value) in [
+            ("poll_ns", self.poll_ns),
+            ("link_training_us", self.link_training_us),
+            ("slot_command_us", self.slot_command_us),
+        ] {
+            check("timing", field, value, (1..=1_000_000).contains(&value), "1 to 1000000")?;
+        }
+        Ok(())
+    }
+
+    /// How long a link is trained.
+    pub fn link_training(&self) -> Time {
+        Time::us(self.link_training_us)
+    }
+
+    /// How long a slot's hot-plug controller takes for a command.
+    pub fn slot_command(&self) -> Time {
+        Time::us(self.slot_command_us)
     }
 
     /// The completion timeout.

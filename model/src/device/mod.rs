@@ -12,7 +12,7 @@ use std::any::Any;
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixOutcome, MsixTable, Reset};
-use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortId, TlpId};
+use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
@@ -335,7 +335,7 @@ impl Dpu {
         }
     }
 
-    /// Function-level reset, or the reset that a driver asks for by the interface state: everything that software made is gone.
+    /// A reset of the function or of its link, or the one that a driver asks for by the interface state: everything that software made is gone.
     fn reset(&mut self, core: &mut Core) {
         self.dma.reset(core.now());
         self.queue.reset();
@@ -371,6 +371,18 @@ impl Device for Dpu {
             self.go_on(core);
         } else if let Some(slot) = self.queue.due(token & 0xffff_ffff) {
             self.execute(core, slot);
+        }
+    }
+
+    fn port_event(&mut self, core: &mut Core, port: PortId, event: PortEvent) {
+        if port != self.function.port() {
+            let (mut bus, _, _, emulation) = self.parts(core);
+            emulation.port_event(&mut bus, port, event);
+            return self.go_on(core);
+        }
+        if let PortEvent::LinkDown(reset) = event {
+            self.function.reset(reset);
+            self.reset(core);
         }
     }
 

@@ -11,6 +11,7 @@ use mlx5_twin_sim::tlp::Class;
 
 use super::function::Claimed;
 use super::notice::Source;
+use super::announcement::Announcement;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
@@ -219,6 +220,22 @@ impl Channel {
             debug_assert!(written.is_ok(), "{written:?}");
             self.write(bus, head, &[]);
         }
+    }
+
+    /// Writes what software is to be told of a function: gives the message's number. There's a slot.
+    pub(super) fn write_announcement(&mut self, bus: &mut Bus<'_>, function: u8, announcement: Announcement) -> u32 {
+        let mut head = [0; MESSAGE_HEAD];
+        let written = set_all(&mut head, &announcement.fields())
+            .and_then(|()| tlp_message::FUNCTION.set(&mut head, u64::from(function)));
+        debug_assert!(written.is_ok(), "{written:?}");
+        let number = self.producer;
+        self.write(bus, head, &[]);
+        number
+    }
+
+    /// Whether software has freed the message of this number.
+    pub(super) fn has_freed(&self, number: u32) -> bool {
+        self.consumer.wrapping_sub(number.wrapping_add(1)) & gateway::INDEX_MASK <= gateway::INDEX_MASK / 2
     }
 
     /// Whether software holds the credit.

@@ -1,12 +1,14 @@
 //! A claimed function: the few registers that the device follows, its regions with the bytes it keeps, and its MSI-X table.
 
-use mlx5_twin_fw_cmds::twin_v1::{bar, region};
-use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, byte_mask};
+use mlx5_twin_fw_cmds::twin_v1::{bar, power, region};
+use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, Reset, byte_mask};
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId, answer_read};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Route, Status};
 
 use super::kept::Kept;
 use super::notice::{Notices, Source};
+use super::port::Presence;
+use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::{self, Rom};
 
@@ -42,6 +44,17 @@ pub(super) struct Shadow {
     bars: [u32; 6],
     msix_control: u16,
     device_control: u16,
+    /// PowerState of PMCSR: [`power::D0`] or [`power::D3HOT`].
+    pub(super) power_state: u8,
+}
+
+/// What a configuration write did, beside changing the shadow.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// These interrupt messages are to go out.
+    Send(Vec<MsixMessage>),
+    /// The function is reset.
+    Reset,
 }
 
 /// Dwords of the configuration header.
@@ -50,12 +63,14 @@ const FIRST_BAR: u16 = 4;
 const LAST_BAR: u16 = 9;
 
 impl Shadow {
+    /// Whether memory requests are taken: memory space is on, in D0.
     fn memory_space(&self) -> bool {
-        self.command & 1 << 1 != 0
+        self.command & 1 << 1 != 0 && self.power_state == power::D0
     }
 
+    /// Whether the function may send: it's bus master, in D0.
     pub(super) fn bus_master(&self) -> bool {
-        self.command & 1 << 2 != 0
+        self.command & 1 << 2 != 0 && self.power_state == power::D0
     }
 
     pub(super) fn msix_enabled(&self) -> bool {
@@ -102,6 +117,12 @@ pub(super) struct Claimed {
     pub(super) msix: Option<MsixTable>,
     pub(super) msix_offset: u16,
     pub(super) pcie_offset: u16,
+    pub(super) pm_offset: u16,
+    /// Whether the function keeps its state from D3hot to D0.
+    pub(super) no_soft_reset: bool,
+    pub(super) presence: Presence,
+    /// What software is still to be told of the function's link and slot.
+    pub(super) announcements: Announcements,
     pub(super) kept: Kept,
     pub(super) notices: Notices,
     pub(super) rom: Option<Rom>,
@@ -271,8 +292,8 @@ impl Claimed {
         self.msix.as_mut()?.raise(vector, enabled, masked).ok()
     }
 
-    /// Software has completed a configuration write: it takes effect here. Gives the interrupt messages that are to go out.
-    pub(super) fn configured(&mut self, register: u16, enables: u8, value: u32) -> Vec<MsixMessage> {
+    /// Software has completed a configuration write: it takes effect here.
+    pub(super) fn configured(&mut self, register: u16, enables: u8, value: u32) -> Effect {
         match register {
             COMMAND => self.shadow.command = merge(self.shadow.command, enables, value) & 0xffff,
             FIRST_BAR..=LAST_BAR => {
@@ -295,11 +316,21 @@ impl Claimed {
             let control = merge(u32::from(self.shadow.device_control), enables, value);
             self.shadow.device_control = control as u16 & !(1 << 15);
             if control & 1 << 15 != 0 {
-                self.reset();
-                return Vec::new();
+                return Effect::Reset;
             }
         }
-        self.unmasked()
+        if self.pm_offset != 0 && register == self.pm_offset / 4 + 1 {
+            let before = self.shadow.power_state;
+            let state = (merge(u32::from(before), enables, value) & 0b11) as u8;
+            // D1 and D2 aren't there: writing them changes nothing.
+            if state == power::D0 || state == power::D3HOT {
+                self.shadow.power_state = state;
+            }
+            if (before, state) == (power::D3HOT, power::D0) && !self.no_soft_reset {
+                return Effect::Reset;
+            }
+        }
+        Effect::Send(self.unmasked())
     }
 
     /// The bits of a BAR register that are an address.
@@ -311,9 +342,10 @@ impl Claimed {
         below.filter(|bar| bar.is_64bit).map_or(0, |bar| (!(bar.size - 1) >> 32) as u32)
     }
 
-    /// Function-level reset: the device forgets what the host has set. Max_Payload_Size survives it.
-    fn reset(&mut self) {
-        let device_control = self.shadow.device_control & 7 << 5;
+    /// The device forgets what the host has set. Max_Payload_Size survives a function-level reset.
+    pub(super) fn reset(&mut self, kind: Reset) {
+        let keeps = if kind == Reset::FunctionLevel { 7 << 5 } else { 0 };
+        let device_control = self.shadow.device_control & keeps;
         self.shadow = Shadow { device_control, ..Shadow::default() };
         self.kept.reset();
         self.notices.forget();

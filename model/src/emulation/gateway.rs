@@ -2,12 +2,13 @@
 
 use mlx5_twin_fw_cmds::layout::gateway_post;
 use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
-use mlx5_twin_sim::config::MsixOutcome;
+use mlx5_twin_sim::config::{MsixOutcome, Reset};
 use mlx5_twin_sim::fabric::{Core, PortId};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 use super::Emulation;
 use super::channel::Channel;
+use super::function::Effect;
 use crate::bus::Bus;
 
 /// A store to `POST`, taken apart.
@@ -113,7 +114,8 @@ impl Emulation {
         let number = self.own_function(id, post).map_err(|_| Fault::Request)?;
         let port = &mut self.ports[number];
         let claimed = port.claimed.as_mut().ok_or(Fault::Request)?;
-        let request = claimed.requests.get_mut(post.id).ok_or(Fault::Request)?;
+        let not_open = claimed.requests.fault(post.id);
+        let request = claimed.requests.get_mut(post.id).ok_or(not_open)?;
         let asked = request.header;
         if header.tag() != asked.tag() || header.requester() != asked.requester() {
             return Err(Fault::Transaction);
@@ -130,9 +132,9 @@ impl Emulation {
         if over {
             claimed.requests.close(post.id);
         }
-        let mut messages = Vec::new();
+        let mut effect = Effect::Send(Vec::new());
         if over && header.status() == Status::Successful && asked.kind() == Kind::CfgWr0 {
-            messages = claimed.configured(asked.register(), asked.first_be(), written);
+            effect = claimed.configured(asked.register(), asked.first_be(), written);
         }
         let payload = &channel.staging[16..16 + post.length];
         let port = &self.ports[number];
@@ -141,7 +143,10 @@ impl Emulation {
         } else {
             cut(bus.core, port.port, &asked, &header, from_dw, max_payload, payload);
         }
-        self.send_messages(bus.core, number, &messages);
+        match effect {
+            Effect::Send(messages) => self.send_messages(bus.core, number, &messages),
+            Effect::Reset => self.reset_function(bus.core, number, Reset::FunctionLevel, Fault::AfterReset),
+        }
         Ok(())
     }
 
@@ -153,6 +158,9 @@ impl Emulation {
         }
         let number = self.own_function(id, post)?;
         let port = &self.ports[number];
+        if !port.link_up {
+            return Err(Fault::LinkDown);
+        }
         let claimed = port.claimed.as_ref().ok_or(Fault::Vector)?;
         if header.requester() != port.id {
             return Err(Fault::Transaction);
@@ -175,6 +183,9 @@ impl Emulation {
 
     fn post_msix(&mut self, bus: &mut Bus<'_>, id: u32, post: Post) -> Result<(), Fault> {
         let number = self.own_function(id, post)?;
+        if !self.ports[number].link_up {
+            return Err(Fault::LinkDown);
+        }
         let claimed = self.ports[number].claimed.as_mut().ok_or(Fault::Vector)?;
         let vector = u16::try_from(post.id).map_err(|_| Fault::Vector)?;
         if claimed.shadow.msix_enabled() && !claimed.shadow.bus_master() {

@@ -3,12 +3,14 @@
 //! A function stands at a port of its own. What reaches it goes, region by region, to its channel's ring or is answered here; what software stores
 //! to the channel's gateway page goes out at that port.
 
+mod announcement;
 mod channel;
 mod function;
 mod gateway;
 mod kept;
 mod notice;
 mod objects;
+mod port;
 mod region_commands;
 mod requests;
 mod rom;
@@ -27,6 +29,7 @@ pub use self::channel::ChannelCounters;
 use self::channel::Channel;
 use self::function::{Claimed, Consequences, Target};
 use self::notice::{News, Source};
+use self::port::{Move, Presence, Slot};
 use crate::bus::Bus;
 
 /// How far this device speaks `twin-v1` (ours).
@@ -69,13 +72,15 @@ impl TwinLimits {
         }
     }
 
-    /// The capability page that tells software.
+    /// The capability page that tells software. Hot-plug ports follow those with static functions; together they're 32 at most.
     ///
     /// # Errors
     /// A value that its field can't hold.
-    pub fn page(&self, functions: usize) -> Result<Vec<u8>, FieldError> {
+    pub fn page(&self, static_functions: usize, hotplug_ports: usize) -> Result<Vec<u8>, FieldError> {
         let mut page = vec![0; twin_cap::SIZE];
-        let ports = if functions >= 32 { u32::MAX } else { (1 << functions) - 1 };
+        let functions = static_functions + hotplug_ports;
+        let below = |ports: usize| if ports >= 32 { u32::MAX } else { (1 << ports) - 1 };
+        let ports = below(static_functions);
         for (field, value) in [
             (twin_cap::SIGNATURE, u64::from(twin_v1::SIGNATURE)),
             (twin_cap::VERSIONS, 1 << twin_v1::VERSION),
@@ -91,6 +96,7 @@ impl TwinLimits {
             (twin_cap::MAX_MSIX, u64::from(self.max_msix)),
             (twin_cap::STATIC_PORTS, u64::from(ports)),
             (twin_cap::MAX_REGION_BYTES, u64::from(self.max_region_bytes)),
+            (twin_cap::HOTPLUG_PORTS, u64::from(below(functions) & !ports)),
         ] {
             field.set(&mut page, value)?;
         }
@@ -103,6 +109,9 @@ impl TwinLimits {
 struct EmulatedPort {
     port: PortId,
     claimed: Option<Claimed>,
+    /// The slot, if it's a hot-plug port.
+    slot: Option<Slot>,
+    link_up: bool,
     /// Bus, device and function number from the last configuration write.
     id: Bdf,
     /// TLPs that wait for a slot or a free request, in the receive buffer, oldest first: posted ones, then the others.
@@ -118,10 +127,12 @@ enum Action {
     Abort(PortId, Header, Bdf),
     /// Do away with what waits at this port.
     Discard(usize),
-    /// Hand out the credits of a new channel.
+    /// Hand out what is due to a channel: credits when it's new, and what it's to be told of functions.
     Grant(u32),
     /// Tell of a write to what the device keeps for the function at this port.
     Notify(usize, Source),
+    /// Do something at the slot of a port.
+    Slot(PortId, Move),
 }
 
 /// Channels and emulated functions.
@@ -145,6 +156,8 @@ impl Emulation {
         let port = |&port: &PortId| EmulatedPort {
             port,
             claimed: None,
+            slot: None,
+            link_up: true,
             id: Bdf(0),
             waiting: [VecDeque::new(), VecDeque::new()],
             arrivals: 0,
@@ -197,7 +210,8 @@ impl Emulation {
             return bus.core.consume(tlp);
         }
         if matches!(kind, Kind::CfgRd0 | Kind::CfgWr0) && header.target().function() == 0 {
-            if emulated.claimed.is_none() {
+            let ready = |claimed: &Claimed| claimed.presence == Presence::Ready;
+            if !emulated.claimed.as_ref().is_some_and(ready) {
                 return bus.core.refuse(port, tlp, header.target(), Status::ConfigRequestRetry);
             }
             if header.has_data() {
@@ -256,6 +270,9 @@ impl Emulation {
     /// Delivers what waits at a port as far as there are slots and free requests. A posted TLP passes a non-posted one that is stuck; a
     /// non-posted one never passes a posted one. A notice goes where the write that it tells of came, if it may go.
     fn pump(&mut self, bus: &mut Bus<'_>, number: usize) {
+        if !self.announce(bus, number) {
+            return;
+        }
         loop {
             let emulated = &mut self.ports[number];
             let first = |class: usize| emulated.waiting[class].front().map(|&(order, _)| order);
@@ -283,6 +300,11 @@ impl Emulation {
                 continue;
             }
             let place = claimed.place(&header);
+            if !header.kind().is_config() && !matches!(claimed.target(&header), Target::Software) {
+                // It waited, and meanwhile the host has turned memory space off, or moved the BAR.
+                refuse(bus.core, emulated.port, tlp, emulated.id);
+                continue;
+            }
             let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             let request = if header.class() == Class::NonPosted { claimed.requests.open(header, value) } else { 0 };
             channel.write_tlp(bus, number as u8, request, tlp, place);
@@ -295,6 +317,7 @@ impl Emulation {
 
     /// Delivers what waits for slots of a channel: credits first, then the TLPs of its functions, port by port.
     fn pump_channel(&mut self, bus: &mut Bus<'_>, id: u32) {
+        self.acknowledge(id);
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.grant(bus);
         if channel.take_event() {
@@ -315,6 +338,9 @@ impl Emulation {
                 Action::Discard(number) => self.discard(bus.core, number),
                 Action::Grant(channel) => self.pump_channel(bus, channel),
                 Action::Notify(number, source) => self.notify(bus, number, source),
+                Action::Slot(port, Move::In) => bus.core.set_present(port, true),
+                Action::Slot(port, Move::Out) => bus.core.set_present(port, false),
+                Action::Slot(port, Move::Button) => bus.core.press_attention_button(port),
             }
         }
     }

@@ -5,7 +5,8 @@ use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1::{
-    EMULATED_FUNCTION, MAX_REGIONS, MODIFY_EMULATED_REGION, QUERY_EMULATED_REGION, TLP_CHANNEL, VERSION, bar, region,
+    EMULATED_FUNCTION, MAX_REGIONS, MODIFY_EMULATED_PORT, MODIFY_EMULATED_REGION, QUERY_EMULATED_PORT,
+    QUERY_EMULATED_REGION, TLP_CHANNEL, VERSION, bar, region,
 };
 use mlx5_twin_sim::config::{MsixCapability, MsixTable};
 
@@ -13,6 +14,8 @@ use super::channel::{Channel, ChannelSpec, set_all};
 use super::function::{Claimed, EmulatedBar, Region, Shadow};
 use super::kept::{self, Kept};
 use super::notice::{Notices, Source};
+use super::port::Presence;
+use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::Rom;
 use super::{Action, Emulation};
@@ -101,6 +104,8 @@ impl ObjectKinds for Emulation {
         resources: &Resources,
     ) -> Result<(), Failure> {
         match opcode {
+            QUERY_EMULATED_PORT => self.query_port(input, output),
+            MODIFY_EMULATED_PORT => self.modify_port(uid, input, output),
             QUERY_EMULATED_REGION => self.query_region(uid, input, output, resources),
             MODIFY_EMULATED_REGION => self.modify_region(uid, input, resources),
             _ => Err(Failure::UNKNOWN_OPCODE),
@@ -194,7 +199,9 @@ impl Emulation {
         rule(owner == uid, Failure::OBJECT_FOREIGN)?;
         let number = field(emulated_function::PORT)? as usize;
         let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
+        rule(port.slot.is_none_or(|slot| slot.created), Failure::TWIN_PORT_EMPTY)?;
         rule(port.claimed.is_none(), Failure::TWIN_PORT_TAKEN)?;
+        let presence = if port.link_up { Presence::Ready } else { Presence::Absent };
         let bars = parse_bars(context)?;
         let Regions { regions, stateful, sources } = parse_regions(context, &bars, self.limits.max_region_bytes)?;
         let vectors = field(emulated_function::NUM_MSIX)? as u16;
@@ -202,7 +209,8 @@ impl Emulation {
         let msix = parse_msix(vectors, &regions)?;
         let msix_offset = field(emulated_function::MSIX_CAP_OFFSET)? as u16;
         let pcie_offset = field(emulated_function::PCIE_CAP_OFFSET)? as u16;
-        for offset in [msix_offset, pcie_offset] {
+        let pm_offset = field(emulated_function::PM_CAP_OFFSET)? as u16;
+        for offset in [msix_offset, pcie_offset, pm_offset] {
             let legal = offset == 0 || (offset.is_multiple_of(4) && (0x40..0x100).contains(&offset));
             rule(legal, Failure::TWIN_CAPABILITY)?;
         }
@@ -214,6 +222,10 @@ impl Emulation {
             msix,
             msix_offset,
             pcie_offset,
+            pm_offset,
+            no_soft_reset: field(emulated_function::NO_SOFT_RESET)? != 0,
+            presence,
+            announcements: Announcements::default(),
             kept: Kept::new(stateful),
             notices: Notices::new(sources),
             rom,
@@ -229,6 +241,7 @@ impl Emulation {
         let Some(number) = self.functions.remove(&id) else { return };
         let port = &mut self.ports[number];
         if let Some(claimed) = port.claimed.take() {
+            // Over a link that's down nothing is left open.
             for request in claimed.requests.iter() {
                 self.actions.push_back(Action::Abort(port.port, request.header, port.id));
             }
@@ -250,6 +263,10 @@ impl Emulation {
             (emulated_function::NUM_REGIONS, claimed.regions.len() as u64),
             (emulated_function::FUNCTION_ID, u64::from(port.id.0)),
             (emulated_function::ROM_LOG_SIZE, claimed.rom.map_or(0, |rom| u64::from(rom.log_size()))),
+            (emulated_function::PM_CAP_OFFSET, u64::from(claimed.pm_offset)),
+            (emulated_function::NO_SOFT_RESET, u64::from(claimed.no_soft_reset)),
+            (emulated_function::POWER_STATE, u64::from(claimed.shadow.power_state)),
+            (emulated_function::HOTPLUG_STATE, self.hotplug_state(number) as u64),
         ];
         let set = set_all(context, &fields);
         let doorbells = claimed.kept.doorbells().enumerate();
@@ -269,7 +286,7 @@ pub(super) fn rule(holds: bool, failure: Failure) -> Result<(), Failure> {
 }
 
 /// A context that ends before one of its fields.
-fn short(_: FieldError) -> Failure {
+pub(super) fn short(_: FieldError) -> Failure {
     Failure::INPUT_TOO_SHORT
 }
 

@@ -1,5 +1,6 @@
 //! The requests of a function that wait for software's completion.
 
+use mlx5_twin_fw_cmds::twin_v1::Fault;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 /// Bits of a request's id that are its place in the table; the others count how often the place was used.
@@ -60,13 +61,20 @@ pub(super) struct Requests {
     open: Vec<Option<Request>>,
     uses: Vec<u32>,
     free: Vec<u32>,
+    /// By place: the last request there that ended without software, and the fault of a completion that comes for it nevertheless.
+    ended: Vec<Option<(u32, Fault)>>,
 }
 
 impl Requests {
     /// A table for `count` requests, 4,096 at most.
     pub(super) fn new(count: u32) -> Requests {
         let count = count.min(PLACE_MASK + 1);
-        Requests { open: vec![None; count as usize], uses: vec![0; count as usize], free: (0..count).rev().collect() }
+        Requests {
+            open: vec![None; count as usize],
+            uses: vec![0; count as usize],
+            free: (0..count).rev().collect(),
+            ended: vec![None; count as usize],
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -102,6 +110,22 @@ impl Requests {
         }
     }
 
+    /// Ends all requests silently: completions that come for them are refused by `fault`.
+    pub(super) fn end_all(&mut self, fault: Fault) {
+        for place in 0..self.open.len() {
+            if let Some(request) = self.open[place].take() {
+                self.ended[place] = Some((request.id, fault));
+                self.free.push(place as u32);
+            }
+        }
+    }
+
+    /// By which fault a completion of the request `id` is refused, which isn't open.
+    pub(super) fn fault(&self, id: u32) -> Fault {
+        let ended = self.ended.get((id & PLACE_MASK) as usize).copied().flatten();
+        ended.filter(|(last, _)| *last == id).map_or(Fault::Request, |(_, fault)| fault)
+    }
+
     /// All open requests, in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
         self.open.iter().flatten()
@@ -130,6 +154,23 @@ mod tests {
         requests.close(first);
         assert_eq!(requests.len(), 1);
         assert!(requests.get_mut(second).is_some());
+    }
+
+    #[test]
+    fn a_request_that_was_ended_is_remembered() {
+        let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
+        let mut requests = Requests::new(2);
+        let [kept, ended] = [requests.open(header, 0), requests.open(header, 0)];
+        requests.close(kept);
+        requests.end_all(Fault::LinkDown);
+        assert_eq!((requests.len(), requests.fault(ended), requests.fault(kept)), (0, Fault::LinkDown, Fault::Request));
+        let again = [requests.open(header, 0), requests.open(header, 0)];
+        assert!(requests.is_full());
+        assert_eq!(requests.fault(ended), Fault::LinkDown, "as long as nothing else ends there");
+        requests.end_all(Fault::AfterReset);
+        assert_eq!(again.map(|id| requests.fault(id)), [Fault::AfterReset; 2]);
+        assert_eq!(requests.fault(ended), Fault::Request);
+        assert_eq!(requests.fault(u32::MAX), Fault::Request);
     }
 
     #[test]

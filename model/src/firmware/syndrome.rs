@@ -196,6 +196,13 @@ syndromes! {
     0x0824 TWIN_REGION_RANGE BAD_PARAM "The bytes are none, or don't lie in the region.";
     0x0825 TWIN_REGION_DWORDS BAD_PARAM "Doorbells are read and set in whole dwords.";
 
+    // The life of emulated functions (twin-v1).
+    0x0830 TWIN_PORT_STATIC BAD_PARAM "The function at this port is static: it isn't created, destroyed, plugged or unplugged.";
+    0x0831 TWIN_PORT_EMPTY BAD_RES "No function has been created at this hot-plug port.";
+    0x0832 TWIN_PORT_CREATED BAD_RES_STATE "A function has been created at this hot-plug port already.";
+    0x0833 TWIN_PORT_FOREIGN BAD_RES "Another uid has claimed the function at this port.";
+    0x0834 TWIN_HOTPLUG_STATE BAD_RES_STATE "The function's hot-plug state doesn't allow this operation.";
+
     // Transport domains.
     0x0901 TD_FULL LIM_ERR "All transport domains (2^log_max_transport_domain, none if that is 0) are taken.";
     0x0902 TD_UNKNOWN BAD_RES "No transport domain has this number.";

@@ -4,6 +4,7 @@ use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_fw_cmds::twin_v1::{MODIFY_EMULATED_PORT, QUERY_EMULATED_PORT};
 use mlx5_twin_model::firmware::spec;
 
 use super::Rig;
@@ -41,6 +42,17 @@ pub(crate) fn create_umem_of(uid: u16, pages: &[u64]) -> Vec<u8> {
         umem::MTT.within(base).set(&mut bytes, index, *page).expect("fits");
     }
     bytes
+}
+
+/// QUERY_EMULATED_PORT.
+pub(crate) fn query_port(uid: u16, port: u8) -> Vec<u8> {
+    plain(QUERY_EMULATED_PORT, uid, &[(query_emulated_port_in::PORT, port.into())])
+}
+
+/// MODIFY_EMULATED_PORT with one of the operations of `port_op`.
+pub(crate) fn modify_port(uid: u16, operation: u16, port: u8) -> Vec<u8> {
+    let fields = [(modify_emulated_port_in::OP_MOD, operation.into()), (modify_emulated_port_in::PORT, port.into())];
+    plain(MODIFY_EMULATED_PORT, uid, &fields)
 }
 
 /// An event queue of 2^`log_size` entries at `address`.

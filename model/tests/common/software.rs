@@ -2,8 +2,10 @@
 
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
-use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, bar, region};
-use mlx5_twin_sim::config::{Bar, CapabilityId, ConfigSpace, MsixCapability, PcieCapability, PortType, Reset, Type0};
+use mlx5_twin_fw_cmds::twin_v1::{EMULATED_FUNCTION, bar, message, region};
+use mlx5_twin_sim::config::{
+    Bar, CapabilityId, Changed, ConfigSpace, MsixCapability, PcieCapability, PortType, PowerCapability, Reset, Type0,
+};
 use mlx5_twin_sim::host::{Access, AccessError, Data, Found, enumerate};
 use mlx5_twin_sim::tlp::{Bdf, Kind};
 
@@ -45,6 +47,8 @@ pub(crate) struct Software {
     pub(crate) seen: Vec<Message>,
     /// Credits that it holds.
     pub(crate) credits: Vec<u32>,
+    /// Events of its link and hot-plug states that it was told: kind and event of each message.
+    pub(crate) events: Vec<(u8, u32)>,
     /// As the last configuration write said.
     pub(crate) id: Bdf,
     /// Where BAR 0 is, once the host has enumerated it.
@@ -78,6 +82,14 @@ pub(crate) fn description(channel: u32, port: u8) -> (ConfigSpace, FunctionSpec)
     (config, spec)
 }
 
+/// The same with a power management capability.
+pub(crate) fn suspendable(channel: u32, port: u8, no_soft_reset: bool) -> (ConfigSpace, FunctionSpec) {
+    let (mut config, mut spec) = description(channel, port);
+    spec.pm_offset = config.add(&PowerCapability { no_soft_reset }).expect("room");
+    spec.no_soft_reset = no_soft_reset;
+    (config, spec)
+}
+
 impl Software {
     /// Claims the function at `port` for a channel.
     pub(crate) fn claim(rig: &mut Rig, channel: Channel, port: u8) -> Software {
@@ -90,7 +102,18 @@ impl Software {
         let function = rig.number(&spec.create(channel.uid), general_obj_out_cmd_hdr::OBJ_ID);
         let memory = vec![0; 7 * BAR_SIZE as usize];
         let (port, id) = (spec.port, Bdf(0));
-        Software { channel, port, function, config, memory, seen: Vec::new(), credits: Vec::new(), id, bar: 0 }
+        Software {
+            channel,
+            port,
+            function,
+            config,
+            memory,
+            seen: Vec::new(),
+            credits: Vec::new(),
+            events: Vec::new(),
+            id,
+            bar: 0,
+        }
     }
 
     /// Index of a byte of a BAR in `memory`.
@@ -149,6 +172,13 @@ impl Software {
         if message.notice().is_some() {
             return;
         }
+        if message.kind != message::TLP {
+            self.events.push((message.kind, message.event));
+            if (message.kind, message.event) == (message::PCI_EVENT, message::PERST_ASSERTED) {
+                self.config.reset(Reset::Fundamental);
+            }
+            return;
+        }
         let header = message.header();
         match header.kind() {
             Kind::CfgRd0 => {
@@ -157,8 +187,11 @@ impl Software {
             }
             Kind::CfgWr0 => {
                 let value = u32::from_le_bytes(message.payload[..].try_into().expect("a dword"));
-                self.config.write(header.register(), header.first_be(), value);
+                let changed = self.config.write(header.register(), header.first_be(), value);
                 self.channel.answer(rig, message, header.target(), Ok(&[]));
+                if changed.intersects(Changed::FUNCTION_LEVEL_RESET | Changed::SOFT_RESET) {
+                    self.config.reset(Reset::FunctionLevel);
+                }
             }
             Kind::MRd32 | Kind::MRd64 => {
                 let begin = Software::at(message.place.expect("a place"));

@@ -21,6 +21,8 @@ pub(crate) struct Message {
     pub(crate) function: u8,
     pub(crate) request: u32,
     pub(crate) sequence: u32,
+    /// What happened, if it's an event of the link or a hot-plug state.
+    pub(crate) event: u32,
     /// BAR and offset, if the message has them.
     pub(crate) place: Option<(u8, u64)>,
     pub(crate) payload: Vec<u8>,
@@ -122,6 +124,7 @@ impl Channel {
             function: field(tlp_message::FUNCTION) as u8,
             request: field(tlp_message::REQUEST_ID) as u32,
             sequence: field(tlp_message::SEQUENCE) as u32,
+            event: field(tlp_message::EVENT) as u32,
             place: (flags & message::IN_BAR != 0).then_some(place),
             payload: rig.peek(slot + 64, field(tlp_message::PAYLOAD_LEN) as usize),
             head,
@@ -226,6 +229,8 @@ pub(crate) struct FunctionSpec {
     pub(crate) vectors: u16,
     pub(crate) msix_offset: u16,
     pub(crate) pcie_offset: u16,
+    pub(crate) pm_offset: u16,
+    pub(crate) no_soft_reset: bool,
 }
 
 impl FunctionSpec {
@@ -237,6 +242,8 @@ impl FunctionSpec {
             (emulated_function::NUM_MSIX, self.vectors.into()),
             (emulated_function::MSIX_CAP_OFFSET, self.msix_offset.into()),
             (emulated_function::PCIE_CAP_OFFSET, self.pcie_offset.into()),
+            (emulated_function::PM_CAP_OFFSET, self.pm_offset.into()),
+            (emulated_function::NO_SOFT_RESET, self.no_soft_reset.into()),
             (emulated_function::NUM_REGIONS, self.regions.len() as u64),
             (emulated_function::ROM_LOG_SIZE, self.rom_log_size.into()),
         ] {

@@ -41,6 +41,8 @@ impl Changed {
     /// 1 was written to Initiate Function Level Reset: the owner resets the function. The bit
     /// itself always reads 0 (section 6.6.2).
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
+    /// MSI Enable changed.
+    pub const MSI: Changed = Changed(1 << 14);
 
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {

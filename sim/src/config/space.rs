@@ -88,6 +88,7 @@ struct Rule {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Located {
     pub(super) pcie: u16,
+    pub(super) msi: u16,
     pub(super) msix: u16,
     pub(super) power: u16,
     pub(super) aer: u16,
@@ -287,6 +288,7 @@ impl ConfigSpace {
         self.capabilities.push((layout.id, offset, length));
         match layout.id {
             CapabilityId::PCIE => self.located.pcie = offset,
+            CapabilityId::MSI => self.located.msi = offset,
             CapabilityId::MSIX => self.located.msix = offset,
             CapabilityId::POWER_MANAGEMENT => self.located.power = offset,
             id if id.same_as(CapabilityId::AER) => self.located.aer = offset,

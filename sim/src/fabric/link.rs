@@ -98,6 +98,12 @@ impl Transmitter {
         self.waiting_classes == 0
     }
 
+    /// When all that was sent so far has arrived; `None` while something waits for credits.
+    pub(crate) fn quiet_at(&self) -> Option<Time> {
+        let [posted, nonposted, completion] = self.latency;
+        self.is_clear().then(|| self.busy_until + posted.max(nonposted).max(completion))
+    }
+
     /// Whether a TLP can ever get its credits.
     pub(crate) fn can_ever_send(&self, weight: Weight) -> bool {
         self.credits[weight.class as usize].can_ever_take(weight.cost)

@@ -8,10 +8,12 @@ mod arena;
 mod core;
 mod credits;
 mod dma;
+mod downstream;
 mod function;
 mod link;
 mod ports;
 mod requester;
+mod reset;
 mod root;
 mod routing;
 mod switch;
@@ -21,13 +23,15 @@ use std::fmt;
 pub use self::core::{Core, Faults, NodeId, PortId};
 pub use arena::{MAX_PAYLOAD, TlpId};
 pub use dma::{Dma, DmaError, Progress};
+pub use downstream::PortEvent;
 pub use function::{Function, Inbound, answer_read};
-pub use ports::{PortIdentity, port_config};
+pub use ports::{PortIdentity, hot_plug_port_config, port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, Ticket};
 
 use self::core::{Event, Owner};
 use self::link::Transmitter;
+use self::reset::Links;
 use self::root::RootComplex;
 use self::switch::Switch;
 use crate::config::ConfigSpace;
@@ -48,6 +52,11 @@ pub trait Device: Send {
 
     /// A timer set by [`Core::set_timer`] has come.
     fn timer(&mut self, core: &mut Core, token: u64);
+
+    /// Something happened to the link of `port`, or to the slot above it. A device without this takes no notice.
+    fn port_event(&mut self, core: &mut Core, port: PortId, event: PortEvent) {
+        let _ = (core, port, event);
+    }
 
     /// The device as its own type, for whoever plugged it in.
     fn as_any(&mut self) -> &mut dyn std::any::Any;
@@ -94,6 +103,7 @@ pub struct LinkEnd {
 pub struct Fabric {
     core: Core,
     nodes: Vec<Node>,
+    links: Links,
     timing: profile::Timing,
     rng: Rng,
 }
@@ -107,7 +117,13 @@ impl fmt::Debug for Fabric {
 impl Fabric {
     /// An empty fabric. `seed` draws the latencies that the profile gives as ranges.
     pub fn new(timing: profile::Timing, seed: u64) -> Fabric {
-        Fabric { core: Core::new(), nodes: Vec::new(), timing, rng: Rng::stream(seed, "links") }
+        Fabric {
+            core: Core::new(),
+            nodes: Vec::new(),
+            links: Links::default(),
+            timing,
+            rng: Rng::stream(seed, "links"),
+        }
     }
 
     fn add_node(&mut self, node: Node) -> NodeId {
@@ -209,13 +225,13 @@ impl Fabric {
         }
         let (upper, lower) = (PortId(upper), PortId(upper + 1));
         let no_port = TopologyError::NoPort(above.0);
-        let (number, above_ns) = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
+        let (number, up, above_ns) = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
             // What reads memory is acted upon when the memory has been read.
             Node::Root(root) => {
                 let ns = self.timing.root_complex_ns;
-                root.connect(upper).map(|number| (number, [ns, ns + self.timing.memory_read_ns, ns]))
+                root.connect(upper).map(|(number, up)| (number, up, [ns, ns + self.timing.memory_read_ns, ns]))
             }
-            Node::Switch(switch) => switch.connect(upper).map(|number| (number, [self.timing.switch_ns; 3])),
+            Node::Switch(switch) => switch.connect(upper).map(|(number, up)| (number, up, [self.timing.switch_ns; 3])),
             _ => None,
         }
         .ok_or(no_port)?;
@@ -226,6 +242,7 @@ impl Fabric {
         let owners = [Owner { node: above, number }, Owner { node: below, number: Owner::UPWARDS }];
         let pair = [transmitter(owners[1], [below_ns; 3]), transmitter(owners[0], above_ns)];
         self.core.transmitters.extend(pair);
+        self.links.add(up);
         self.core.owners.extend(owners);
         Ok(lower)
     }
@@ -272,8 +289,9 @@ impl Fabric {
     #[inline(never)]
     fn timer(&mut self, node: NodeId, token: u64) {
         match &mut self.nodes[usize::from(node.0)] {
-            Node::Root(root) => root.timer(&mut self.core, token),
-            Node::Switch(_) | Node::Reserved => {}
+            Node::Root(root) if token < downstream::PORT => root.timer(&mut self.core, token),
+            Node::Root(_) | Node::Switch(_) => self.port_timer(node, token),
+            Node::Reserved => {}
             Node::Device(device) => device.timer(&mut self.core, token),
         }
     }
@@ -285,6 +303,9 @@ impl Fabric {
             self.core.consume(tlp);
             return;
         };
+        if self.links.is_down(port) {
+            return self.lose(tlp);
+        }
         match &mut self.nodes[usize::from(owner.node.0)] {
             Node::Switch(switch) => match switch.forward(owner.number, header) {
                 Some(out) => self.core.send(out, tlp),
@@ -371,22 +392,6 @@ impl Fabric {
     /// A sleeper whose time has come.
     pub fn next_woken(&mut self) -> Option<u32> {
         self.core.woken.pop()
-    }
-}
-
-/// Carries out a configuration request to a bridge's own registers, and answers it.
-pub(crate) fn bridge_config(core: &mut Core, port: PortId, tlp: TlpId, config: &mut ConfigSpace, completer: Bdf) {
-    let request = *core.header(tlp);
-    let register = request.register();
-    if request.has_data() {
-        let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        config.write(register, request.first_be(), value);
-        core.consume(tlp);
-        core.complete(port, &request, completer, Status::Successful);
-    } else {
-        let value = config.read(register);
-        core.consume(tlp);
-        answer_dword(core, port, &request, completer, value);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
-use crate::config::{AerCapability, ConfigError, ConfigSpace, PcieCapability, PortType, PowerCapability, Type1};
+use crate::config::{
+    AerCapability, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability, Slot, Type1,
+};
 use crate::profile::Link;
 
 /// What a port says it is.
@@ -24,6 +26,29 @@ pub fn port_config(
     number: u8,
     link: &Link,
 ) -> Result<ConfigSpace, ConfigError> {
+    build(identity, number, link, PcieCapability::new(port))
+}
+
+/// The configuration space of a hot-plug port of a switch on `link`: as [`port_config`], with MSI and an empty slot that has an attention
+/// button and a power controller. Its link is down.
+///
+/// # Errors
+/// A payload size or a number that can't be expressed.
+pub fn hot_plug_port_config(identity: PortIdentity, number: u8, link: &Link) -> Result<ConfigSpace, ConfigError> {
+    let slot = Slot {
+        number: u16::from(number) + 1,
+        hot_plug: true,
+        attention_button: true,
+        power_controller: true,
+        ..Slot::default()
+    };
+    let port = PcieCapability { slot: Some(slot), link_up: false, ..PcieCapability::new(PortType::Downstream) };
+    let mut config = build(identity, number, link, port)?;
+    config.add(&MsiCapability)?;
+    Ok(config)
+}
+
+fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) -> Result<ConfigSpace, ConfigError> {
     let PortIdentity { vendor_id, device_id, max_payload } = identity;
     let mut config = Type1 { vendor_id, device_id, ..Type1::default() }.build()?;
     config.add(&PowerCapability { no_soft_reset: true })?;
@@ -32,8 +57,9 @@ pub fn port_config(
         link_generation: link.generation,
         link_width: link.lanes,
         port_number: number,
-        ..PcieCapability::new(port)
+        ..pcie
     })?;
+    let port = pcie.port;
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::arena::TlpId;
 use super::core::{Core, NodeId, Owner, PortId};
+use super::downstream::DownstreamPort;
 use super::function::extent;
 use super::requester::{Outcome, Requester};
 use super::routing::Routes;
@@ -41,12 +42,6 @@ pub struct RootSpec {
     pub ports: Vec<ConfigSpace>,
 }
 
-#[derive(Debug)]
-struct RootPort {
-    port: Option<PortId>,
-    config: ConfigSpace,
-}
-
 /// An access under way.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -71,7 +66,9 @@ pub(crate) struct RootComplex {
     id: Bdf,
     memory: Memory,
     boundary: u64,
-    ports: Vec<RootPort>,
+    pub(super) ports: Vec<DownstreamPort>,
+    /// Whether PERST# is asserted below the root ports.
+    pub(super) perst: bool,
     routes: Routes,
     requester: Requester,
     pending: Vec<Option<Pending>>,
@@ -90,7 +87,8 @@ impl RootComplex {
             id: Bdf::new(0, 0, 0),
             memory: spec.memory,
             boundary: u64::from(spec.read_completion_boundary),
-            ports: spec.ports.into_iter().map(|config| RootPort { port: None, config }).collect(),
+            ports: spec.ports.into_iter().map(DownstreamPort::new).collect(),
+            perst: false,
             routes: Routes::new(),
             requester: Requester::new(TAGS, timing.completion_timeout()),
             pending: Vec::new(),
@@ -102,12 +100,12 @@ impl RootComplex {
         }
     }
 
-    /// Connects a link to the first root port that has none: gives the port's number.
-    pub(crate) fn connect(&mut self, port: PortId) -> Option<u16> {
+    /// Connects a link to the first root port that has none: gives the port's number, and whether the link is up.
+    pub(crate) fn connect(&mut self, port: PortId) -> Option<(u16, bool)> {
         let mut numbered = (0..Owner::UPWARDS).zip(&mut self.ports);
         let (number, free) = numbered.find(|(_, root_port)| root_port.port.is_none())?;
-        free.port = Some(port);
-        Some(number)
+        free.connect(port);
+        Some((number, free.open().is_some()))
     }
 
     pub(crate) fn memory(&self) -> &Memory {
@@ -254,13 +252,25 @@ impl RootComplex {
         }
     }
 
-    fn port(&self, port: PortId) -> Option<&RootPort> {
+    /// Makes the tables anew.
+    pub(super) fn reroute(&mut self) {
+        self.routes.rebuild(self.ports.iter().map(|root_port| &root_port.config));
+    }
+
+    /// Takes the interrupt message of a root port itself.
+    pub(super) fn interrupt(&mut self, address: u64, data: u32) {
+        if INTERRUPTS.contains(&address) {
+            self.interrupts.push_back(data);
+        }
+    }
+
+    fn port(&self, port: PortId) -> Option<&DownstreamPort> {
         self.ports.iter().find(|root_port| root_port.port == Some(port))
     }
 
-    /// Sends a message down every root port that has a link.
+    /// Sends a message down every root port whose link is up.
     pub(crate) fn broadcast(&self, core: &mut Core, header: Header, payload: &[u8]) {
-        for port in self.ports.iter().filter_map(|root_port| root_port.port) {
+        for port in self.ports.iter().filter_map(DownstreamPort::open) {
             core.send_new(port, header, payload);
         }
     }
@@ -303,7 +313,7 @@ impl RootComplex {
                 self.routes.by_address(address).and_then(|number| self.ports[number].port)
             }
             Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } if target.bus() == 0 => {
-                let result = self.own_config(target, &pending.access).map_or(nobody, Ok);
+                let result = self.own_config(core, target, &pending.access).map_or(nobody, Ok);
                 return self.finish(index, result);
             }
             Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } => {
@@ -368,14 +378,16 @@ impl RootComplex {
     }
 
     /// Carries out an access to a root port's own registers. `None` if there's no such function.
-    fn own_config(&mut self, target: Bdf, access: &Access) -> Option<Data> {
+    fn own_config(&mut self, core: &mut Core, target: Bdf, access: &Access) -> Option<Data> {
         let number = usize::from(target.device()).checked_sub(1)?;
-        let config = &mut self.ports.get_mut(number).filter(|_| target.function() == 0)?.config;
+        let root_port = self.ports.get_mut(number).filter(|_| target.function() == 0)?;
         match *access {
-            Access::ConfigRead { register, .. } => Some(Data::new(&config.read(register).to_le_bytes())),
+            Access::ConfigRead { register, .. } => Some(Data::new(&root_port.config.read(register).to_le_bytes())),
             Access::ConfigWrite { register, byte_enables, value, .. } => {
-                config.write(register, byte_enables, value);
-                self.routes.rebuild(self.ports.iter().map(|root_port| &root_port.config));
+                for affair in root_port.write(register, byte_enables, value) {
+                    core.set_timer(self.node, core.now(), affair.token(number as u16));
+                }
+                self.reroute();
                 Some(Data::EMPTY)
             }
             _ => None,

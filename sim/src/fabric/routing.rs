@@ -9,7 +9,7 @@ use crate::config::{ConfigSpace, PowerState};
 pub(crate) struct Gate {
     /// Memory and prefetchable window: first and last address. A closed one has a base above its limit.
     windows: [(u64, u64); 2],
-    /// Secondary to subordinate bus number; none if secondary is 0.
+    /// Secondary to subordinate bus number; none if secondary is 0, or if the link below is down.
     buses: (u8, u8),
     /// Whether it passes memory requests from its bus on upwards, or to a peer: Bus Master Enable, in D0.
     pub(crate) upwards: bool,
@@ -20,10 +20,13 @@ const CLOSED: (u64, u64) = (u64::MAX, 0);
 
 impl Gate {
     pub(crate) fn new(bridge: &ConfigSpace) -> Gate {
-        let on = bridge.command().memory_space() && bridge.power_state() == PowerState::D0;
+        // What is routed to a link that's down is an Unsupported Request (base specification 2.9.1): the bridge claims nothing.
+        let active = bridge.link_active();
+        let on = active && bridge.command().memory_space() && bridge.power_state() == PowerState::D0;
         let windows = [bridge.memory_window(), bridge.prefetchable_window()];
         let windows = windows.map(|window| window.filter(|_| on).map_or(CLOSED, |window| (window.base, window.limit)));
-        Gate { windows, buses: (bridge.secondary(), bridge.subordinate()), upwards: bridge.may_request() }
+        let buses = if active { (bridge.secondary(), bridge.subordinate()) } else { (0, 0) };
+        Gate { windows, buses, upwards: bridge.may_request() }
     }
 
     /// Whether a memory request for `address` goes down through the bridge.

@@ -1,30 +1,28 @@
 //! A switch: an upstream port, downstream ports, and a virtual bus between them. It routes TLPs and never splits them.
 
 use super::core::{Core, Owner, PortId};
+use super::downstream::{Affair, DownstreamPort};
 use super::routing::{Gate, Routes};
-use super::{ConfigTarget, bridge_config};
-use crate::config::ConfigSpace;
+use super::{ConfigTarget, answer_dword};
+use crate::config::{Changed, ConfigSpace, Reset};
 use crate::fabric::TlpId;
 use crate::tlp::{Bdf, Header, Kind, Route, Status};
-
-/// A downstream port. It has a function on the virtual bus, and a link if something is connected.
-#[derive(Debug)]
-struct Downstream {
-    port: Option<PortId>,
-    config: ConfigSpace,
-}
 
 /// The state of a switch.
 #[derive(Debug)]
 pub(crate) struct Switch {
-    upstream: PortId,
-    config: ConfigSpace,
+    pub(super) upstream: PortId,
+    pub(super) config: ConfigSpace,
     /// The upstream port's bus and device number, from the last configuration write to it.
     id: Bdf,
-    downstream: Vec<Downstream>,
+    pub(super) downstream: Vec<DownstreamPort>,
     /// What the upstream port lets through.
-    gate: Gate,
+    pub(super) gate: Gate,
     routes: Routes,
+    /// Whether the link above is down.
+    pub(super) link_down: bool,
+    /// Whether Secondary Bus Reset of the upstream port was set when it was last looked at.
+    pub(super) in_reset: bool,
 }
 
 /// Where a TLP goes on.
@@ -46,17 +44,26 @@ enum Next {
 impl Switch {
     /// A switch whose upstream port is `upstream`, with a downstream function for each of `downstream`.
     pub(crate) fn new(upstream: PortId, config: ConfigSpace, downstream: Vec<ConfigSpace>) -> Switch {
-        let downstream = downstream.into_iter().map(|config| Downstream { port: None, config }).collect();
+        let downstream = downstream.into_iter().map(DownstreamPort::new).collect();
         let gate = Gate::new(&config);
-        Switch { upstream, config, id: Bdf(0), downstream, gate, routes: Routes::new() }
+        Switch {
+            upstream,
+            config,
+            id: Bdf(0),
+            downstream,
+            gate,
+            routes: Routes::new(),
+            link_down: false,
+            in_reset: false,
+        }
     }
 
-    /// Connects a link to the first downstream port that has none: gives the port's number.
-    pub(crate) fn connect(&mut self, port: PortId) -> Option<u16> {
+    /// Connects a link to the first downstream port that has none: gives the port's number, and whether the link is up.
+    pub(crate) fn connect(&mut self, port: PortId) -> Option<(u16, bool)> {
         let mut numbered = (0..Owner::UPWARDS).zip(&mut self.downstream);
         let (number, free) = numbered.find(|(_, downstream)| downstream.port.is_none())?;
-        free.port = Some(port);
-        Some(number)
+        free.connect(port);
+        Some((number, free.open().is_some()))
     }
 
     /// Where a TLP goes on as it is that has come in at downstream port `number`, or at the upstream port: what nearly all do. `None` if
@@ -92,10 +99,23 @@ impl Switch {
         }
     }
 
-    /// Sends a copy of a message out of every downstream port.
+    /// Resets the upstream port, as the link above goes down.
+    pub(super) fn reset(&mut self, reset: Reset) {
+        self.config.reset(reset);
+        self.config.set_link(None);
+        (self.id, self.in_reset) = (Bdf(0), false);
+    }
+
+    /// Makes the tables anew.
+    pub(super) fn reroute(&mut self) {
+        self.gate = Gate::new(&self.config);
+        self.routes.rebuild(self.downstream.iter().map(|downstream| &downstream.config));
+    }
+
+    /// Sends a copy of a message out of every downstream port whose link is up.
     #[cold]
     fn broadcast(&self, core: &mut Core, tlp: TlpId) {
-        for out in self.downstream.iter().filter_map(|downstream| downstream.port) {
+        for out in self.downstream.iter().filter_map(DownstreamPort::open) {
             let copy = core.duplicate(tlp);
             core.send(out, copy);
         }
@@ -186,21 +206,36 @@ impl Switch {
         }
     }
 
+    /// Carries out a configuration request to one of the switch's own functions, and answers it.
     fn configure(&mut self, core: &mut Core, port: PortId, tlp: TlpId, target: ConfigTarget) {
         let request = *core.header(tlp);
-        let config = match target {
+        let (register, enables, completer) = (request.register(), request.first_be(), request.target());
+        if !request.has_data() {
+            let config = match target {
+                ConfigTarget::Upstream => &self.config,
+                ConfigTarget::Downstream(number) => &self.downstream[number].config,
+            };
+            let value = config.read(register);
+            core.consume(tlp);
+            return answer_dword(core, port, &request, completer, value);
+        }
+        let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        core.consume(tlp);
+        let (number, affairs) = match target {
             ConfigTarget::Upstream => {
                 if request.kind() == Kind::CfgWr0 {
-                    self.id = request.target();
+                    self.id = completer;
                 }
-                &mut self.config
+                let changed = self.config.write(register, enables, value);
+                (0, Vec::from_iter(changed.contains(Changed::BRIDGE_CONTROL).then_some(Affair::Review)))
             }
-            ConfigTarget::Downstream(number) => &mut self.downstream[number].config,
+            ConfigTarget::Downstream(number) => (number, self.downstream[number].write(register, enables, value)),
         };
-        bridge_config(core, port, tlp, config, request.target());
-        if request.has_data() {
-            self.gate = Gate::new(&self.config);
-            self.routes.rebuild(self.downstream.iter().map(|downstream| &downstream.config));
+        self.reroute();
+        core.complete(port, &request, completer, Status::Successful);
+        let node = core.owner(self.upstream).node;
+        for affair in affairs {
+            core.set_timer(node, core.now(), affair.token(number as u16));
         }
     }
 }

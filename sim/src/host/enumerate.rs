@@ -15,12 +15,18 @@ pub struct AddressMap {
     pub memory32: (u64, u64),
     /// For prefetchable 64-bit BARs.
     pub memory64: (u64, u64),
+    /// Bytes that are kept for what may come below each hot-plug port, in each of the two ranges.
+    pub hot_plug: (u64, u64),
 }
 
 impl Default for AddressMap {
-    /// 768 MiB below 4 GiB, and 1 TiB from 256 GiB on.
+    /// 768 MiB below 4 GiB, and 1 TiB from 256 GiB on. 8 MiB and 1 GiB for each hot-plug port.
     fn default() -> AddressMap {
-        AddressMap { memory32: (0xc000_0000, 0xefff_ffff), memory64: (0x40_0000_0000, 0x13f_ffff_ffff) }
+        AddressMap {
+            memory32: (0xc000_0000, 0xefff_ffff),
+            memory64: (0x40_0000_0000, 0x13f_ffff_ffff),
+            hot_plug: (8 << 20, 1 << 30),
+        }
     }
 }
 
@@ -83,7 +89,7 @@ impl Found {
 /// Why enumeration failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnumerationError {
-    /// More than 255 buses.
+    /// More than 255 buses, or more than a hot-plug port was given.
     #[error("no bus number is left for the bridge {0}")]
     NoBus(Bdf),
     /// BARs need more room than the map has.
@@ -126,6 +132,10 @@ const PCIE: u8 = 0x10;
 const ROM_ADDRESS: u32 = 0xffff_f800;
 /// Bridges' windows are aligned to this.
 const WINDOW: u64 = 1 << 20;
+/// PCI Express Capabilities: Slot Implemented. Slot Capabilities, in dwords from the capability on, and its Hot-Plug Capable.
+const SLOT: u32 = 1 << 24;
+const SLOT_CAPABILITIES: u16 = 5;
+const HOT_PLUG: u32 = 1 << 6;
 
 /// A function with what lies below it.
 struct Function {
@@ -135,12 +145,16 @@ struct Function {
     /// Size of its expansion ROM, if it has one.
     rom: Option<u64>,
     below: Vec<Function>,
+    /// Whether something may come below it while the system runs.
+    hot_plug: bool,
 }
 
 struct Enumerator {
     host: Host,
     settings: Settings,
     last_bus: u8,
+    /// The last bus number that may be given.
+    bus_limit: u8,
     payload: u32,
     next32: u64,
     next64: u64,
@@ -156,18 +170,50 @@ pub async fn enumerate(host: &Host, settings: Settings) -> Result<Vec<Found>, En
         host: host.clone(),
         settings,
         last_bus: 0,
+        bus_limit: u8::MAX,
         payload: settings.max_payload,
         next32: settings.map.memory32.0,
         next64: settings.map.memory64.0,
     };
-    let mut functions = work.scan(0, 0, false).await?;
-    work.assign(&mut functions).await?;
-    let mut found = Vec::new();
-    flatten(functions, &mut found);
-    for function in &found {
-        work.set_sizes(function).await?;
-    }
-    Ok(found)
+    let functions = work.scan(0, 0, false).await?;
+    work.configure(functions).await
+}
+
+/// Finds and configures what has come below a hot-plug port, `port`, within the buses and windows that enumeration kept for it.
+/// `settings` are those of that enumeration; `Max_Payload_Size` is the port's.
+///
+/// # Errors
+/// As [`enumerate`]; and as the port itself.
+pub async fn enumerate_below(host: &Host, port: &Found, settings: Settings) -> Result<Vec<Found>, EnumerationError> {
+    let id = port.id;
+    let read =
+        async |register| host.config_read(id, register).await.map_err(|error| EnumerationError::Access { id, error });
+    let buses = read(BUSES).await?;
+    let (secondary, subordinate) = ((buses >> 8) as u8, (buses >> 16) as u8);
+    let memory = u64::from(read(MEMORY_WINDOW).await?);
+    let low = u64::from(read(PREFETCHABLE_WINDOW).await?);
+    let base_upper = u64::from(read(PREFETCHABLE_BASE_UPPER).await?);
+    let limit_upper = u64::from(read(PREFETCHABLE_LIMIT_UPPER).await?);
+    let map = AddressMap {
+        memory32: ((memory & 0xfff0) << 16, memory & 0xfff0_0000 | 0xf_ffff),
+        memory64: (base_upper << 32 | (low & 0xfff0) << 16, limit_upper << 32 | low & 0xfff0_0000 | 0xf_ffff),
+        ..settings.map
+    };
+    let payload = match port.capability(PCIE) {
+        Some(offset) => 128 << (read(offset / 4 + 2).await? >> 5 & 7),
+        None => settings.max_payload,
+    };
+    let mut work = Enumerator {
+        host: host.clone(),
+        settings: Settings { map, ..settings },
+        last_bus: secondary,
+        bus_limit: subordinate,
+        payload,
+        next32: map.memory32.0,
+        next64: map.memory64.0,
+    };
+    let functions = work.scan(secondary, port.depth + 1, true).await?;
+    work.configure(functions).await
 }
 
 fn flatten(functions: Vec<Function>, found: &mut Vec<Found>) {
@@ -184,6 +230,17 @@ fn rom_register(bridge: bool) -> u16 {
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, EnumerationError>> + Send + 'a>>;
 
 impl Enumerator {
+    /// Configures what was found, and gives it in the order of a depth-first walk.
+    async fn configure(&mut self, mut functions: Vec<Function>) -> Result<Vec<Found>, EnumerationError> {
+        self.assign(&mut functions).await?;
+        let mut found = Vec::new();
+        flatten(functions, &mut found);
+        for function in &found {
+            self.set_sizes(function).await?;
+        }
+        Ok(found)
+    }
+
     async fn read(&self, id: Bdf, register: u16) -> Result<u32, EnumerationError> {
         self.host.config_read(id, register).await.map_err(|error| EnumerationError::Access { id, error })
     }
@@ -231,28 +288,33 @@ impl Enumerator {
             expansion_rom: None,
             capabilities,
         };
-        let mut link = false;
+        let (mut link, mut hot_plug) = (false, false);
         if let Some(offset) = found.capability(PCIE) {
             let register = offset / 4;
-            let port_type = self.read(id, register).await? >> 20 & 0xf;
+            let capabilities = self.read(id, register).await?;
+            let port_type = capabilities >> 20 & 0xf;
             // Root ports and a switch's downstream ports have a link below them.
             link = port_type == 4 || port_type == 6;
             let supported = 128 << (self.read(id, register + 1).await? & 7);
             self.payload = self.payload.min(supported);
+            hot_plug =
+                link && capabilities & SLOT != 0 && self.read(id, register + SLOT_CAPABILITIES).await? & HOT_PLUG != 0;
         }
         let sizes = self.size_bars(id, if bridge { 2 } else { 6 }).await?;
         let rom = self.size_rom(id, bridge).await?;
         let mut below = Vec::new();
         if bridge {
-            let secondary = self.last_bus.checked_add(1).ok_or(EnumerationError::NoBus(id))?;
+            let secondary = self.last_bus.checked_add(1).filter(|bus| *bus <= self.bus_limit);
+            let secondary = secondary.ok_or(EnumerationError::NoBus(id))?;
             self.last_bus = secondary;
             // Whatever is found below gets a number from here on: until then, all of them lead there.
-            self.write(id, BUSES, 0xff << 16 | u32::from(secondary) << 8 | u32::from(id.bus())).await?;
+            self.write(id, BUSES, u32::from(self.bus_limit) << 16 | u32::from(secondary) << 8 | u32::from(id.bus()))
+                .await?;
             below = self.scan(secondary, depth + 1, link).await?;
             let buses = u32::from(self.last_bus) << 16 | u32::from(secondary) << 8 | u32::from(id.bus());
             self.write(id, BUSES, buses).await?;
         }
-        Ok(Function { found, sizes, rom, below })
+        Ok(Function { found, sizes, rom, below, hot_plug })
     }
 
     async fn capabilities(&self, id: Bdf) -> Result<Vec<(u8, u16)>, EnumerationError> {
@@ -328,9 +390,13 @@ impl Enumerator {
                 let mut command = MEMORY_SPACE;
                 if function.found.bridge {
                     command |= BUS_MASTER;
-                    let begin = (self.align(false), self.align(true));
+                    let grain = if function.hot_plug { self.settings.map.hot_plug } else { (0, 0) };
+                    let begin = (self.align(false, grain.0), self.align(true, grain.1));
                     self.assign(&mut function.below).await?;
-                    let end = (self.align(false), self.align(true));
+                    if function.hot_plug {
+                        self.keep(id, begin)?;
+                    }
+                    let end = (self.align(false, 0), self.align(true, 0));
                     self.open_windows(id, (begin.0, end.0), (begin.1, end.1)).await?;
                 }
                 self.write(id, COMMAND, command).await?;
@@ -339,9 +405,27 @@ impl Enumerator {
         })
     }
 
-    fn align(&mut self, prefetchable: bool) -> u64 {
+    /// Keeps room for what may come below a hot-plug port whose windows begin at `begin`.
+    fn keep(&mut self, id: Bdf, begin: (u64, u64)) -> Result<(), EnumerationError> {
+        let (memory, prefetchable) = self.settings.map.hot_plug;
+        for (size, begin, prefetchable) in [(memory, begin.0, false), (prefetchable, begin.1, true)] {
+            let used = if prefetchable { self.next64 } else { self.next32 } - begin;
+            let left = size.saturating_sub(used);
+            let (next, limit) = if prefetchable {
+                (&mut self.next64, self.settings.map.memory64.1)
+            } else {
+                (&mut self.next32, self.settings.map.memory32.1)
+            };
+            let end = next.checked_add(left).filter(|end| left == 0 || end - 1 <= limit);
+            *next = end.ok_or(EnumerationError::NoRoom { id, size: left })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next place for a window, and at least to a multiple of `grain`.
+    fn align(&mut self, prefetchable: bool, grain: u64) -> u64 {
         let next = if prefetchable { &mut self.next64 } else { &mut self.next32 };
-        *next = next.checked_next_multiple_of(WINDOW).unwrap_or(u64::MAX);
+        *next = next.checked_next_multiple_of(grain.next_multiple_of(WINDOW).max(WINDOW)).unwrap_or(u64::MAX);
         *next
     }
 

@@ -17,10 +17,12 @@
 
 mod access;
 mod enumerate;
+mod hotplug;
 mod program;
 mod simulation;
 
 pub use access::{Access, AccessError, Data, LINE};
-pub use enumerate::{AddressMap, Bar, EnumerationError, Found, Settings, enumerate};
+pub use enumerate::{AddressMap, Bar, EnumerationError, Found, Settings, enumerate, enumerate_below};
+pub use hotplug::{HotPlug, HotPlugError, SlotChange};
 pub use program::Host;
 pub use simulation::Simulation;

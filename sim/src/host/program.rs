@@ -18,6 +18,8 @@ pub(super) enum Request {
     Sleep(Time),
     /// The next interrupt with this vector.
     Interrupt(u32),
+    /// PERST# below the root ports.
+    Perst(bool),
     /// Bytes of the root complex's own memory.
     Load { address: u64, len: usize },
     /// Bytes into the root complex's own memory.
@@ -212,6 +214,13 @@ impl Host {
     /// Waits for the next interrupt message with this vector. One that came before, and that nobody waited for, counts.
     pub async fn interrupt(&self, vector: u32) {
         let _ = self.request(Request::Interrupt(vector)).await;
+    }
+
+    /// Asserts or deasserts PERST# of all that is below the root ports: links go down, and everything below is reset. After it's
+    /// deasserted the links need their time to be trained, and all that enumeration set must be set again.
+    pub async fn set_perst(&self, asserted: bool) {
+        // It has no way to fail.
+        let _ = self.request(Request::Perst(asserted)).await;
     }
 
     /// Reads the root complex's own memory, as a core does: no TLP, no time.

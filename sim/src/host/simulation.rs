@@ -223,6 +223,10 @@ impl Simulation {
                 Request::Sleep(until) => self.sleep(asker, until),
                 Request::Interrupt(vector) => self.interrupt(asker, vector),
                 Request::Cancel => self.cancel(asker),
+                Request::Perst(asserted) => {
+                    self.fabric.set_perst(root, asserted);
+                    self.answer(asker, Ok(Reply::Done));
+                }
                 Request::Load { address, len } => {
                     let memory = self.fabric.memory(root);
                     // Nothing is allocated for more than there is.

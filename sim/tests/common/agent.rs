@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use mlx5_twin_sim::config::{Bar, ConfigSpace, PcieCapability, PortType, Type0};
-use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortId, Progress, TlpId};
+use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 use mlx5_twin_sim::{Fabric, Time};
 
@@ -41,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) dma_takes_completions: bool,
     pub(crate) sent: Vec<Header>,
     pub(crate) received: Vec<Received>,
+    /// What happened to its link and its slot.
+    pub(crate) events: Vec<(Time, PortEvent)>,
 }
 
 impl Agent {
@@ -62,6 +64,7 @@ impl Agent {
             dma_takes_completions: false,
             sent: Vec::new(),
             received: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -128,6 +131,14 @@ impl Device for Agent {
     fn timer(&mut self, core: &mut Core, _token: u64) {
         self.dma.expire(core, &self.function);
         self.after_dma(core);
+    }
+
+    fn port_event(&mut self, core: &mut Core, _port: PortId, event: PortEvent) {
+        self.events.push((core.now(), event));
+        if let PortEvent::LinkDown(reset) = event {
+            self.function.reset(reset);
+            self.dma.reset(core.now());
+        }
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

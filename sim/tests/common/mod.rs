@@ -31,6 +31,8 @@ pub(crate) const TIMING: Timing = Timing {
     completion_timeout_us: 50_000,
     dllp_permille: 0,
     poll_ns: 100,
+    link_training_us: 1_000,
+    slot_command_us: 100,
 };
 
 thread_local! {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mlx5_twin_sim::config::PortType;
-use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, port_config};
+use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, port_config};
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::probe::{Deliver, Direction, Probe, Transmit};
@@ -17,6 +17,8 @@ use super::agent::{Agent, agent};
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     Agent,
+    /// An agent at a hot-plug port of a switch. It isn't in the slot yet.
+    HotPlug,
     /// A switch, with what's below each of its ports.
     Switch(Vec<Shape>),
 }
@@ -64,7 +66,7 @@ pub(crate) struct Plant {
 fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: &mut Vec<NodeId>) {
     let (link, timeout) = (spec.link, spec.timing.completion_timeout());
     match shape {
-        Shape::Agent => {
+        Shape::Agent | Shape::HotPlug => {
             let make = |node, port| -> Box<dyn mlx5_twin_sim::fabric::Device> {
                 Box::new(Agent::new(node, port, spec.tags, timeout))
             };
@@ -72,7 +74,11 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
         }
         Shape::Switch(below) => {
             let port = |port, number| port_config(identity(), port, number, &link).unwrap();
-            let downstream = (0..below.len() as u8).map(|number| port(PortType::Downstream, number)).collect();
+            let downstream = below.iter().zip(0..).map(|(shape, number)| match shape {
+                Shape::HotPlug => hot_plug_port_config(identity(), number, &link).unwrap(),
+                _ => port(PortType::Downstream, number),
+            });
+            let downstream = downstream.collect();
             let switch = fabric.add_switch(above, &link, port(PortType::Upstream, 0), downstream).unwrap();
             for shape in below {
                 grow(fabric, switch, shape, spec, agents);

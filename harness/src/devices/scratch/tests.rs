@@ -138,6 +138,8 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
         completion_timeout_us: 10_000,
         dllp_permille: 0,
         poll_ns: 100,
+        link_training_us: 1_000,
+        slot_command_us: 100,
     };
     let mut fabric = Fabric::new(timing, seed);
     let identity = PortIdentity { vendor_id: 0x15b3, device_id: 1, max_payload: 512 };

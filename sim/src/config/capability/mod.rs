@@ -4,6 +4,7 @@
 //! are filled in when it is placed.
 
 pub mod aer;
+pub mod msi;
 pub mod msix;
 pub mod msix_table;
 pub mod pcie;
@@ -30,6 +31,8 @@ pub enum CapabilityId {
 impl CapabilityId {
     /// PCI Power Management Interface.
     pub const POWER_MANAGEMENT: CapabilityId = CapabilityId::Pci(0x01);
+    /// Message Signalled Interrupts.
+    pub const MSI: CapabilityId = CapabilityId::Pci(0x05);
     /// Vendor-specific.
     pub const VENDOR: CapabilityId = CapabilityId::Pci(0x09);
     /// PCI Express.

@@ -38,7 +38,8 @@ const EXTENDED_TAG: u32 = 1 << 8;
 const MAX_READ_REQUEST: u32 = 0x7000;
 const FUNCTION_LEVEL_RESET: u32 = 1 << 15;
 const TRANSACTIONS_PENDING: u32 = 1 << 21;
-// Link Control and Status.
+// Link Capabilities, Link Control and Status.
+const LINK_ACTIVE_REPORTING: u32 = 1 << 20;
 const RCB: u32 = 1 << 3;
 const RETRAIN: u32 = 1 << 5;
 const SPEED_AND_WIDTH: u32 = 0x03ff_0000;
@@ -405,6 +406,18 @@ impl ConfigSpace {
         self.pcie(LNKCTL) & 1 << 4 != 0
     }
 
+    /// Is the data link layer of the link below up (Data Link Layer Link Active)? A port that doesn't report it is taken for one
+    /// whose link is.
+    pub fn link_active(&self) -> bool {
+        self.pcie(LNKCAP) & LINK_ACTIVE_REPORTING == 0 || self.pcie(LNKCTL) & DATA_LINK_ACTIVE != 0
+    }
+
+    /// Fastest generation and widest width in lanes of the link (Link Capabilities); 0 without the capability.
+    pub fn link_capability(&self) -> (u8, u8) {
+        let capabilities = self.pcie(LNKCAP);
+        ((capabilities & 0xf) as u8, (capabilities >> 4 & 0x3f) as u8)
+    }
+
     /// Does a root port show Configuration Request Retry Status to software (section 2.3.2)?
     pub fn crs_visible(&self) -> bool {
         self.pcie(ROOTCTL) & 1 << 4 != 0
@@ -433,7 +446,7 @@ impl ConfigSpace {
         let (generation, width) = link.unwrap_or((0, 0));
         let speed_and_width = u32::from(generation) | u32::from(width) << 4;
         self.set_hardware(at + LNKCTL, SPEED_AND_WIDTH, speed_and_width << 16);
-        if self.dword(at + LNKCAP) & 1 << 20 != 0 {
+        if self.dword(at + LNKCAP) & LINK_ACTIVE_REPORTING != 0 {
             let before = self.dword(at + LNKCTL) & DATA_LINK_ACTIVE;
             let active = if link.is_some() { DATA_LINK_ACTIVE } else { 0 };
             self.set_hardware(at + LNKCTL, DATA_LINK_ACTIVE, active);

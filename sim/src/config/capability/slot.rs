@@ -14,6 +14,17 @@ const SLTCTL: u16 = 0x18;
 const IMPLEMENTED: u32 = 1 << 24;
 /// Presence Detect State.
 const PRESENT: u32 = 1 << 22;
+/// Slot Capabilities: Hot-Plug Capable.
+const HOT_PLUG: u32 = 1 << 6;
+/// Slot Capabilities: No Command Completed Support.
+const NO_COMMAND_COMPLETED: u32 = 1 << 18;
+/// Slot Control: the enables whose events stand 16 bits further up in Slot Status, from Attention Button Pressed to Command
+/// Completed.
+const ENABLES: u32 = 0x1f;
+/// Slot Control: Hot-Plug Interrupt Enable.
+const INTERRUPT: u32 = 1 << 5;
+/// Slot Control: Data Link Layer State Changed Enable.
+const LINK_CHANGED_ENABLE: u32 = 1 << 12;
 /// Power Controller Control: 1 is off.
 const POWER_OFF: u32 = 1 << 10;
 
@@ -87,8 +98,8 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
         (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
         (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
         (slot.surprise,              1 << 5,  0,         0),
-        (slot.hot_plug,              1 << 6,  0x0020,    0),
-        (slot.no_command_completed,  1 << 18, 0,         0),
+        (slot.hot_plug,              HOT_PLUG, INTERRUPT, 0),
+        (slot.no_command_completed,  NO_COMMAND_COMPLETED, 0, 0),
         (!slot.no_command_completed, 0,       0x0010,    0),
     ];
     let [mut capabilities, mut control] = ROWS;
@@ -123,6 +134,25 @@ impl ConfigSpace {
     /// Is the slot's power on? Without a power controller it always is.
     pub fn slot_powered(&self) -> bool {
         u32::from(self.slot_control()) & POWER_OFF == 0
+    }
+
+    /// Can a device come and go while the system runs?
+    pub fn is_hot_plug_slot(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & HOT_PLUG != 0
+    }
+
+    /// Does the hot-plug controller say when it's ready for another command?
+    pub fn reports_command_completed(&self) -> bool {
+        self.is_hot_plug_slot() && self.pcie(SLTCAP) & NO_COMMAND_COMPLETED == 0
+    }
+
+    /// Is there an event of the slot whose interrupt is enabled (section 6.7.3.4)? When this becomes true, the port sends its
+    /// message.
+    pub fn slot_interrupt(&self) -> bool {
+        let register = if self.has_slot() { self.pcie(SLTCTL) } else { 0 };
+        let enabled = register & ENABLES & register >> 16 != 0
+            || register & LINK_CHANGED_ENABLE != 0 && register & SlotEvent::LinkChanged as u32 != 0;
+        register & INTERRUPT != 0 && enabled
     }
 
     /// Shows whether a device is in the slot, and that this changed if it did. Resets don't undo

@@ -262,3 +262,51 @@ fn every_error_sets_and_clears_its_own_bit() -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+/// What the MSI capability's registers take, and when there's a message.
+#[test]
+fn msi() -> Result<(), ConfigError> {
+    let mut space = Type1::default().build()?;
+    let at = space.add(&MsiCapability)?;
+    assert_eq!(read(&space, at), 0x0080_0005);
+    for (offset, takes) in [(0, 0x0081_0005), (4, 0xffff_fffc), (8, 0xffff_ffff), (12, 0xffff), (16, 0)] {
+        let changed = write(&mut space, at + offset, u32::MAX);
+        assert_eq!(read(&space, at + offset), takes, "{offset}");
+        assert_eq!(changed, if offset == 0 { Changed::MSI } else { Changed::NONE });
+    }
+    let message = MsiMessage { address: 0xffff_ffff_ffff_fffc, data: 0xffff };
+    assert_eq!(space.msi(), Some(message));
+    write(&mut space, at, 0);
+    assert_eq!(space.msi(), None);
+    space.reset(Reset::Hot);
+    assert_eq!(read(&space, at + 12), 0);
+    assert_eq!(Type1::default().build()?.msi(), None, "without the capability");
+    Ok(())
+}
+
+/// A slot's interrupt: each event with its own enable, and all with the interrupt enable.
+#[test]
+fn a_slot_interrupts() -> Result<(), ConfigError> {
+    let slot = Slot { hot_plug: true, attention_button: true, power_controller: true, ..Slot::default() };
+    let pcie = PcieCapability { slot: Some(slot), link_up: false, ..PcieCapability::new(PortType::Downstream) };
+    let mut space = Type1::default().build()?;
+    let at = space.add(&pcie)? + 0x18;
+    assert!(space.is_hot_plug_slot() && space.reports_command_completed());
+    #[rustfmt::skip]
+    let events = [
+        (SlotEvent::AttentionButton, 1 << 0), (SlotEvent::PresenceChanged, 1 << 3), (SlotEvent::CommandCompleted, 1 << 4),
+        (SlotEvent::LinkChanged, 1 << 12),
+    ];
+    for (event, own) in events {
+        space.record_slot_event(event);
+        for (_, enable) in events {
+            for interrupt in [0, 1 << 5] {
+                space.write(at / 4, 0x3, enable | interrupt);
+                assert_eq!(space.slot_interrupt(), interrupt != 0 && enable == own, "{event:?}, {enable:#x}");
+            }
+        }
+        space.write(at / 4, 0xc, event as u32);
+        assert!(!space.slot_interrupt(), "{event:?} is cleared");
+    }
+    Ok(())
+}

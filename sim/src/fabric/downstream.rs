@@ -1,0 +1,180 @@
+//! A port with a link below it, of a root complex or of a switch: the state of its link and of its slot.
+
+use super::core::{Core, PortId};
+use crate::config::{Changed, ConfigSpace, Reset};
+use crate::time::Time;
+
+/// What can befall a port with a link below it, as a timer of its bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Affair {
+    /// Its registers, or those of the bridge above it, were written: its link may have to go down or come up.
+    Review,
+    /// Slot Control was written: a command for the hot-plug controller.
+    Command,
+    /// A change of its registers made the interrupt's condition true.
+    Interrupt,
+    /// The hot-plug controller is ready for another command.
+    CommandCompleted,
+    /// A device is in the slot.
+    Present,
+    /// None is.
+    Absent,
+    /// The attention button was pressed.
+    AttentionButton,
+    /// The link has been trained, if nothing came between since the attempt of this number.
+    Trained(u32),
+}
+
+/// Set in the tokens of timers that are for a port.
+pub(crate) const PORT: u64 = 1 << 63;
+
+const PLAIN: [Affair; 7] = [
+    Affair::Review,
+    Affair::Command,
+    Affair::Interrupt,
+    Affair::CommandCompleted,
+    Affair::Present,
+    Affair::Absent,
+    Affair::AttentionButton,
+];
+
+impl Affair {
+    /// The timer's token: bit 63, what it is from bit 48 on, the attempt from bit 16 on, the port's number.
+    pub(crate) fn token(self, number: u16) -> u64 {
+        let (kind, attempt) = match self {
+            Affair::Trained(attempt) => (PLAIN.len(), attempt),
+            plain => (PLAIN.iter().position(|&other| other == plain).unwrap_or(0), 0),
+        };
+        PORT | (kind as u64) << 48 | u64::from(attempt) << 16 | u64::from(number)
+    }
+
+    /// What a token says: what it is, and the port's number.
+    pub(crate) fn of(token: u64) -> (Affair, usize) {
+        let kind = usize::from((token >> 48) as u8);
+        let trained = Affair::Trained((token >> 16) as u32);
+        (PLAIN.get(kind).copied().unwrap_or(trained), usize::from(token as u16))
+    }
+}
+
+/// What the link below a port is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    Down,
+    Training,
+    Up,
+}
+
+/// A port with a function on the bus of its bridge, and with a link if something is connected.
+#[derive(Debug)]
+pub(crate) struct DownstreamPort {
+    pub(crate) port: Option<PortId>,
+    pub(crate) config: ConfigSpace,
+    pub(crate) link: LinkState,
+    /// The attempt to train the link: an older one is void.
+    pub(crate) attempt: u32,
+    /// Whether the slot's power was on when the device in it was last told.
+    pub(crate) powered: bool,
+}
+
+impl DownstreamPort {
+    /// A port without a link.
+    pub(crate) fn new(config: ConfigSpace) -> DownstreamPort {
+        let powered = config.slot_powered();
+        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered }
+    }
+
+    /// Connects a link. It's up at once if the registers say so.
+    pub(crate) fn connect(&mut self, port: PortId) {
+        self.port = Some(port);
+        self.link = if self.config.link_active() { LinkState::Up } else { LinkState::Down };
+    }
+
+    /// The link, if it's up.
+    pub(crate) fn open(&self) -> Option<PortId> {
+        self.port.filter(|_| self.link == LinkState::Up)
+    }
+
+    /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, and a slot has a device and power.
+    pub(crate) fn wants_link(&self) -> bool {
+        let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.config.slot_powered();
+        filled && !self.config.secondary_bus_reset() && !self.config.link_disabled()
+    }
+
+    /// Whether the port is to send its interrupt message: MSI is on, and there's an event whose interrupt is enabled.
+    pub(crate) fn interrupts(&self) -> bool {
+        self.config.msi().is_some() && self.config.slot_interrupt()
+    }
+
+    /// Writes a register, and sees to what comes of it.
+    pub(crate) fn write(&mut self, register: u16, byte_enables: u8, value: u32) -> Vec<Affair> {
+        let before = self.interrupts();
+        let changed = self.config.write(register, byte_enables, value);
+        let mut affairs = Vec::new();
+        if changed.intersects(Changed::BRIDGE_CONTROL | Changed::LINK_CONTROL) {
+            affairs.push(Affair::Review);
+        }
+        if changed.contains(Changed::SLOT_CONTROL) {
+            affairs.push(Affair::Command);
+        }
+        if !before && self.interrupts() {
+            affairs.push(Affair::Interrupt);
+        }
+        affairs
+    }
+}
+
+/// What happened to the link above a device, or to the slot that it's in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PortEvent {
+    /// The link went down, by a reset, a power-off or Link Disable. For the device this is a reset: a fundamental one if PERST# was
+    /// asserted or the power switched off, else a hot one. What it holds of TLPs that came over this link must be consumed.
+    LinkDown(Reset),
+    /// The link is up.
+    LinkUp,
+    /// The slot's power was switched off.
+    PowerOff,
+    /// The slot's power was switched on.
+    PowerOn,
+    /// The registers of the port above were reset, those of the slot among them.
+    SlotReset,
+}
+
+/// What a device does to the slot that it's in.
+impl Core {
+    /// Shows in the slot above a device's end of a link that the device is in it, or that it's gone. Does nothing without a hot-plug slot.
+    pub fn set_present(&mut self, port: PortId, present: bool) {
+        self.tell_port_above(port, if present { Affair::Present } else { Affair::Absent });
+    }
+
+    /// Presses the attention button of the slot above a device's end of a link. Does nothing without a hot-plug slot.
+    pub fn press_attention_button(&mut self, port: PortId) {
+        self.tell_port_above(port, Affair::AttentionButton);
+    }
+
+    fn tell_port_above(&mut self, port: PortId, affair: Affair) {
+        let owner = self.owner(port.peer());
+        self.set_timer(owner.node, self.now(), affair.token(owner.number));
+    }
+
+    /// When all that was sent over the link of `port`, in both directions, has arrived; `None` while something waits for credits.
+    pub(crate) fn link_quiet_at(&self, port: PortId) -> Option<Time> {
+        let quiet = |port: PortId| self.transmitters[usize::from(port.0)].quiet_at();
+        Some(quiet(port)?.max(quiet(port.peer())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_as_they_were_written() {
+        for affair in PLAIN.into_iter().chain([Affair::Trained(0), Affair::Trained(u32::MAX)]) {
+            for number in [0, 31, u16::MAX] {
+                let token = affair.token(number);
+                assert_ne!(token & PORT, 0);
+                assert_eq!(Affair::of(token), (affair, usize::from(number)));
+            }
+        }
+    }
+}
