@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use common::Rig;
 use common::software::{DOORBELL_REGION, DOORBELLS, REGISTERS, STATE, STATE_REGION, STATE_SIZE, Software, with_state};
-use common::twin::Notice;
+use common::twin::{Message, Notice};
 use mlx5_twin_fw_cmds::layout::emulated_function;
 use mlx5_twin_fw_cmds::twin_v1::{message, scope};
 use mlx5_twin_sim::host::{Access, Data};
@@ -174,7 +174,7 @@ fn a_reset_takes_back_what_was_not_told() {
     // The reset goes past the notice that isn't freed: the ring has two slots.
     software.function_level_reset(&mut rig);
     rig.pause();
-    let told: Vec<_> = software.seen.iter().filter_map(|message| message.notice()).map(|notice| notice.value).collect();
+    let told: Vec<_> = software.seen.iter().filter_map(Message::notice).map(|notice| notice.value).collect();
     assert!(told.len() <= 2 && told[0] == 1, "{told:?}");
     assert_eq!(notices(&mut rig, &mut software), []);
     assert_eq!(software.region(&mut rig, DOORBELL_REGION, 0, 4), [0x77, 0, 0, 0]);
