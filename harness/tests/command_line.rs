@@ -1,47 +1,15 @@
 //! The program as a user runs it: results, messages and exit codes.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use common::{Folder, text, twin};
 use mlx5_twin_harness::capture::Reader;
 use mlx5_twin_harness::profile;
 use serde_json::Value;
-
-fn twin(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mlx5-twin"))
-        .args(arguments)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the program runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("the program prints UTF-8")
-}
-
-/// A folder of its own for each test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("mlx5-twin-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in the temporary folder harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Runs with arguments that are wrong: nothing on standard output, one message with all `parts`, exit code 2.
 fn refused(arguments: &[&str], parts: &[&str]) {
