@@ -1,65 +1,19 @@
 //! The program as a user runs it: results, messages and exit codes.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+use common::{Folder, command, piped, text, twin};
 use mlx5_twin_harness::capture::Reader;
 use mlx5_twin_harness::profile;
 use serde_json::Value;
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx5-twin"));
-    command.args(arguments).env_remove("RUST_LOG");
-    command
-}
-
-fn twin(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("the program runs")
-}
-
-/// Runs with this standard input.
-fn piped(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = command(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program runs");
-    let (mut pipe, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
-    // Whoever reads no more closes the pipe: that's no error here.
-    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
-    let output = child.wait_with_output().expect("the program ends");
-    writer.join().expect("the input is written");
-    output
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("the program prints UTF-8")
-}
-
-/// A folder of its own for each test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("mlx5-twin-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in the temporary folder harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Runs with arguments that are wrong: nothing on standard output, one message with all `parts`, exit code 2.
 fn refused(arguments: &[&str], parts: &[&str]) {

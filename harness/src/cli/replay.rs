@@ -29,9 +29,9 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let profile = ProfileId { name: loaded.name.clone(), hash: format!("{:016x}", loaded.hash) };
     let report = Report::new(profile, files);
     if arguments.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&report.to_string())?
+        print(&report.to_string())?;
     }
     match report.differences() {
         0 => Ok(()),

@@ -178,7 +178,8 @@ pub struct SplitRow {
     pub captured: String,
     /// Simulated completions.
     pub simulated: String,
-    /// In what they differ: `lengths`, `byte counts`, `lower addresses`, `statuses`, `incomplete`.
+    /// In what they differ: `number`, and of completions that both have `lengths`, `byte counts`, `lower addresses`, `statuses`;
+    /// `incomplete` if only one side has all.
     pub different: Vec<&'static str>,
     /// How many requests.
     pub count: u64,

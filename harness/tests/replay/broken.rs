@@ -1,48 +1,15 @@
 //! Files that can't be replayed: a message with file, offset and reason, exit code 2; and the program as a user runs it.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use mlx5_twin_harness::capture::{ReadError, Reason};
 use mlx5_twin_harness::replay::{Agents, ReplayError, Wrong};
 use serde_json::Value;
 
+use crate::common::{Folder, text, twin};
 use crate::exact::capture;
 use crate::frames::{block, conversation, pcap, pcapng};
 use crate::{play, profile, profile_text};
-
-/// A folder of its own for each test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("mlx5-twin-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).expect("a file");
-        path.display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in the temporary folder harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn twin(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mlx5-twin")).args(arguments).env_remove("RUST_LOG").output().expect("the program")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
 
 /// Why a file of these bytes can't be replayed.
 fn error(bytes: &[u8]) -> ReplayError {
@@ -167,20 +134,20 @@ fn the_program_says_file_offset_and_reason() {
     let mut junk = good.clone();
     junk[32..36].copy_from_slice(&[0xff; 4]);
     let cases = [
-        (folder.file("a.txt", b"no capture"), vec!["a.txt: record at byte 0: the file begins with 0x6e6f2063"]),
-        (folder.file("empty.pcap", b""), vec!["empty.pcap: record at byte 0: the file ends 24 bytes too early"]),
-        (folder.file("cut.pcap", &good[..50]), vec!["cut.pcap: record at byte 24: the file ends "]),
-        (folder.file("junk.pcap", &junk), vec!["junk.pcap: record at byte 24: a record of 4294967295 bytes"]),
-        (folder.file("own.pcapng", own), vec!["own.pcapng: at byte 0: the capture was made with profile test ("]),
-        (folder.0.join("none.pcap").display().to_string(), vec!["none.pcap: ", "No such file"]),
-        (folder.0.display().to_string(), vec!["at byte 0: ", "irectory"]),
+        (folder.write("a.txt", b"no capture"), vec!["a.txt: record at byte 0: the file begins with 0x6e6f2063"]),
+        (folder.write("empty.pcap", b""), vec!["empty.pcap: record at byte 0: the file ends 24 bytes too early"]),
+        (folder.write("cut.pcap", &good[..50]), vec!["cut.pcap: record at byte 24: the file ends "]),
+        (folder.write("junk.pcap", &junk), vec!["junk.pcap: record at byte 24: a record of 4294967295 bytes"]),
+        (folder.write("own.pcapng", own), vec!["own.pcapng: at byte 0: the capture was made with profile test ("]),
+        (folder.file("none.pcap"), vec!["none.pcap: ", "No such file"]),
+        (folder.file(""), vec!["at byte 0: ", "irectory"]),
     ];
     let changed = profile_text(&[("poll_ns = 100 ", "poll_ns = 101 ")]);
-    let profile = folder.file("other.toml", changed.as_bytes());
-    let good = folder.file("good.pcap", &good);
+    let profile = folder.write("other.toml", changed.as_bytes());
+    let good = folder.write("good.pcap", &good);
     let mut runs: Vec<_> =
         cases.into_iter().map(|(path, parts)| (vec![path, "--profile".to_owned(), profile.clone()], parts)).collect();
-    let cut = folder.file("cut.pcapng", &own[..own.len() / 2]);
+    let cut = folder.write("cut.pcapng", &own[..own.len() / 2]);
     runs.push((vec![cut], vec!["cut.pcapng: block at byte ", "too early"]));
     for (arguments, parts) in runs {
         // A good file before it makes no difference.
@@ -201,8 +168,8 @@ fn the_program_says_file_offset_and_reason() {
 fn the_program_counts_all_files() {
     let folder = Folder::new("replay-counts");
     // The name says nothing.
-    let first = folder.file("first.pcapng", &pcap(&conversation(), true, false, 128));
-    let second = folder.file("second.pcap", &pcapng(&conversation()[..3]));
+    let first = folder.write("first.pcapng", &pcap(&conversation(), true, false, 128));
+    let second = folder.write("second.pcap", &pcapng(&conversation()[..3]));
     let output = twin(&["replay", &first, &second, "--json"]);
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
@@ -223,7 +190,7 @@ fn the_program_counts_all_files() {
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    for line in shown.lines().filter(|line| !line.contains(&folder.0.display().to_string())) {
+    for line in shown.lines().filter(|line| !line.contains(&folder.file(""))) {
         assert!(line.chars().count() <= 100 && line.trim_end() == line, "{line:?}");
     }
 }
@@ -231,7 +198,7 @@ fn the_program_counts_all_files() {
 #[test]
 fn the_program_replays_its_own_captures() {
     let folder = Folder::new("replay-own");
-    let path = folder.0.join("run.pcapng").display().to_string();
+    let path = folder.file("run.pcapng");
     assert_eq!(twin(&["run", "scratch", "--seed", "3", "--capture", &path]).status.code(), Some(0));
     for mode in [&["replay", &path][..], &["replay", &path, "--model"]] {
         let output = twin(mode);

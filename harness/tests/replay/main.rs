@@ -1,6 +1,8 @@
 //! Captures played into the simulation: real ones, made-up ones, our own, and broken ones.
 
 mod broken;
+#[path = "../common/mod.rs"]
+mod common;
 mod exact;
 mod frames;
 mod fuzz;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mlx5_twin_harness::capture::{Description, Recorder};
-use mlx5_twin_harness::devices;
+use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::profile::Loaded;
 use mlx5_twin_harness::run::{Plan, link_names, run};
 
@@ -22,7 +22,7 @@ pub(crate) fn scratch(profile: &Loaded, seed: u64) -> Vec<u8> {
     };
     let recorder = Recorder::create(&path, description).expect("a capture");
     let device = devices::find("scratch").expect("a device");
-    let plan = Plan { device, profile: profile.clone(), seed, capture: Some((path.clone(), recorder)) };
+    let plan = Plan { device, profile: profile.clone(), seed, console: Console::nobody(), capture: Some((path.clone(), recorder)) };
     run(plan).expect("a run");
     let bytes = std::fs::read(&path).expect("a capture");
     std::fs::remove_file(&path).expect("a file");

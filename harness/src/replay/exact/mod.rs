@@ -9,7 +9,7 @@
 //!   time at which any later block's TLP left.
 //! - Root complexes and devices take what reaches them at once, which gives its credits back. The one exception is an emulated function whose
 //!   software keeps TLPs waiting: their credits come back when software has taken them, and the capture doesn't say when. With
-//!   [`Agents::RootComplexes`] the device's model decides that anew.
+//!   [`RootComplexes`](super::Agents::RootComplexes) the device's model decides that anew.
 
 mod compare;
 mod play;

@@ -205,20 +205,18 @@ impl Table {
     }
 }
 
-/// In what two answers differ.
+/// In what two answers differ: how many completions there are, and what those have that are on both sides.
 fn differences(captured: &Answer, simulated: &Answer) -> Vec<&'static str> {
-    fn same<T: PartialEq>(one: &[Part], other: &[Part], of: fn(&Part) -> T) -> bool {
-        one.iter().map(of).eq(other.iter().map(of))
-    }
-    let (one, other) = (&captured.parts[..], &simulated.parts[..]);
+    let both = || captured.parts.iter().zip(&simulated.parts);
     let found = [
-        ("lengths", same(one, other, |part| part.bytes)),
-        ("byte counts", same(one, other, |part| part.byte_count)),
-        ("lower addresses", same(one, other, |part| part.lower_address)),
-        ("statuses", same(one, other, |part| part.status)),
-        ("incomplete", captured.done.is_some() == simulated.done.is_some()),
+        ("number", captured.parts.len() != simulated.parts.len()),
+        ("lengths", both().any(|(one, other)| one.bytes != other.bytes)),
+        ("byte counts", both().any(|(one, other)| one.byte_count != other.byte_count)),
+        ("lower addresses", both().any(|(one, other)| one.lower_address != other.lower_address)),
+        ("statuses", both().any(|(one, other)| one.status != other.status)),
+        ("incomplete", captured.done.is_some() != simulated.done.is_some()),
     ];
-    found.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    found.into_iter().filter(|(_, differ)| *differ).map(|(what, _)| what).collect()
 }
 
 /// What a request asks for: `MRd32 512 B`.

@@ -201,15 +201,7 @@ impl Resources {
     /// How many objects of all kinds are alive; flow counters that were made together are one.
     #[must_use]
     pub fn alive(&self) -> usize {
-        let tables = [
-            self.uars.alive(),
-            self.pds.alive(),
-            self.umems.alive(),
-            self.eqs.alive(),
-            self.objects.alive(),
-            self.q_counters.alive(),
-        ];
-        self.uctxs.alive() + tables.iter().sum::<usize>() + self.flow_counters.bulks()
+        self.uctxs.alive() + self.tables().map(Slots::alive).sum::<usize>() + self.flow_counters.bulks()
     }
 
     /// Whether a uid may be in the header of a command: the driver's two, and those of the user

@@ -37,6 +37,8 @@ pub trait Kind {
 pub(super) trait Slots {
     /// Checks that a command of `actor` may name the resource.
     fn nameable(&self, id: u32, actor: Owner) -> Result<(), Failure>;
+    /// How many resources there are.
+    fn alive(&self) -> usize;
     /// Whose the resource is; `None` if there is none.
     fn owner(&self, id: u32) -> Option<Owner>;
     /// Records one more use of a resource.
@@ -166,6 +168,10 @@ impl<T: Kind> Table<T> {
 }
 
 impl<T: Kind> Slots for Table<T> {
+    fn alive(&self) -> usize {
+        Table::alive(self)
+    }
+
     fn nameable(&self, id: u32, actor: Owner) -> Result<(), Failure> {
         self.named(id, actor).map(drop)
     }
