@@ -13,7 +13,7 @@ pub enum Source {
     KernelDevice(&'static str),
     /// This source file of the kernel's driver; no installed header has it.
     KernelDriver(&'static str),
-    /// This header of rdma-core.
+    /// This file of rdma-core.
     RdmaCore(&'static str),
     /// This project. Nothing public describes it.
     Ours,
