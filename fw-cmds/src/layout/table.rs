@@ -15,7 +15,7 @@ pub enum Source {
     KernelRdma(&'static str),
     /// This source file of the kernel's driver; no installed header has it.
     KernelDriver(&'static str),
-    /// This header of rdma-core.
+    /// This file of rdma-core.
     RdmaCore(&'static str),
     /// This project. Nothing public describes it.
     Ours,

@@ -294,6 +294,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tables_double_up_to_a_last_step() {
+        assert_eq!([0, 1, 5, 6, 0xffff].map(|capability| PKEYS.entries(capability)), [128, 256, 4096, 0, 0]);
+        assert_eq!([0, 4, 5].map(|capability| GIDS.entries(capability)), [8, 128, 0]);
+    }
+
     /// A path's fields are each in one of the two lists.
     #[test]
     fn a_path_is_all_of_it() {

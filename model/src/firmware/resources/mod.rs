@@ -1,8 +1,9 @@
 //! What the firmware owns on behalf of the driver and of user contexts.
 //!
-//! Every resource has a number (the lowest free one, from 1 on, so that a field left zero names
+//! Every resource has a number (the lowest free one, never 0, so that a field left zero names
 //! nothing), an owner (a uid, see [`owner`]) and a count of other resources that use it. One that
-//! is in use can't be destroyed; one of another uid can't be named.
+//! is in use can't be destroyed; one of another uid can't be named. What a resource uses, and how long
+//! its page list is, it says itself ([`table::Kind`]); [`uses`] does all the rest.
 
 pub mod buffer;
 pub mod context;
