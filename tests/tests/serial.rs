@@ -171,11 +171,11 @@ enum Answer {
 /// Serves the function as `serial` does, but for what `fault` says: it's given each read's register, the value, and how many reads of
 /// the register came before; and for each interrupt whether it's raised.
 fn serve(
-    backend: Arc<dyn Backend>,
+    backend: &Arc<dyn Backend>,
     mut fault: impl FnMut(u64, u8, u64) -> Answer,
     mut raises: impl FnMut(u64) -> bool,
 ) -> Result<Summary, emulation::Error> {
-    let mut function = Function::claim(Arc::clone(&backend), &serial::description())?;
+    let mut function = Function::claim(Arc::clone(backend), &serial::description())?;
     let (mut port, mut active, mut edges) = (Port::default(), false, 0);
     let mut reads = [0; 8];
     let now = || Time::ns(backend.now().as_nanos() as u64);
@@ -232,7 +232,7 @@ macro_rules! faulty {
             let fault = |register, value: u8, number: u64| {
                 if register == $register { $answer(value, number) } else { Answer::Value(value) }
             };
-            serve(backend, fault, |_| true)
+            serve(&backend, fault, |_| true)
         }
     };
 }
@@ -299,7 +299,7 @@ fn what_goes_wrong_with_the_text_is_said() {
     }));
     assert_eq!(Rig::new(1, TEXT).error(endless), HostError::InterruptStuck { passes: 256 });
 
-    let silent: Emulation = |backend| serve(backend, |_, value, _| Answer::Value(value), |edge| edge < 3);
+    let silent: Emulation = |backend| serve(&backend, |_, value, _| Answer::Value(value), |edge| edge < 3);
     let error = Rig::new(1, TEXT).error(silent);
     assert!(matches!(error, HostError::NoInterrupt { vector: 0, .. }), "{error}");
 
@@ -310,7 +310,7 @@ fn what_goes_wrong_with_the_text_is_said() {
             (LSR, number) if number >= FIRST_STATUS => Answer::Value(value | LSR_DR),
             _ => Answer::Value(value),
         };
-        serve(backend, fault, |_| true)
+        serve(&backend, fault, |_| true)
     };
     assert_eq!(Rig::new(1, TEXT).error(stray), HostError::StrayByte { position: 0, found: 0 });
 }
@@ -340,7 +340,7 @@ fn each_answer_of_the_bus_reaches_the_result() {
 
 #[test]
 fn a_function_that_isn_t_there() {
-    let error = Rig::new(1, TEXT).error(|backend| devices::scratch::run(backend));
+    let error = Rig::new(1, TEXT).error(devices::scratch::run);
     assert!(matches!(error, HostError::NotFound { vendor: 0xfff1, device: 2, .. }), "{error}");
 }
 

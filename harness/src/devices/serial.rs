@@ -22,10 +22,10 @@
 //! therefore goes on until IIR names no source. What couldn't be raised because MSI-X or bus mastering was off is raised when they are
 //! switched on, if the line is still active.
 //!
-//! The class code says '16550-compatible serial controller'. Linux's `8250_pci` looks at every function of that class, but takes one
-//! whose registers are in memory only by its ID: `echo fff1 0002 > /sys/bus/pci/drivers/serial/new_id`, with the number of a board of
-//! one port in BAR 0 as driver data. It would use INTx, which there isn't: the host program here uses MSI-X. Vendor and device ID are
-//! ours: nobody is assigned 0xfff1.
+//! The class code says '16550-compatible serial controller'. Linux's `8250_pci` looks at every function of that class, but guesses only
+//! where registers are in I/O space, which an emulated function hasn't got; with registers in memory it wants the IDs in its table, with a
+//! board of one port in BAR 0 (`new_id` can add them). It then asks for INTx, unless its list of functions with MSI names the IDs, and
+//! INTx there isn't either: the host program here uses MSI-X. Vendor and device ID are ours: nobody is assigned 0xfff1.
 
 use std::sync::Arc;
 use std::time::Duration;
