@@ -73,6 +73,9 @@ pub enum Error {
         /// The rule of its format that is broken.
         malformed: Malformed,
     },
+    /// The device's answer names a hot-plug state that there isn't.
+    #[error("the device answers with hot-plug state {0}, which is none of 0 to 3")]
+    HotplugState(u64),
     /// The channel already has a function at this port.
     #[error("port {0} is claimed already by this channel")]
     PortTaken(u8),

@@ -135,6 +135,7 @@ impl Channel {
                     self.function_mut(Port(port))?.pci_event(event);
                     (port, Some(Request::PciEvent(event)))
                 }
+                channel::Message::HotplugState { port, state } => (port, Some(Request::Hotplug(state))),
                 channel::Message::Tlp(tlp) => (tlp.port, self.receive(tlp)?),
             };
             if let Some(request) = request {
@@ -258,8 +259,9 @@ impl Channel {
         Ok(match effect {
             Effect::Nothing => None,
             Effect::Configured(changed) => Some(Request::Configured(changed)),
+            Effect::Power(state) => Some(Request::Power(state)),
             Effect::Reset(kind) => {
-                self.function_mut(id.port)?.space.reset(kind);
+                self.function_mut(id.port)?.reset(kind);
                 Some(Request::Reset(kind))
             }
         })

@@ -75,6 +75,7 @@ impl Capability {
             max_doorbells: numbers::MAX_DOORBELLS as u64,
             max_msix: number(twin_cap::MAX_MSIX)?,
             static_ports: twin_cap::STATIC_PORTS.get(page)? as u32,
+            hotplug_ports: twin_cap::HOTPLUG_PORTS.get(page)? as u32,
         };
         Ok(Capability { limits, log_slot_stride: least as u32 })
     }
