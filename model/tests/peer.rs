@@ -7,6 +7,7 @@ use common::software::{DOORBELLS, MEMORY, STATE, STATE_REGION, STATE_SIZE, Softw
 use common::twin::{Channel, FunctionSpec, Message, user};
 use common::{Rig, settings};
 use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
+use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::tlp::{Attr, Header, Status};
 use proptest::prelude::*;

@@ -205,11 +205,12 @@ impl Topology {
         let ports = self.downstream_ports;
         check("topology", "downstream_ports", ports, (1..=32).contains(&ports), "1 to 32")?;
         let functions = self.static_functions;
-        check("topology", "static_functions", functions, functions <= ports, "0 to downstream_ports")?;
         let slots = self.hotplug_ports;
-        let used = u16::from(functions) + u16::from(slots);
-        let allowed = "so that static_functions and hotplug_ports are together 1 to downstream_ports";
-        check("topology", "hotplug_ports", slots, (1..=u16::from(ports)).contains(&used), allowed)?;
+        let ok = functions <= ports && (functions > 0 || slots > 0);
+        let allowed = "1 to downstream_ports, or 0 if there are hotplug_ports";
+        check("topology", "static_functions", functions, ok, allowed)?;
+        let ok = slots <= ports - functions;
+        check("topology", "hotplug_ports", slots, ok, "0 to downstream_ports less static_functions")?;
         for (section, side) in [("topology.host", &self.host), ("topology.dpu", &self.dpu)] {
             let ok = (16..=2048).contains(&side.memory_mib);
             check(section, "memory_mib", side.memory_mib, ok, "16 to 2048")?;

@@ -73,6 +73,9 @@ pub enum Error {
         /// The rule of its format that is broken.
         malformed: Malformed,
     },
+    /// The device's answer names a hot-plug state that there isn't.
+    #[error("the device answers with hot-plug state {0}, which is none of 0 to 3")]
+    HotplugState(u64),
     /// A region of which the device keeps no bytes, or hasn't got these.
     #[error("region {region} of the function at port {port}: the device keeps no {len:#x} bytes from {offset:#x} on")]
     Bytes {

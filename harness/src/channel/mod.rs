@@ -9,6 +9,7 @@ mod protocol;
 pub mod twin_v1;
 
 pub use error::Error;
+pub use mlx5_twin_fw_cmds::twin_v1::HotplugState;
 pub use protocol::{
     ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Scope, Settings,
     TlpMessage, Waited,

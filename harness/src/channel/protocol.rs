@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mlx5_twin_fw_cmds::twin_v1::HotplugState;
 use mlx5_twin_sim::config::Bar;
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Prefix};
@@ -50,6 +51,8 @@ pub struct Limits {
     pub max_region_bytes: u32,
     /// Bit n: port n has a static function, which the host sees from its start on.
     pub static_ports: u32,
+    /// Bit n: port n is a hot-plug port, where functions can be created, plugged and unplugged.
+    pub hotplug_ports: u32,
 }
 
 /// What becomes of accesses to a region of a BAR.
@@ -111,6 +114,10 @@ pub struct FunctionLayout {
     pub msix_capability: u16,
     /// Byte offset of the PCI Express capability; 0 for none.
     pub pcie_capability: u16,
+    /// Byte offset of the power management capability; 0 for none.
+    pub power_capability: u16,
+    /// Whether the function keeps its state from D3hot to D0 (No_Soft_Reset).
+    pub no_soft_reset: bool,
     /// Memory BARs by slot. The slot after a 64-bit one is `None`.
     pub bars: [Option<Bar>; 6],
     /// Size of the expansion ROM in bytes: a power of two from 2 KiB to 16 MiB.
@@ -174,6 +181,13 @@ pub enum Message {
         port: u8,
         /// What happened.
         event: PciEvent,
+    },
+    /// The function at a hot-plug port is in another state, by another's doing than software's.
+    HotplugState {
+        /// The function's port: one of this channel.
+        port: u8,
+        /// Its state now.
+        state: HotplugState,
     },
     /// The host has written to a doorbell that notifies.
     Doorbell {

@@ -171,6 +171,7 @@ impl Channel {
                 channel::Message::RegionWritten { port, region, time } => {
                     (port, Some(Request::RegionWritten { region, time }))
                 }
+                channel::Message::HotplugState { port, state } => (port, Some(Request::Hotplug(state))),
                 channel::Message::Tlp(tlp) => (tlp.port, self.receive(tlp)?),
             };
             if let Some(request) = request {
@@ -300,8 +301,9 @@ impl Channel {
         Ok(match effect {
             Effect::Nothing => None,
             Effect::Configured(changed) => Some(Request::Configured(changed)),
+            Effect::Power(state) => Some(Request::Power(state)),
             Effect::Reset(kind) => {
-                self.function_mut(id.port)?.space.reset(kind);
+                self.function_mut(id.port)?.reset(kind);
                 Some(Request::Reset(kind))
             }
         })

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use mlx5_twin_sim::config::{
     BarKind, Capability, CapabilityId, CapabilityLayout, ConfigError, ConfigSpace, MsixCapability, PcieCapability,
-    Type0,
+    PowerCapability, Type0,
 };
 
 use super::{Limits, Port, Region, RegionKind, Settings};
 use crate::channel::FunctionLayout;
+
+/// No_Soft_Reset in the dword after the power management capability's first one (base specification 7.5.2.2).
+const NO_SOFT_RESET: u32 = 1 << 3;
 
 /// Sizes that an expansion ROM can have, in bytes (PCI local bus specification, 'Expansion ROM Base Address Register').
 const SMALLEST_ROM: u32 = 2 << 10;
@@ -159,6 +162,12 @@ impl Description {
         self.capability(capability)
     }
 
+    /// With power management, so that the host can suspend the function. A PCI Express function has it.
+    #[must_use]
+    pub fn power(self, capability: &PowerCapability) -> Description {
+        self.capability(capability)
+    }
+
     /// With MSI-X: the capability, and the regions for table and pending bits, which the device keeps.
     #[must_use]
     pub fn msix(mut self, place: MsixCapability) -> Description {
@@ -279,11 +288,14 @@ impl Description {
                 return Err(DescriptionError::TooMany { what, value, most });
             }
         }
+        let power_capability = space.find(CapabilityId::POWER_MANAGEMENT).unwrap_or(0);
         let layout = FunctionLayout {
             port: self.port.0,
             vectors,
             msix_capability: space.find(CapabilityId::MSIX).unwrap_or(0),
             pcie_capability: space.find(CapabilityId::PCIE).unwrap_or(0),
+            power_capability,
+            no_soft_reset: power_capability != 0 && space.read(power_capability / 4 + 1) & NO_SOFT_RESET != 0,
             bars: self.header.bars,
             expansion_rom: header.expansion_rom,
             regions: self.regions.clone(),

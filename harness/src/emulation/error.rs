@@ -1,5 +1,6 @@
 //! What a device author's call can fail with.
 
+use mlx5_twin_fw_cmds::field::FieldError;
 use mlx5_twin_sim::tlp::{Malformed, Status};
 
 use super::{DescriptionError, Port, RequestId};
@@ -107,6 +108,12 @@ pub enum Error {
         /// How many were asked for.
         asked: u16,
     },
+}
+
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Error {
+        Error::Channel(error.into())
+    }
 }
 
 impl From<backend::Error> for Error {

@@ -32,15 +32,17 @@ mod channel;
 mod description;
 mod error;
 mod function;
+mod port;
 mod request;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::channel::{Counters, Limits, PciEvent, Region, RegionKind, Scope, Settings};
+pub use crate::channel::{Counters, HotplugState, Limits, PciEvent, Region, RegionKind, Scope, Settings};
 pub use channel::Channel;
 pub use description::{Description, DescriptionError};
 pub use error::Error;
 pub use function::Function;
-pub use request::{Access, Configuration, Doorbell, Dword, Message, Port, Read, Request, RequestId, Write};
+pub use port::{Port, PortStatus};
+pub use request::{Access, Configuration, Doorbell, Dword, Message, Read, Request, RequestId, Write};

@@ -2,21 +2,11 @@
 
 use std::fmt;
 
-use mlx5_twin_sim::config::{Changed, Reset};
+use mlx5_twin_sim::config::{Changed, PowerState, Reset};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, ByteEnables, Header, MessageCode, Prefix};
 
-use super::PciEvent;
-
-/// The downstream port of the device's switch that a function is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u8);
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use super::{HotplugState, PciEvent, Port};
 
 /// Names a request that waits for its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,14 +40,20 @@ pub enum Request {
     Message(Message),
     /// A configuration request, if the description asks for them. To be completed, aborted, or answered from the configuration space.
     Configuration(Configuration),
-    /// The host changed configuration space: bus master or memory enable, MSI-X, device control, power state, or whatever else the
-    /// set names. It has been answered; what is true now is in the configuration space.
+    /// The host changed configuration space: bus master or memory enable, MSI-X, device control, or whatever else the set names. It has been answered; what is true now is in the configuration space.
     Configured(Changed),
-    /// The host reset the function: a function-level reset, or D3hot to D0. Configuration space has been reset already, and the
-    /// device has forgotten the MSI-X table, and what the host wrote to doorbells and stateful regions; the author resets registers and stops what the function was about to send.
+    /// The host suspended the function (D3hot) or woke it up (D0), and it keeps its state. While it's suspended only configuration requests
+    /// come, and it may not send.
+    Power(PowerState),
+    /// The host reset the function: a function-level reset, or D3hot to D0 without No_Soft_Reset. Configuration space has been reset
+    /// already, open requests are forgotten, and the device has forgotten the MSI-X table, and what the host wrote to doorbells and stateful
+    /// regions; the author resets registers and stops what the function was about to send.
     Reset(Reset),
-    /// Something happened to the link. As PERST# is asserted, configuration space is reset and open requests are forgotten.
+    /// Something happened to the link. As PERST# is asserted, configuration space is reset and open requests are forgotten. After it's
+    /// deasserted the host finds the function as soon as this has been taken.
     PciEvent(PciEvent),
+    /// The function at a hot-plug port is in another state, by the host's doing.
+    Hotplug(HotplugState),
     /// A credit came, and is held.
     Credit,
     /// The host rang a doorbell that notifies. Several rings may come as one, which has the last value.

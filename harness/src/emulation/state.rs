@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mlx5_twin_sim::config::header::bar::ROM_INDEX;
-use mlx5_twin_sim::config::{Changed, ConfigSpace, Reset, Status as PciStatus};
+use mlx5_twin_sim::config::{Changed, ConfigSpace, PowerState, Reset, Status as PciStatus};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
 use super::description::Built;
@@ -17,8 +17,7 @@ const NON_FATAL: u16 = 1 << 1;
 const UNSUPPORTED: u16 = 1 << 3;
 
 /// What of a change is reported. Sizing and placing BARs is not: an author works with offsets.
-const REPORTED: [Changed; 5] =
-    [Changed::COMMAND, Changed::MSIX, Changed::DEVICE_CONTROL, Changed::LINK_CONTROL, Changed::POWER];
+const REPORTED: [Changed; 4] = [Changed::COMMAND, Changed::MSIX, Changed::DEVICE_CONTROL, Changed::LINK_CONTROL];
 
 /// A request that waits for its completion.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +44,7 @@ pub(super) struct State {
 pub(super) enum Effect {
     Nothing,
     Configured(Changed),
+    Power(PowerState),
     Reset(Reset),
 }
 
@@ -93,6 +93,8 @@ impl State {
         let changed = self.space.write(configuration.register, configuration.enables, value);
         if changed.intersects(Changed::FUNCTION_LEVEL_RESET | Changed::SOFT_RESET) {
             Effect::Reset(Reset::FunctionLevel)
+        } else if changed.contains(Changed::POWER) {
+            Effect::Power(self.space.power_state())
         } else if REPORTED.iter().any(|topic| changed.intersects(*topic)) {
             Effect::Configured(changed)
         } else {
@@ -103,9 +105,14 @@ impl State {
     /// What happens to the link happens to the function.
     pub(super) fn pci_event(&mut self, event: PciEvent) {
         if event == PciEvent::PerstAsserted {
-            self.space.reset(Reset::Fundamental);
-            self.open.clear();
+            self.reset(Reset::Fundamental);
         }
+    }
+
+    /// The registers return to what they are after a reset, and what is open is forgotten: the device has ended it.
+    pub(super) fn reset(&mut self, kind: Reset) {
+        self.space.reset(kind);
+        self.open.clear();
     }
 
     /// Notes in the status registers that a request ended with `status`. To a requester that gets such a completion the error is his

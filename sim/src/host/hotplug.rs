@@ -204,18 +204,18 @@ impl HotPlug {
             let _ = self.host.config_write_bytes(function.id, 1, 0x3, command & 0xffff).await;
         }
         // What stays in the slot stays off; what has come in the meantime is looked at.
-        let stays = self.power_off().await?;
-        self.look = gone || !stays;
+        let changed = self.power_off().await?;
+        self.look = gone || changed;
         Ok(SlotChange::Removed(below))
     }
 
-    /// Powers the slot off. Whether a device is still in it then.
+    /// Powers the slot off. Whether a device left it then, or came.
     async fn power_off(&mut self) -> Result<bool, HotPlugError> {
         self.command(ENABLES | POWER_OFF).await?;
-        let present = self.read(self.pcie + SLOT).await? & PRESENT != 0;
         self.host.sleep(OFF).await;
+        let changed = self.read(self.pcie + SLOT).await? & PRESENCE_CHANGED != 0;
         self.clear(PRESENCE_CHANGED | LINK_CHANGED).await?;
-        Ok(present)
+        Ok(changed)
     }
 
     /// Gives the hot-plug controller a command, and waits until it's done.

@@ -76,6 +76,7 @@ impl Capability {
             max_msix: number(twin_cap::MAX_MSIX)?,
             max_region_bytes: twin_cap::MAX_REGION_BYTES.get(page)? as u32,
             static_ports: twin_cap::STATIC_PORTS.get(page)? as u32,
+            hotplug_ports: twin_cap::HOTPLUG_PORTS.get(page)? as u32,
         };
         Ok(Capability { limits, log_slot_stride: least as u32 })
     }

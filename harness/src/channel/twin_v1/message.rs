@@ -1,7 +1,7 @@
 //! From the bytes of a message to what they say. The bytes are not to be trusted: each field is checked.
 
 use mlx5_twin_fw_cmds::layout::{notice_message, tlp_message};
-use mlx5_twin_fw_cmds::twin_v1::{MESSAGE_HEAD, bar, message};
+use mlx5_twin_fw_cmds::twin_v1::{HotplugState, MESSAGE_HEAD, bar, message};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Class, Header, Prefix};
 
@@ -54,8 +54,13 @@ pub(super) fn parse(
             message::PERST_DEASSERTED => Ok(Message::PciEvent { port, event: PciEvent::PerstDeasserted }),
             other => Err(place.error("event", u64::from(other), "0 or 1")),
         },
+        message::HOTPLUG_STATE => {
+            let event = tlp_message::EVENT.get(head)?;
+            let state = HotplugState::from_number(event).ok_or_else(|| place.error("event", event, "0 to 3"))?;
+            Ok(Message::HotplugState { port, state })
+        }
         message::DOORBELL | message::REGION_WRITTEN => parse_notice(head, port, kind as u8),
-        _ => Err(place.error("kind", kind, "1 to 3, 5 or 6")),
+        _ => Err(place.error("kind", kind, "1 to 6")),
     }
 }
 

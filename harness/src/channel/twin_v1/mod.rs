@@ -206,7 +206,7 @@ impl ChannelProtocol for TwinV1 {
             let Some((place, message)) = taken? else { return Ok(None) };
             let port = match &message {
                 Message::Credit { .. } => return Ok(Some(message)),
-                Message::PciEvent { port, .. } => *port,
+                Message::PciEvent { port, .. } | Message::HotplugState { port, .. } => *port,
                 Message::Doorbell { port, .. } | Message::RegionWritten { port, .. } => {
                     // The device tells of the next write when this message is freed.
                     self.gateway.consumer(self.ring.release())?;
@@ -302,6 +302,8 @@ fn function_context(channel_id: u32, layout: &FunctionLayout) -> Result<Vec<u8>,
         (emulated_function::NUM_MSIX, u64::from(layout.vectors)),
         (emulated_function::MSIX_CAP_OFFSET, u64::from(layout.msix_capability)),
         (emulated_function::PCIE_CAP_OFFSET, u64::from(layout.pcie_capability)),
+        (emulated_function::PM_CAP_OFFSET, u64::from(layout.power_capability)),
+        (emulated_function::NO_SOFT_RESET, u64::from(layout.no_soft_reset)),
         (emulated_function::NUM_REGIONS, layout.regions.len() as u64),
         (emulated_function::ROM_LOG_SIZE, layout.expansion_rom.map_or(0, |size| u64::from(size.trailing_zeros()))),
     ] {

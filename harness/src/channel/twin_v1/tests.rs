@@ -20,6 +20,8 @@ fn layout(port: u8) -> FunctionLayout {
         msix_capability: 0,
         pcie_capability: 0x40,
         expansion_rom: None,
+        power_capability: 0,
+        no_soft_reset: false,
         bars: [Some(Bar::memory32(4096)), None, Some(Bar::memory64(1 << 20)), None, None, None],
         regions: vec![Region { kind: RegionKind::Transaction, bar: 0, offset: 0, length: 4096, notify: false }],
     }
@@ -146,7 +148,7 @@ fn each_field_of_a_message_is_checked() {
     type Break = fn(&mut [u8; 64]);
     let cases: &[(&str, Break)] = &[
         ("kind", |head| tlp_message::KIND.set(head, 0).unwrap()),
-        ("kind", |head| tlp_message::KIND.set(head, 4).unwrap()),
+        ("kind", |head| tlp_message::KIND.set(head, 0xff).unwrap()),
         ("sequence", |head| tlp_message::SEQUENCE.set(head, 99).unwrap()),
         ("function", |head| tlp_message::FUNCTION.set(head, 2).unwrap()),
         ("header_len", |head| tlp_message::HEADER_LEN.set(head, 0).unwrap()),
@@ -167,6 +169,10 @@ fn each_field_of_a_message_is_checked() {
         ("event", |head| {
             tlp_message::KIND.set(head, u64::from(message::PCI_EVENT)).unwrap();
             tlp_message::EVENT.set(head, 2).unwrap();
+        }),
+        ("event", |head| {
+            tlp_message::KIND.set(head, u64::from(message::HOTPLUG_STATE)).unwrap();
+            tlp_message::EVENT.set(head, 4).unwrap();
         }),
         ("number", |head| {
             tlp_message::KIND.set(head, u64::from(message::DOORBELL)).unwrap();

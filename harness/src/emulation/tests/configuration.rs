@@ -1,8 +1,11 @@
-use mlx5_twin_sim::config::{Changed, ConfigSpace, PcieCapability, Reset};
+use mlx5_twin_fw_cmds::layout::tlp_message;
+use mlx5_twin_fw_cmds::twin_v1::{HotplugState, message};
+use mlx5_twin_sim::config::{CapabilityId, Changed, ConfigSpace, PcieCapability, PowerCapability, PowerState, Reset};
 use mlx5_twin_sim::rng::Rng;
 
 use super::super::Error;
 use super::*;
+use crate::channel::twin_v1::fake::Device;
 
 /// The configuration space of [`described`], made without it.
 fn reference() -> ConfigSpace {
@@ -124,4 +127,49 @@ fn a_function_level_reset_is_completed_before_it_happens() {
     assert_eq!(rig.poll(), None);
     assert_eq!(rig.statuses(), [Status::UnsupportedRequest]);
     rig.assert_no_faults();
+}
+
+/// Requests that were open before the reset are forgotten, so that they don't count against the device's limit; what is taken after it is new.
+#[test]
+fn a_function_level_reset_forgets_requests() {
+    let mut rig = Rig::ready();
+    rig.read(0, 4);
+    let Some(Request::Read(read)) = rig.poll() else { panic!("no read") };
+    rig.config_write(DEVICE_CONTROL, 0b0010, 1 << 15);
+    assert_eq!(rig.poll(), Some(Request::Reset(Reset::FunctionLevel)));
+    assert_eq!(rig.function.complete(read.id, &[0; 4]), Err(Error::UnknownRequest(read.id)));
+}
+
+/// D3hot and back: told as what it is, or as the reset that it is without No_Soft_Reset. A suspended function doesn't send.
+#[test]
+fn suspended_and_woken() {
+    for no_soft_reset in [false, true] {
+        let mut rig = Rig::new(&described(1).power(&PowerCapability { no_soft_reset }));
+        rig.set_up();
+        let power = rig.function.config().unwrap().find(CapabilityId::POWER_MANAGEMENT).unwrap() / 4 + 1;
+        rig.config_write(power, 0b0001, 3);
+        assert_eq!(rig.poll(), Some(Request::Power(PowerState::D3Hot)));
+        assert!(matches!(rig.function.memory_write(0x1000, &[1]), Err(Error::NotBusMaster(_))));
+        rig.config_write(power, 0b0001, 1);
+        assert_eq!(rig.poll(), None, "D1 isn't there");
+        rig.config_write(power, 0b0001, 0);
+        let woken = if no_soft_reset { Request::Power(PowerState::D0) } else { Request::Reset(Reset::FunctionLevel) };
+        assert_eq!(rig.poll(), Some(woken));
+        assert_eq!(rig.function.config().unwrap().command().bus_master(), no_soft_reset);
+    }
+}
+
+#[test]
+fn hotplug_states_are_told() {
+    let mut rig = Rig::ready();
+    for state in HotplugState::ALL {
+        let mut head = Device::head(message::HOTPLUG_STATE, 1);
+        tlp_message::EVENT.set(&mut head, state as u64).unwrap();
+        rig.fake.device().push(head, &[]);
+        assert_eq!(rig.poll(), Some(Request::Hotplug(state)));
+    }
+    let mut head = Device::head(message::HOTPLUG_STATE, 1);
+    tlp_message::EVENT.set(&mut head, 4).unwrap();
+    rig.fake.device().push(head, &[]);
+    assert!(rig.function.poll().is_err());
 }
