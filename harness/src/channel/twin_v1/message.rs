@@ -147,7 +147,7 @@ pub(super) fn check(place: Place, message: &Message, layout: &FunctionLayout) ->
             let found = layout.regions.get(region).is_some_and(|found| found.kind == RegionKind::Stateful);
             place.check(found, "number", region as u64, "that of a stateful region")
         }
-        Message::Credit { .. } | Message::PciEvent { .. } => Ok(()),
+        Message::Credit { .. } | Message::PciEvent { .. } | Message::HotplugState { .. } => Ok(()),
     }
 }
 
