@@ -142,7 +142,7 @@ fn compare_all(header: &Header) -> Report {
         ("HCA_CAP_OPMOD_GET_MAX", CapMode::Max as u64),
         ("HCA_CAP_OPMOD_GET_CUR", CapMode::Current as u64),
     ];
-    let lists: [&[(&str, u64)]; 15] = [
+    let lists: [&[(&str, u64)]; 16] = [
         &opcodes,
         &statuses,
         &caps,
@@ -158,6 +158,7 @@ fn compare_all(header: &Header) -> Report {
         constants::DOORBELL,
         constants::DRIVER,
         constants::IFC,
+        constants::QP,
     ];
     for (name, value) in lists.into_iter().flatten() {
         report.constant(header, name, *value);
