@@ -128,12 +128,27 @@ constants! {
     CQ_MODIFY_OVERRUN: u32 = 1 << 2, "MLX5_CQ_MODIFY_OVERRUN";
     /// Bit of `modify_field_select`: `cq_period_mode`.
     CQ_MODIFY_PERIOD_MODE: u32 = 1 << 4, "MLX5_CQ_MODIFY_PERIOD_MODE";
+    /// `cqe_sz` of a completion queue context: 64 bytes that take the room of 128.
+    CQE_SIZE_128_PAD: u8 = 2, "CQE_STRIDE_128_PAD";
     /// Bit of `resize_field_select`: `log_cq_size`.
     CQ_RESIZE_LOG_SIZE: u32 = 1 << 0, "MLX5_MODIFY_CQ_MASK_LOG_SIZE";
     /// Bit of `resize_field_select`: `page_offset`.
     CQ_RESIZE_PAGE_OFFSET: u32 = 1 << 1, "MLX5_MODIFY_CQ_MASK_PG_OFFSET";
     /// Bit of `resize_field_select`: `log_page_size`.
     CQ_RESIZE_PAGE_SIZE: u32 = 1 << 2, "MLX5_MODIFY_CQ_MASK_PG_SIZE";
+}
+
+constants! {
+    QP = "qp.h";
+
+    /// `rq_type` of a queue pair context: a receive queue of its own.
+    RQ_TYPE_OWN: u8 = 0, "MLX5_NON_ZERO_RQ";
+    /// `rq_type` of a queue pair context: a shared receive queue.
+    RQ_TYPE_SRQ: u8 = 1, "MLX5_SRQ_RQ";
+    /// `rq_type` of a queue pair context: no receive queue.
+    RQ_TYPE_NONE: u8 = 3, "MLX5_ZERO_LEN_RQ";
+    /// Bytes of an entry of a send queue.
+    SEND_WQE_BB: u64 = 64, "MLX5_SEND_WQE_BB";
 }
 
 constants! {
@@ -246,16 +261,6 @@ pub const CMD_INLINE_SIZE: usize = crate::layout::cmd_layout::IN.len as usize;
 /// Bit of `modify_field_select` of MODIFY_CQ: `c_eqn`. Source: `CmdInputFieldSelectModifyCqFields` of
 /// rdma-core's `tests/mlx5_prm_structs.py`.
 pub const CQ_MODIFY_EQN: u32 = 1 << 3;
-
-/// `rq_type` of a queue pair context: a receive queue of its own. Source: `MLX5_NON_ZERO_RQ` of
-/// `drivers/infiniband/hw/mlx5/mlx5_ib.h`, as all of these.
-pub const RQ_TYPE_OWN: u8 = 0;
-
-/// `rq_type` of a queue pair context: a shared receive queue. Source: `MLX5_SRQ_RQ`.
-pub const RQ_TYPE_SRQ: u8 = 1;
-
-/// `rq_type` of a queue pair context: no receive queue. Source: `MLX5_ZERO_LEN_RQ`.
-pub const RQ_TYPE_NONE: u8 = 3;
 
 /// Alignment of a mailbox block in bytes: the low 10 bits of its address are reserved. Source:
 /// `next_pointer_31_10` of `mlx5_ifc_cmd_if_box_bits` in `mlx5_ifc.h`.

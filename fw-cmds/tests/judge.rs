@@ -168,6 +168,7 @@ fn compare_all(header: &Header, rdma: bool) -> Report {
         constants::DRIVER,
         constants::PORT,
         constants::IFC,
+        constants::QP,
     ];
     for (name, value) in lists.into_iter().flatten() {
         report.constant(header, name, *value);

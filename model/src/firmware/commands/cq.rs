@@ -2,8 +2,8 @@
 
 use mlx5_twin_fw_cmds::constants::{
     CQ_MODIFY_COUNT, CQ_MODIFY_EQN, CQ_MODIFY_OVERRUN, CQ_MODIFY_PERIOD, CQ_MODIFY_PERIOD_MODE, CQ_RESIZE_LOG_SIZE,
-    CQ_RESIZE_PAGE_OFFSET, CQ_RESIZE_PAGE_SIZE, CQC_ST_FIRED, CQE_SIZE_64, CQE_SIZE_128, MODIFY_CQ_FIELDS,
-    MODIFY_CQ_RESIZE,
+    CQ_RESIZE_PAGE_OFFSET, CQ_RESIZE_PAGE_SIZE, CQC_ST_FIRED, CQE_SIZE_64, CQE_SIZE_128, CQE_SIZE_128_PAD,
+    MODIFY_CQ_FIELDS, MODIFY_CQ_RESIZE,
 };
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
@@ -17,10 +17,6 @@ use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
 use crate::firmware::resources::{Context, Cq, Held, Queue};
 
 const CQC: u32 = create_cq_in::CQ_CONTEXT.bits();
-
-/// `cqe_sz` for entries of 64 bytes that take the room of 128. Source: `CQE_SIZE_128_PAD` of Linux's
-/// `drivers/infiniband/hw/mlx5/mlx5_ib.h`.
-const CQE_SIZE_128_PAD: u8 = 2;
 
 /// Bytes of a doorbell record: the consumer's index, and what arms the queue.
 const RECORD_BYTES: u64 = 8;

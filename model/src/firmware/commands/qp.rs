@@ -1,6 +1,6 @@
 //! CREATE_QP, QUERY_QP: queue pairs. What changes their state is in [`qp_state`](super::qp_state).
 
-use mlx5_twin_fw_cmds::constants::{RQ_TYPE_NONE, RQ_TYPE_OWN, RQ_TYPE_SRQ};
+use mlx5_twin_fw_cmds::constants::{RQ_TYPE_NONE, RQ_TYPE_OWN, RQ_TYPE_SRQ, SEND_WQE_BB};
 use mlx5_twin_fw_cmds::field::{Field, FieldArray};
 use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, create_qp_in, qpc, qpc_umem, query_qp_in, query_qp_out};
 use mlx5_twin_fw_cmds::transport::{QpState, ServiceType};
@@ -18,9 +18,6 @@ const QUERY_PAS: u32 = query_qp_out::QP_PAS_OR_QPC_EXT_AND_PAS.bits();
 
 /// Bytes of QUERY_QP's answer without the list of pages.
 pub(in super::super) const QUERY_BYTES: usize = query_qp_out::QP_PAS_OR_QPC_EXT_AND_PAS.offset as usize;
-
-/// Bytes of an entry of a send queue (`qp.h`, `MLX5_SEND_WQE_BB`).
-const SEND_ENTRY_BYTES: u64 = 64;
 
 /// Bytes of the smallest entry of a receive queue: `log_rq_stride` counts from there.
 const RECEIVE_ENTRY_BYTES: u64 = 16;
@@ -155,7 +152,7 @@ fn size(firmware: &Firmware, context: &Context) -> Result<u64, Failure> {
         if log_size > most {
             return Err(Failure::QP_SIZE);
         }
-        bytes += SEND_ENTRY_BYTES << log_size;
+        bytes += SEND_WQE_BB << log_size;
     }
     match u8::try_from(context.get(qpc::RQ_TYPE)) {
         Ok(RQ_TYPE_OWN) => {

@@ -1,8 +1,12 @@
 //! The states of a queue pair: which command leads from where to where, and what it sets on the way.
 //!
 //! Which commands there are between which states is Linux's `optab`, what each may change its
-//! `opt_mask` (`drivers/infiniband/hw/mlx5/qp.c`). What a transition always sets are the attributes
-//! that the InfiniBand specification requires for it, and the others that Linux sets there.
+//! `opt_mask` (`drivers/infiniband/hw/mlx5/qp.c`); where that has no row for XRC it counts as RC here, and
+//! QP0 and QP1 as its MLX. What a transition always sets are the attributes that the InfiniBand
+//! specification requires for it, and the others that Linux sets there.
+//!
+//! No command leads to SQER or SQD: the first is where a failed send leads, the second is ours to leave
+//! empty, as Linux has no command for it.
 
 use mlx5_twin_fw_cmds::constants::{QPC_MTU_4K, QPC_MTU_256};
 use mlx5_twin_fw_cmds::field::Field;
