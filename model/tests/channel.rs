@@ -309,7 +309,7 @@ fn every_fault() {
         ("vector 65536", msix, 0, 0x1_0000, good, 0, Fault::Vector),
         ("MSI-X is off", msix, 0, 0, good, 0, Fault::MsixDisabled),
     ];
-    let mut expected = [0; Fault::ALL.len()];
+    let mut expected = [0; Fault::COUNT];
     for (what, kind, function, id, header, length, fault) in posts {
         software.channel.stage(&mut rig, header, &vec![0x77; header.payload_len().min(256)]);
         software.channel.post(&mut rig, *kind, *function, *length, *id);

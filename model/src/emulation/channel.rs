@@ -6,8 +6,10 @@ use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::tlp_message;
 use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD, gateway, message};
 use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
+use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Class;
 
+use super::handover::Delivered;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
@@ -20,8 +22,12 @@ pub struct ChannelCounters {
     pub responses: u64,
     /// TLPs that had to wait for a slot or for a free request.
     pub withheld: u64,
+    /// Completions whose request wasn't the oldest one, if the channel is to count them.
+    pub reordered: u64,
+    /// Messages that another channel's software hadn't finished with.
+    pub redelivered: u64,
     /// Rules that software broke, by number.
-    pub faults: [u32; Fault::ALL.len()],
+    pub faults: [u32; Fault::COUNT],
     /// The last of them.
     pub last_fault: Option<Fault>,
 }
@@ -52,6 +58,8 @@ pub(super) struct ChannelSpec {
     pub(super) log_slots: u8,
     pub(super) log_stride: u8,
     pub(super) credits: u16,
+    /// Order modes.
+    pub(super) flags: u8,
 }
 
 /// A channel.
@@ -59,6 +67,12 @@ pub(super) struct ChannelSpec {
 pub(super) struct Channel {
     pub(super) id: u32,
     pub(super) spec: ChannelSpec,
+    /// The channels that the functions can be handed over to, this one among them, have the same.
+    pub(super) group: u32,
+    /// Whether it gets the messages of its group.
+    pub(super) primary: bool,
+    /// What another channel must show to join the group; 0 if none may.
+    pub(super) export_key: u64,
     /// Messages written since creation; the index on the wire is this modulo 2^24.
     pub(super) producer: u32,
     pub(super) consumer: u32,
@@ -66,20 +80,26 @@ pub(super) struct Channel {
     event: bool,
     credits: Vec<Credit>,
     due: VecDeque<u16>,
+    /// Messages that nobody answers and whose slots software hasn't freed, by number.
+    unfreed: VecDeque<(u32, Delivered)>,
     pub(super) staging: Box<[u8; STAGING]>,
     pub(super) counters: ChannelCounters,
 }
 
 impl Channel {
-    pub(super) fn new(spec: ChannelSpec) -> Channel {
+    pub(super) fn new(spec: ChannelSpec, group: u32, primary: bool) -> Channel {
         Channel {
             id: spec.id,
+            group,
+            primary,
+            export_key: 0,
             producer: 0,
             consumer: 0,
             armed: false,
             event: false,
             credits: vec![Credit::Due; usize::from(spec.credits)],
             due: (0..spec.credits).collect(),
+            unfreed: VecDeque::new(),
             staging: Box::new([0; STAGING]),
             counters: ChannelCounters::default(),
             spec,
@@ -93,6 +113,16 @@ impl Channel {
 
     pub(super) fn has_slot(&self) -> bool {
         self.in_ring() < 1 << self.spec.log_slots
+    }
+
+    /// Whether software has freed every message.
+    pub(super) fn is_drained(&self) -> bool {
+        self.in_ring() == 0
+    }
+
+    /// Whether one of its order modes is on.
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.spec.flags & flag != 0
     }
 
     /// Payload bytes that a slot holds.
@@ -114,10 +144,27 @@ impl Channel {
             return self.fault(Fault::ConsumerIndex);
         }
         self.consumer = index;
+        let freed = |number: u32| number.wrapping_sub(index) & gateway::INDEX_MASK > gateway::INDEX_MASK / 2;
+        while self.unfreed.front().is_some_and(|(number, _)| freed(*number)) {
+            self.unfreed.pop_front();
+        }
         if arm {
             self.armed = true;
             self.event = self.in_ring() > 0;
         }
+    }
+
+    /// There's something to look at beside messages.
+    pub(super) fn wake(&mut self) {
+        self.event = true;
+    }
+
+    /// Takes out the messages for a function that nobody answers and that software hasn't freed, with their numbers.
+    pub(super) fn take_unfreed(&mut self, function: usize) -> impl Iterator<Item = (u32, Delivered)> + use<> {
+        let all = std::mem::take(&mut self.unfreed).into_iter();
+        let (taken, left): (VecDeque<_>, _) = all.partition(|(_, message)| message.function() == function);
+        self.unfreed = left;
+        taken.into_iter()
     }
 
     /// Whether the event that software asked for has come; if so, it's disarmed.
@@ -127,7 +174,7 @@ impl Channel {
         event
     }
 
-    /// Writes the message of a TLP. There's a slot, and room for the payload.
+    /// Writes the message of a TLP: gives what was written. There's a slot, and room for the payload.
     pub(super) fn write_tlp(
         &mut self,
         bus: &mut Bus<'_>,
@@ -135,7 +182,7 @@ impl Channel {
         request: u32,
         tlp: TlpId,
         place: Option<(u8, u64)>,
-    ) {
+    ) -> [u8; MESSAGE_HEAD] {
         let header = *bus.core.header(tlp);
         let mut head = [0; MESSAGE_HEAD];
         let prefixes = bus.core.prefixes(tlp);
@@ -168,6 +215,13 @@ impl Channel {
         let payload = &mut payload[..header.payload_len()];
         payload.copy_from_slice(bus.core.payload(tlp));
         self.write(bus, head, payload);
+        head
+    }
+
+    /// Writes a message that was in another channel's ring. There's a slot, and room for the payload.
+    pub(super) fn write_again(&mut self, bus: &mut Bus<'_>, message: &Delivered) {
+        self.write_at(bus, message.time, message.head, &message.payload);
+        self.counters.redelivered += 1;
     }
 
     /// Grants the credits that are due, as far as there are slots.
@@ -204,11 +258,17 @@ impl Channel {
         }
     }
 
+    /// Writes a message of now.
+    fn write(&mut self, bus: &mut Bus<'_>, head: [u8; MESSAGE_HEAD], payload: &[u8]) {
+        let now = bus.core.now();
+        self.write_at(bus, now, head, payload);
+    }
+
     /// Writes a message: its payload first, then its head, with number, time and owner bit.
-    fn write(&mut self, bus: &mut Bus<'_>, mut head: [u8; MESSAGE_HEAD], payload: &[u8]) {
+    fn write_at(&mut self, bus: &mut Bus<'_>, time: Time, mut head: [u8; MESSAGE_HEAD], payload: &[u8]) {
         let lap = self.producer >> self.spec.log_slots & 1;
         let fields = [
-            (tlp_message::TIME_PS, bus.core.now().as_ps()),
+            (tlp_message::TIME_PS, time.as_ps()),
             (tlp_message::SEQUENCE, u64::from(self.producer)),
             (tlp_message::OWNER, u64::from(1 - lap)),
         ];
@@ -218,6 +278,9 @@ impl Channel {
         let offset = self.spec.umem_offset + slot;
         self.write_umem(bus, offset + MESSAGE_HEAD as u64, payload);
         self.write_umem(bus, offset, &head);
+        if outlives_its_reader(&head) {
+            self.unfreed.push_back((self.producer, Delivered { head, payload: payload.into(), time }));
+        }
         self.producer = self.producer.wrapping_add(1);
         self.counters.messages += 1;
         self.event = true;
@@ -236,6 +299,13 @@ impl Channel {
             offset += len as u64;
         }
     }
+}
+
+/// Whether a message must be written again if its reader goes before he has freed it. Credits are the channel's own, and a request is kept
+/// until it's answered, freed or not.
+fn outlives_its_reader(head: &[u8; MESSAGE_HEAD]) -> bool {
+    let field = |field: Field| field.get(head).unwrap_or(0) as u8;
+    field(tlp_message::KIND) != message::CREDIT && field(tlp_message::FLAGS) & message::NEEDS_COMPLETION == 0
 }
 
 /// Sets fields of a message's head or of a context.

@@ -1,13 +1,14 @@
 //! The response gateway page: stores of software, and what they start.
 
 use mlx5_twin_fw_cmds::layout::gateway_post;
-use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
+use mlx5_twin_fw_cmds::twin_v1::{Fault, channel as flags, gateway};
 use mlx5_twin_sim::config::MsixOutcome;
 use mlx5_twin_sim::fabric::{Core, PortId};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
 use super::Emulation;
 use super::channel::Channel;
+use super::requests::is_sent_unchecked;
 use crate::bus::Bus;
 
 /// A store to `POST`, taken apart.
@@ -95,31 +96,43 @@ impl Emulation {
     /// The number of the port whose function is this channel's.
     fn own_function(&self, id: u32, post: Post) -> Result<usize, Fault> {
         let claimed = self.ports.get(post.function).and_then(|port| port.claimed.as_ref());
-        claimed.filter(|claimed| claimed.channel == id).map(|_| post.function).ok_or(Fault::Vector)
+        claimed.filter(|claimed| claimed.channels.contains(&id)).map(|_| post.function).ok_or(Fault::Vector)
+    }
+
+    /// The same, if the channel may send what nobody has asked for.
+    fn own_initiative(&self, id: u32, post: Post) -> Result<usize, Fault> {
+        let number = self.own_function(id, post)?;
+        let primary = self.channels.get(&id).is_some_and(|channel| channel.primary);
+        if primary { Ok(number) } else { Err(Fault::NotPrimary) }
     }
 
     fn post_completion(&mut self, bus: &mut Bus<'_>, id: u32, post: Post) -> Result<(), Fault> {
         let channel = self.channels.get(&id).ok_or(Fault::Request)?;
         let header = Emulation::staged(channel, post, self.limits.max_response_payload)?;
-        if !matches!(header.kind(), Kind::Cpl | Kind::CplD) {
+        if !header.kind().is_completion() {
             return Err(Fault::Header);
         }
         let number = self.own_function(id, post).map_err(|_| Fault::Request)?;
         let port = &mut self.ports[number];
         let claimed = port.claimed.as_mut().ok_or(Fault::Request)?;
+        let payload = &channel.staging[16..16 + post.length];
+        if let Err(fault) = claimed.requests.judge(id, post.id, &header) {
+            let fits = post.length as u32 <= claimed.max_payload();
+            if is_sent_unchecked(fault) && channel.has(flags::UNCHECKED) && fits {
+                bus.core.send_new(port.port, header, payload);
+            }
+            return Err(fault);
+        }
+        let ordered = channel.has(flags::STRICT_FIFO | flags::FLAG_ORDER);
+        let overtakes = ordered && !claimed.requests.is_oldest(post.id);
+        if overtakes && channel.has(flags::STRICT_FIFO) {
+            return Err(Fault::OutOfOrder);
+        }
         let request = claimed.requests.get_mut(post.id).ok_or(Fault::Request)?;
-        let asked = request.header;
-        if header.tag() != asked.tag() || header.requester() != asked.requester() {
-            return Err(Fault::Transaction);
-        }
-        if !request.continues(&header) {
-            return Err(Fault::ByteCount);
-        }
-        let from_dw = request.from_dw;
+        let (asked, from_dw, written) = (request.header, request.from_dw, request.value);
         let dwords = if header.has_data() { header.length_dw() } else { 0 };
         request.from_dw += dwords;
         let over = header.status() != Status::Successful || request.from_dw == asked.completion_length_dw();
-        let written = request.value;
         let max_payload = claimed.max_payload();
         if over {
             claimed.requests.close(post.id);
@@ -128,12 +141,14 @@ impl Emulation {
         if over && header.status() == Status::Successful && asked.kind() == Kind::CfgWr0 {
             messages = claimed.configured(asked.register(), asked.first_be(), written);
         }
-        let payload = &channel.staging[16..16 + post.length];
         let port = &self.ports[number];
         if post.length as u32 <= max_payload {
             bus.core.send_new(port.port, header, payload);
         } else {
             cut(bus.core, port.port, &asked, &header, from_dw, max_payload, payload);
+        }
+        if overtakes && let Some(channel) = self.channels.get_mut(&id) {
+            channel.counters.reordered += 1;
         }
         self.send_messages(bus.core, number, &messages);
         Ok(())
@@ -145,7 +160,7 @@ impl Emulation {
         if !matches!(header.kind(), Kind::MWr32 | Kind::MWr64) {
             return Err(Fault::Header);
         }
-        let number = self.own_function(id, post)?;
+        let number = self.own_initiative(id, post)?;
         let port = &self.ports[number];
         let claimed = port.claimed.as_ref().ok_or(Fault::Vector)?;
         if header.requester() != port.id {
@@ -168,7 +183,7 @@ impl Emulation {
     }
 
     fn post_msix(&mut self, bus: &mut Bus<'_>, id: u32, post: Post) -> Result<(), Fault> {
-        let number = self.own_function(id, post)?;
+        let number = self.own_initiative(id, post)?;
         let claimed = self.ports[number].claimed.as_mut().ok_or(Fault::Vector)?;
         let vector = u16::try_from(post.id).map_err(|_| Fault::Vector)?;
         if claimed.shadow.msix_enabled() && !claimed.shadow.bus_master() {

@@ -246,8 +246,8 @@ impl ChannelProtocol for TwinV1 {
     fn counters(&mut self) -> Result<Counters, Error> {
         let context = self.channel()?.query(self.backend.as_ref(), tlp_channel::SIZE)?;
         let mut faults = Vec::new();
-        for (index, fault) in Fault::ALL.iter().enumerate() {
-            let count = tlp_channel::FAULTS.get(&context, index)?;
+        for fault in Fault::ALL {
+            let count = tlp_channel::FAULTS.get(&context, fault as usize)?;
             if count > 0 {
                 faults.push((format!("{fault:?}"), count));
             }

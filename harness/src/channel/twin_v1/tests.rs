@@ -1,5 +1,5 @@
 use mlx5_twin_fw_cmds::layout::{tlp_message, twin_cap};
-use mlx5_twin_fw_cmds::twin_v1::{gateway, message};
+use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway, message};
 use mlx5_twin_sim::config::Bar;
 use mlx5_twin_sim::tlp::{Bdf, Header, Malformed, Prefix, Status};
 use proptest::prelude::*;
@@ -227,7 +227,7 @@ fn laps_and_the_index_go_round() {
             assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id })), "start {start:#x}");
             assert_eq!(channel.poll(), Ok(None));
         }
-        assert_eq!(fake.device().faults, [0; 12]);
+        assert_eq!(fake.device().faults, [0; Fault::COUNT]);
     }
 }
 
@@ -248,7 +248,7 @@ fn a_full_ring_withholds_and_loses_nothing() {
         assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id })));
     }
     assert_eq!(channel.poll(), Ok(None));
-    assert_eq!(fake.device().faults, [0; 12]);
+    assert_eq!(fake.device().faults, [0; Fault::COUNT]);
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn host_and_device_understand_each_other() {
     assert_eq!((summary.reads, summary.writes), (report.reads, report.writes));
     assert_eq!(report.interrupts.iter().sum::<u64>(), summary.interrupts);
     assert!(report.interrupts.iter().all(|&count| count > 0), "{:?}", report.interrupts);
-    assert_eq!((summary.interrupts_dropped, fake.device().faults), (0, [0; 12]));
+    assert_eq!((summary.interrupts_dropped, fake.device().faults), (0, [0; 16]));
     assert!(report.configured_ps > 0 && report.finished_ps > report.configured_ps);
 }
 
@@ -205,6 +205,6 @@ fn many_rounds_stay_right() {
         let (outcome, _, fake) = play(seed, Some(500));
         let report = outcome.unwrap();
         assert_eq!((report.rounds, report.mismatches), (500, 0), "{:?}", report.first_mismatches);
-        assert_eq!(fake.device().faults, [0; 12]);
+        assert_eq!(fake.device().faults, [0; 16]);
     }
 }

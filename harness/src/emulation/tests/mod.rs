@@ -3,7 +3,7 @@ mod description;
 mod memory;
 mod sending;
 
-use mlx5_twin_fw_cmds::twin_v1::MESSAGE_HEAD;
+use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD};
 use mlx5_twin_sim::config::{Bar, MsixCapability, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Status};
 
@@ -106,7 +106,7 @@ impl Rig {
 
     /// The device refused nothing.
     fn assert_no_faults(&self) {
-        assert_eq!(self.fake.device().faults, [0; 12]);
+        assert_eq!(self.fake.device().faults, [0; Fault::COUNT]);
     }
 }
 

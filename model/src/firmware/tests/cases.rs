@@ -357,6 +357,7 @@ fn every_syndrome_has_a_case() {
         include_str!("common.rs"),
         include_str!("objects.rs"),
         include_str!("../../../tests/twin_objects.rs"),
+        include_str!("../../../tests/handover.rs"),
     ]
     .concat();
     for row in syndrome::TABLE {

@@ -61,7 +61,7 @@ pub(crate) struct Device {
     waiting: BTreeMap<u32, Waiting>,
     next_request: u32,
     credits: Vec<u32>,
-    pub(crate) faults: [u64; 12],
+    pub(crate) faults: [u64; Fault::COUNT],
     responses: u64,
     pub(crate) sent: Vec<Sent>,
     /// Stores to the gateway page: offset and width.
