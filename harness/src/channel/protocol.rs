@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlx5_twin_sim::config::Bar;
 use mlx5_twin_sim::time::Time;
@@ -145,7 +146,7 @@ pub enum Message {
 /// How a wait for messages ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Waited {
-    /// Something happened: it is time to poll.
+    /// Something happened, or the time is over: it is time to poll.
     Woken,
     /// Nothing will ever happen again. Real devices never say this.
     Silent,
@@ -204,12 +205,12 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     /// [`Error::Message`] and [`Error::Header`] for a message that breaks a rule; the next call goes on with the one after it.
     fn poll(&mut self) -> Result<Option<Message>, Error>;
 
-    /// Waits until there may be a message again: to be called after [`ChannelProtocol::poll`] had none. A message that came in
-    /// between ends the wait at once.
+    /// Waits until there may be a message again, but no longer than `limit`: to be called after [`ChannelProtocol::poll`] had none.
+    /// A message that came in between ends the wait at once.
     ///
     /// # Errors
     /// The device is gone.
-    fn wait(&mut self) -> Result<Waited, Error>;
+    fn wait(&mut self, limit: Option<Duration>) -> Result<Waited, Error>;
 
     /// To be called in a loop that polls, if a poll had nothing: lets simulated time pass.
     ///

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
@@ -104,8 +105,23 @@ impl Channel {
             if self.silent {
                 return Ok(None);
             }
-            self.silent = self.protocol.wait()? == Waited::Silent;
+            self.silent = self.protocol.wait(None)? == Waited::Silent;
         }
+    }
+
+    /// As [`Channel::next`], but waits no longer than `limit`: for software that has something to do at a time of its own. `None` may
+    /// come early, for example when a configuration request was answered meanwhile: the backend's clock says what is left of the time.
+    ///
+    /// # Errors
+    /// As [`Channel::next`].
+    pub fn next_within(&mut self, limit: Duration) -> Result<Option<(Port, Request)>, Error> {
+        self.silent = false;
+        let found = self.take()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        self.silent = self.protocol.wait(Some(limit))? == Waited::Silent;
+        self.take()
     }
 
     /// The next request, if one is there. If not, a little simulated time passes.

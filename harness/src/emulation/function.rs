@@ -1,6 +1,7 @@
 //! One function on a channel of its own: the simple path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::tlp::{Bdf, Status};
@@ -36,6 +37,14 @@ impl Function {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Request>, Error> {
         Ok(self.channel.next()?.map(|(_, request)| request))
+    }
+
+    /// As [`Function::next`], but waits no longer than `limit`, and perhaps less: see [`Channel::next_within`].
+    ///
+    /// # Errors
+    /// As [`Channel::next`].
+    pub fn next_within(&mut self, limit: Duration) -> Result<Option<Request>, Error> {
+        Ok(self.channel.next_within(limit)?.map(|(_, request)| request))
     }
 
     /// The next request, if one is there. If not, a little simulated time passes.

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region, tlp_channel};
@@ -205,10 +206,10 @@ impl ChannelProtocol for TwinV1 {
         }
     }
 
-    fn wait(&mut self) -> Result<Waited, Error> {
+    fn wait(&mut self, limit: Option<Duration>) -> Result<Waited, Error> {
         // The device compares this index with what it has written: a message that came after the last poll gives an event at once.
         self.gateway.arm(self.ring.release())?;
-        Ok(match self.backend.wait(None)? {
+        Ok(match self.backend.wait(limit)? {
             Wake::Event(_) | Wake::TimedOut => Waited::Woken,
             Wake::Silent => Waited::Silent,
         })

@@ -263,7 +263,7 @@ fn slots_are_freed_a_quarter_at_a_time_and_before_a_wait() {
     let stores = |fake: &Fake, at: u64| fake.device().stores.iter().filter(|(offset, _)| *offset as u64 == at).count();
     assert_eq!(stores(&fake, gateway::CONSUMER), 2);
     assert_eq!(fake.device().consumer, 8);
-    assert_eq!(channel.wait(), Ok(Waited::Silent));
+    assert_eq!(channel.wait(None), Ok(Waited::Silent));
     assert_eq!(stores(&fake, gateway::CONSUMER), 2);
     assert_eq!(stores(&fake, gateway::ARM), 1);
     assert_eq!(fake.device().consumer, 10);
@@ -293,15 +293,15 @@ fn a_message_that_comes_before_the_arming_ends_the_wait() {
     let head = credit(1);
     fake.device().push(head, &[]);
     assert!(fake.device().events.is_empty(), "nobody asked for an event yet");
-    assert_eq!(channel.wait(), Ok(Waited::Woken));
+    assert_eq!(channel.wait(None), Ok(Waited::Woken));
     assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id: 1 })));
     // And one that comes while it waits.
     let head = credit(2);
     let mut left = Some(head);
     fake.on_wait(move |device| left.take().map(|head| device.push(head, &[])).is_some());
-    assert_eq!(channel.wait(), Ok(Waited::Woken));
+    assert_eq!(channel.wait(None), Ok(Waited::Woken));
     assert_eq!(channel.poll(), Ok(Some(Message::Credit { port: 0, id: 2 })));
-    assert_eq!(channel.wait(), Ok(Waited::Silent));
+    assert_eq!(channel.wait(None), Ok(Waited::Silent));
 }
 
 #[test]

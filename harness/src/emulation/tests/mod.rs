@@ -3,6 +3,8 @@ mod description;
 mod memory;
 mod sending;
 
+use std::time::Duration;
+
 use mlx5_twin_fw_cmds::twin_v1::{Fault, MESSAGE_HEAD};
 use mlx5_twin_sim::config::{Bar, MsixCapability, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Status};
@@ -148,6 +150,33 @@ fn waiting_ends_with_the_next_request() {
     });
     assert!(matches!(rig.function.next(), Ok(Some(Request::PciEvent(_)))));
     assert_eq!(rig.function.next(), Ok(None));
+    assert!(rig.function.is_silent());
+}
+
+#[test]
+fn a_wait_with_a_limit_ends_by_request_or_time() {
+    let mut rig = Rig::ready();
+    let clock = rig.fake.backend();
+    rig.fake.on_wait(|_| true);
+    let limit = Duration::from_micros(5);
+    let begin = clock.now();
+    assert_eq!(rig.function.next_within(limit), Ok(None));
+    assert!(clock.now() - begin >= limit && !rig.function.is_silent());
+
+    // A configuration request is answered meanwhile: the wait may end early, with nothing for the author.
+    rig.config_read(0);
+    let begin = clock.now();
+    assert_eq!(rig.function.next_within(limit), Ok(None));
+    assert!(clock.now() - begin <= limit);
+    assert_eq!(rig.statuses(), [Status::Successful]);
+
+    rig.fake.on_wait(|device| {
+        device.pci_event(1, 1);
+        true
+    });
+    assert!(matches!(rig.function.next_within(limit), Ok(Some(Request::PciEvent(_)))));
+    rig.fake.on_wait(|_| false);
+    assert_eq!(rig.function.next_within(limit), Ok(None));
     assert!(rig.function.is_silent());
 }
 

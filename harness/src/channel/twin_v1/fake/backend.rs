@@ -198,10 +198,14 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn wait(&self, _: Option<Duration>) -> Result<Wake, Error> {
+    fn wait(&self, timeout: Option<Duration>) -> Result<Wake, Error> {
+        let end = timeout.map(|timeout| self.now() + timeout);
         loop {
             if let Some(event) = self.device().events.pop_front() {
                 return Ok(Wake::Event(event));
+            }
+            if end.is_some_and(|end| end <= self.now()) {
+                return Ok(Wake::TimedOut);
             }
             if !self.happen() {
                 return Ok(Wake::Silent);
