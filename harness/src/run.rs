@@ -15,6 +15,7 @@ use mlx5_twin_sim::host::{AddressMap, Settings};
 use crate::backend;
 use crate::backend::sim::{Options, SimDevice};
 use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics, Tee};
+use crate::channel::inject;
 use crate::devices::{Device, HostError, HostReport, HostSettings, Summary};
 use crate::emulation;
 use crate::profile::Loaded;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub profile: Loaded,
     /// The seed.
     pub seed: u64,
+    /// What the emulation program does wrong.
+    pub mistakes: Option<Arc<inject::Plan>>,
     /// Where TLPs are recorded.
     pub capture: Option<(PathBuf, Recorder<File>)>,
 }
@@ -51,6 +54,9 @@ pub enum RunError {
     /// Nothing can happen any more, and the host program hasn't ended.
     #[error("the host program waits for something that will never happen")]
     HostWaits,
+    /// The emulation program made mistakes on purpose: what came of them, in words.
+    #[error("{0}")]
+    Mistakes(String),
     /// The capture couldn't be written.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -62,17 +68,21 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, capture } = plan;
+    let Plan { device, profile, seed, mistakes, capture } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
     let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
 
-    let ran = programs(machine, device, &profile.profile, seed);
+    let mut seen = Faults::default();
+    let ran = programs(machine, device, &profile.profile, seed, mistakes.as_ref(), &mut seen);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
-    let Ran { host, emulation, faults, end } = ran?;
+    let Ran { host, emulation, end } = match (ran, &mistakes) {
+        (Err(error), Some(plan)) => return Err(RunError::Mistakes(tell(plan, seen, Some(&error)))),
+        (ran, _) => ran?,
+    };
     let written = written?.zip(path);
     Ok(Report {
         device: device.name.to_owned(),
@@ -83,7 +93,8 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
         emulation,
         tlps: tlp_rows(&statistics),
         links: link_rows(&statistics, &names),
-        faults: faults.into(),
+        faults: seen.into(),
+        mistakes: mistakes.map(|plan| tell(&plan, seen, None)),
         simulated_ps: end.as_ps(),
         real_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
         capture: written.map(|((_, summary), path)| CaptureFile {
@@ -98,13 +109,31 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
 struct Ran {
     host: HostReport,
     emulation: Summary,
-    faults: Faults,
     end: Time,
 }
 
-/// Brings the device up and runs both programs to their ends.
-fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> Result<Ran, RunError> {
+/// Brings the device up and runs both programs to their ends. `seen` is what went wrong on the fabric, whatever comes of it.
+fn programs(
+    machine: Machine,
+    device: &Device,
+    profile: &Profile,
+    seed: u64,
+    mistakes: Option<&Arc<inject::Plan>>,
+    seen: &mut Faults,
+) -> Result<Ran, RunError> {
     let sim = SimDevice::with_machine(machine, profile, Options::default())?;
+    let ran = play(&sim, device, profile, seed, mistakes);
+    *seen = sim.with_simulation(|simulation| simulation.fabric().faults());
+    ran
+}
+
+fn play(
+    sim: &SimDevice,
+    device: &Device,
+    profile: &Profile,
+    seed: u64,
+    mistakes: Option<&Arc<inject::Plan>>,
+) -> Result<Ran, RunError> {
     tracing::info!(at = %sim.now(), "the device is up");
     let enumeration = Settings {
         map: AddressMap::default(),
@@ -120,11 +149,39 @@ fn programs(machine: Machine, device: &Device, profile: &Profile, seed: u64) -> 
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
     });
-    let emulation = (device.emulate)(sim.open()?)?;
+    let context = sim.open()?;
+    let emulation = match mistakes {
+        Some(plan) => inject::while_running(plan, || (device.emulate)(context)),
+        None => (device.emulate)(context),
+    }?;
     let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
     sim.shut_down()?;
-    let faults = sim.with_simulation(|simulation| simulation.fabric().faults());
-    Ok(Ran { host, emulation, faults, end: sim.now() })
+    Ok(Ran { host, emulation, end: sim.now() })
+}
+
+/// What came of mistakes, in words: how often they were made, what the device counted, what the host saw.
+fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String {
+    let outcome = plan.outcome();
+    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
+        0 => format!("{injection} was never made: it didn't come to that"),
+        1 => format!("{injection} was made once"),
+        count => format!("{injection} was made {count} times"),
+    });
+    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let mut host = Vec::new();
+    for (count, what) in [
+        (seen.completion_timeout, "completion timeouts"),
+        (seen.unexpected_completion, "unexpected completions"),
+        (seen.malformed, "malformed TLPs"),
+    ] {
+        if count > 0 {
+            host.push(format!("{what} {count}"));
+        }
+    }
+    host.extend(failed.map(ToString::to_string));
+    let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    let injected: Vec<_> = injected.collect();
+    format!("{}; the device counted: {}; the host saw: {}", injected.join("; "), or_nothing(counted), or_nothing(host))
 }
 
 /// The names of the links of a profile's machine, by number.

@@ -361,7 +361,7 @@ fn writes_and_interrupts_are_the_primarys() {
     send(&mut rig, &first);
     assert_eq!(first.channel.faults(&mut rig), [(Fault::MsixDisabled, 1), (Fault::NotPrimary, 2)]);
     // It still holds its credits, and may give them back.
-    first.channel.post(&mut rig, gateway::FLUSH, 0, 0, 0);
+    first.channel.post(&mut rig, gateway::FLUSH, 0, 0, granted[0].request);
     rig.pause();
     assert_eq!(first.channel.faults(&mut rig).len(), 2);
     rig.ok(&second.channel.set_state(PRIMARY));

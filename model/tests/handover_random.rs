@@ -281,7 +281,7 @@ proptest! {
         let results: Vec<_> =
             world.tickets.iter().map(|&ticket| world.rig.machine.simulation.result(ticket)).collect();
         for (number, result) in results.into_iter().enumerate() {
-            let expected = Data::new(&(4 * number as u32 ^ 0x5a5a_5a5a).to_le_bytes());
+            let expected = Data::new(&((4 * number as u32) ^ 0x5a5a_5a5a).to_le_bytes());
             prop_assert_eq!(result, Some(Ok(expected)), "read {}", number);
         }
         prop_assert!(world.answers.iter().all(|&count| count == 1), "{:?}", world.answers);

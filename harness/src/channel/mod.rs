@@ -5,11 +5,15 @@
 //! [`emulation`](crate::emulation).
 
 mod error;
+mod export;
+pub mod inject;
 mod protocol;
 pub mod twin_v1;
 
 pub use error::Error;
+pub(crate) use export::begin;
+pub use export::{Export, ExportError};
 pub use protocol::{
-    ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Settings, TlpMessage,
-    Waited,
+    ChannelProtocol, Counters, FunctionLayout, Limits, Message, Order, PciEvent, Region, RegionKind, Role, Settings,
+    Snooped, TlpMessage, Waited,
 };

@@ -32,15 +32,19 @@ mod channel;
 mod description;
 mod error;
 mod function;
+mod handover;
 mod request;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::channel::{Counters, Limits, PciEvent, Region, RegionKind, Settings};
+pub use crate::channel::{
+    Counters, Export, ExportError, Limits, Order, PciEvent, Region, RegionKind, Role, Settings, Waited,
+};
 pub use channel::Channel;
 pub use description::{Description, DescriptionError};
 pub use error::Error;
 pub use function::Function;
+pub use handover::FunctionState;
 pub use request::{Access, Configuration, Doorbell, Dword, Message, Port, Read, Request, RequestId, Write};

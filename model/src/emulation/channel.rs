@@ -32,15 +32,22 @@ pub struct ChannelCounters {
     pub last_fault: Option<Fault>,
 }
 
-/// A credit for an unsolicited memory write.
+/// What a credit for an unsolicited memory write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Credit {
+enum CreditState {
     /// It's to be granted when there's a slot.
     Due,
     /// Software holds it.
     Granted,
     /// Software gave it back.
     Flushed,
+}
+
+/// A credit. Its name has its place in the low half and how often it was spent in the high half, so that one that's spent twice is found out.
+#[derive(Clone, Copy, Debug)]
+struct Credit {
+    state: CreditState,
+    spent: u16,
 }
 
 /// Size of the staging area: a header's 16 bytes and the payload.
@@ -97,7 +104,7 @@ impl Channel {
             consumer: 0,
             armed: false,
             event: false,
-            credits: vec![Credit::Due; usize::from(spec.credits)],
+            credits: vec![Credit { state: CreditState::Due, spent: 0 }; usize::from(spec.credits)],
             due: (0..spec.credits).collect(),
             unfreed: VecDeque::new(),
             staging: Box::new([0; STAGING]),
@@ -228,33 +235,40 @@ impl Channel {
     pub(super) fn grant(&mut self, bus: &mut Bus<'_>) {
         while self.has_slot() {
             let Some(credit) = self.due.pop_front() else { return };
-            self.credits[usize::from(credit)] = Credit::Granted;
+            let Some(state) = self.credits.get_mut(usize::from(credit)) else { continue };
+            state.state = CreditState::Granted;
+            let name = u32::from(state.spent) << 16 | u32::from(credit);
             let mut head = [0; MESSAGE_HEAD];
-            let fields =
-                [(tlp_message::KIND, u64::from(message::CREDIT)), (tlp_message::REQUEST_ID, u64::from(credit))];
+            let fields = [(tlp_message::KIND, u64::from(message::CREDIT)), (tlp_message::REQUEST_ID, u64::from(name))];
             let written = set_all(&mut head, &fields);
             debug_assert!(written.is_ok(), "{written:?}");
             self.write(bus, head, &[]);
         }
     }
 
+    /// The credit of this name, if software holds it.
+    fn held(&mut self, name: u32) -> Option<&mut Credit> {
+        let credit = self.credits.get_mut((name & 0xffff) as usize)?;
+        (credit.state == CreditState::Granted && u32::from(credit.spent) == name >> 16).then_some(credit)
+    }
+
     /// Whether software holds the credit.
-    pub(super) fn holds(&self, credit: u32) -> bool {
-        self.credits.get(credit as usize) == Some(&Credit::Granted)
+    pub(super) fn holds(&mut self, name: u32) -> bool {
+        self.held(name).is_some()
     }
 
     /// The credit has been spent: it's due again.
-    pub(super) fn spend(&mut self, credit: u32) {
-        if let Some(state) = self.credits.get_mut(credit as usize) {
-            *state = Credit::Due;
-            self.due.push_back(credit as u16);
+    pub(super) fn spend(&mut self, name: u32) {
+        if let Some(credit) = self.held(name) {
+            *credit = Credit { state: CreditState::Due, spent: credit.spent.wrapping_add(1) };
+            self.due.push_back(name as u16);
         }
     }
 
     /// The credit has been given back: it isn't granted again.
-    pub(super) fn flush(&mut self, credit: u32) {
-        if let Some(state) = self.credits.get_mut(credit as usize) {
-            *state = Credit::Flushed;
+    pub(super) fn flush(&mut self, name: u32) {
+        if let Some(credit) = self.held(name) {
+            credit.state = CreditState::Flushed;
         }
     }
 

@@ -169,6 +169,7 @@ impl Emulation {
         if post.length as u32 > claimed.max_payload() {
             return Err(Fault::Length);
         }
+        let channel = self.channels.get_mut(&id).ok_or(Fault::Credit)?;
         if !channel.holds(post.id) {
             return Err(Fault::Credit);
         }
@@ -176,9 +177,7 @@ impl Emulation {
             return Err(Fault::BusMaster);
         }
         bus.core.send_new(port.port, header, &channel.staging[16..16 + post.length]);
-        if let Some(channel) = self.channels.get_mut(&id) {
-            channel.spend(post.id);
-        }
+        channel.spend(post.id);
         Ok(())
     }
 

@@ -111,7 +111,7 @@ pub(super) fn redeliver(bus: &mut Bus<'_>, claimed: &mut Claimed, channel: &mut 
         claimed.again.pop_front();
         match message {
             Some(message) if message.payload.len() <= channel.payload_room() => {
-                channel.write_again(bus, &message.marked())
+                channel.write_again(bus, &message.marked());
             }
             Some(_) => bus.core.count(|faults| faults.malformed += 1),
             None => {}

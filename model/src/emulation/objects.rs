@@ -190,10 +190,11 @@ impl Emulation {
         let number = field(emulated_function::PORT)? as usize;
         let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
         // A function that has been claimed is to be had by the other channels of the group, each once.
-        let groups = port.claimed.iter().flat_map(|claimed| &claimed.channels);
-        let shared = groups.map(|id| (*id != channel).then(|| self.channels.get(id)).flatten());
-        let shared = shared.map(|holder| holder.is_some_and(|holder| holder.group == owner.group));
-        rule(shared.fold(true, |all, one| all && one), Failure::TWIN_PORT_TAKEN)?;
+        let may_follow = |holder: &u32| {
+            *holder != channel && self.channels.get(holder).is_some_and(|holder| holder.group == owner.group)
+        };
+        let mut holders = port.claimed.iter().flat_map(|claimed| &claimed.channels);
+        rule(holders.all(may_follow), Failure::TWIN_PORT_TAKEN)?;
         let bars = parse_bars(context)?;
         let regions = parse_regions(context, &bars)?;
         let vectors = field(emulated_function::NUM_MSIX)? as u16;

@@ -151,7 +151,7 @@ proptest! {
                         held.push(Held { page, context: numbers[file / 2], var: places.len() - 1, owner: true });
                     }
                 }
-                Step::Import(..) if held.is_empty() => {}
+                Step::Import(..) | Step::Drop(_) if held.is_empty() => {}
                 Step::Import(file, page) => {
                     let (file, from) = (file.index(4), page.index(held.len()));
                     let Held { context, var, .. } = held[from];
@@ -172,7 +172,6 @@ proptest! {
                         held.push(Held { page, context: numbers[file / 2], var, owner: false });
                     }
                 }
-                Step::Drop(_) if held.is_empty() => {}
                 Step::Drop(page) => drop(held.swap_remove(page.index(held.len()))),
                 Step::Close(context) => {
                     let context = context.index(2);
