@@ -35,6 +35,26 @@ pub const MAX_REGIONS: usize = 16;
 /// Dwords that the doorbell regions of a function may have together.
 pub const MAX_DOORBELLS: usize = 48;
 
+/// A channel: its order modes, its part in a hand-over, and what can be modified of it.
+pub mod channel {
+    /// `tlp_channel.flags`: a completion is refused unless its request is the oldest open one that the channel has of the function.
+    pub const STRICT_FIFO: u8 = 1 << 0;
+    /// `tlp_channel.flags`: such a completion is sent, and counted in `reordered`.
+    pub const FLAG_ORDER: u8 = 1 << 1;
+    /// `tlp_channel.flags`: a completion that breaks one of the rules 5 to 7 is counted, and sent as it is.
+    pub const UNCHECKED: u8 = 1 << 2;
+
+    /// `tlp_channel.state`: the channel gets messages.
+    pub const PRIMARY: u8 = 0;
+    /// `tlp_channel.state`: another channel of its group gets them, or none.
+    pub const SECONDARY: u8 = 1;
+
+    /// `tlp_channel.modify_field_select`: `state`.
+    pub const SELECT_STATE: u64 = 1 << 0;
+    /// `tlp_channel.modify_field_select`: `export_key`.
+    pub const SELECT_EXPORT_KEY: u64 = 1 << 1;
+}
+
 /// `tlp_message.kind`.
 pub mod message {
     /// A TLP that reached an emulated function.
@@ -56,6 +76,8 @@ pub mod message {
     pub const PREFIXES_CUT: u8 = 1 << 1;
     /// `tlp_message.flags`: `bar` and `bar_offset` are valid.
     pub const IN_BAR: u8 = 1 << 2;
+    /// `tlp_message.flags`: the message was in another channel's ring before, whose software didn't finish with it.
+    pub const REDELIVERED: u8 = 1 << 3;
 
     /// `tlp_message.event`: PERST# was asserted, or the link went down.
     pub const PERST_ASSERTED: u32 = 0;
@@ -206,8 +228,12 @@ pub enum Fault {
     Vector = 10,
     /// MSI-X isn't enabled.
     MsixDisabled = 11,
+    /// The request isn't the oldest open one, on a channel with `STRICT_FIFO`.
+    OutOfOrder = 12,
     /// The request ended when the function was reset.
     AfterReset = 13,
+    /// The channel isn't primary, so it sends no writes and no interrupts.
+    NotPrimary = 14,
     /// The request ended when the function's link went down, or the link is down now.
     LinkDown = 15,
 }
@@ -217,7 +243,7 @@ pub const FAULT_COUNTERS: usize = 16;
 
 impl Fault {
     /// All faults, in the order of their numbers.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; FAULT_COUNTERS] = [
         Fault::Store,
         Fault::ConsumerIndex,
         Fault::PostKind,
@@ -230,7 +256,9 @@ impl Fault {
         Fault::BusMaster,
         Fault::Vector,
         Fault::MsixDisabled,
+        Fault::OutOfOrder,
         Fault::AfterReset,
+        Fault::NotPrimary,
         Fault::LinkDown,
     ];
 }

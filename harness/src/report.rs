@@ -31,6 +31,9 @@ pub struct Report {
     pub links: Vec<LinkRow>,
     /// What went wrong on the fabric.
     pub faults: FaultCounts,
+    /// What came of mistakes that the emulation program made on purpose, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mistakes: Option<String>,
     /// How much virtual time the run took, in picoseconds.
     pub simulated_ps: u64,
     /// How much real time it took, in nanoseconds.
@@ -373,6 +376,7 @@ mod tests {
                 up_bytes: 1_234_567_890,
             }],
             faults: Faults { unsupported_request: 31, malformed: 1, ..Faults::default() }.into(),
+            mistakes: None,
             simulated_ps: 3_400_000_000,
             real_ns: 25_000_000,
             capture: Some(CaptureFile { path: "a.pcapng".to_owned(), packets: 1234, bytes: 99_000 }),

@@ -15,6 +15,7 @@ use mlx5_twin_sim::host::{AddressMap, Settings};
 use crate::backend;
 use crate::backend::sim::{Options, SimDevice};
 use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics, Tee};
+use crate::channel::inject;
 use crate::devices::{Console, Device, HostError, HostReport, HostSettings, Summary};
 use crate::emulation;
 use crate::profile::Loaded;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub seed: u64,
     /// Where text comes from and goes to, for devices that have any.
     pub console: Console,
+    /// What the emulation program does wrong.
+    pub mistakes: Option<Arc<inject::Plan>>,
     /// Where TLPs are recorded.
     pub capture: Option<(PathBuf, Recorder<File>)>,
 }
@@ -53,6 +56,9 @@ pub enum RunError {
     /// Nothing can happen any more, and the host program hasn't ended.
     #[error("the host program waits for something that will never happen")]
     HostWaits,
+    /// The emulation program made mistakes on purpose: what came of them, in words.
+    #[error("{0}")]
+    Mistakes(String),
     /// The capture couldn't be written.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -64,17 +70,21 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, console, capture } = plan;
+    let Plan { device, profile, seed, console, mistakes, capture } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
     let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
 
-    let ran = programs(machine, device, &profile.profile, seed, console);
+    let mut seen = Faults::default();
+    let ran = programs(machine, device, &profile.profile, seed, console, mistakes.as_ref(), &mut seen);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
-    let Ran { host, emulation, faults, end } = ran?;
+    let Ran { host, emulation, end } = match (ran, &mistakes) {
+        (Err(error), Some(plan)) => return Err(RunError::Mistakes(tell(plan, seen, Some(&error)))),
+        (ran, _) => ran?,
+    };
     let written = written?.zip(path);
     Ok(Report {
         device: device.name.to_owned(),
@@ -85,7 +95,8 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
         emulation,
         tlps: tlp_rows(&statistics),
         links: link_rows(&statistics, &names),
-        faults: faults.into(),
+        faults: seen.into(),
+        mistakes: mistakes.map(|plan| tell(&plan, seen, None)),
         simulated_ps: end.as_ps(),
         real_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
         capture: written.map(|((_, summary), path)| CaptureFile {
@@ -100,17 +111,18 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
 struct Ran {
     host: HostReport,
     emulation: Summary,
-    faults: Faults,
     end: Time,
 }
 
-/// Brings the device up and runs both programs to their ends.
+/// Brings the device up and runs both programs to their ends. `seen` is what went wrong on the fabric, whatever comes of it.
 fn programs(
     machine: Machine,
     device: &Device,
     profile: &Profile,
     seed: u64,
     console: Console,
+    mistakes: Option<&Arc<inject::Plan>>,
+    seen: &mut Faults,
 ) -> Result<Ran, RunError> {
     let sim = SimDevice::with_machine(machine, profile, Options::default())?;
     tracing::info!(at = %sim.now(), "the device is up");
@@ -120,10 +132,17 @@ fn programs(
         max_read_request: profile.topology.max_read_request,
     };
     let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
-    let (host, emulation) = play(&sim, device, settings)?;
-    sim.shut_down()?;
-    let faults = sim.with_simulation(|simulation| simulation.fabric().faults());
-    Ok(Ran { host, emulation, faults, end: sim.now() })
+    let both = || play(&sim, device, settings);
+    let played = match mistakes {
+        Some(plan) => inject::while_running(plan, both),
+        None => both(),
+    };
+    let ran = played.and_then(|(host, emulation)| {
+        sim.shut_down()?;
+        Ok(Ran { host, emulation, end: sim.now() })
+    });
+    *seen = sim.with_simulation(|simulation| simulation.fabric().faults());
+    ran
 }
 
 /// Runs both programs of a device against each other, on a machine whose device is up: until nothing can happen any more.
@@ -143,6 +162,31 @@ pub fn play(sim: &SimDevice, device: &Device, settings: HostSettings) -> Result<
     let emulation = (device.emulate)(sim.open()?)?;
     let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
     Ok((host, emulation))
+}
+
+/// What came of mistakes, in words: how often they were made, what the device counted, what the host saw.
+fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String {
+    let outcome = plan.outcome();
+    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
+        0 => format!("{injection} was never made: it didn't come to that"),
+        1 => format!("{injection} was made once"),
+        count => format!("{injection} was made {count} times"),
+    });
+    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let mut host = Vec::new();
+    for (count, what) in [
+        (seen.completion_timeout, "completion timeouts"),
+        (seen.unexpected_completion, "unexpected completions"),
+        (seen.malformed, "malformed TLPs"),
+    ] {
+        if count > 0 {
+            host.push(format!("{what} {count}"));
+        }
+    }
+    host.extend(failed.map(ToString::to_string));
+    let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    let injected: Vec<_> = injected.collect();
+    format!("{}; the device counted: {}; the host saw: {}", injected.join("; "), or_nothing(counted), or_nothing(host))
 }
 
 /// The names of the links of a profile's machine, by number.

@@ -208,6 +208,52 @@ fn wrong_arguments() {
     refused(&["run", "scratch", "--seed", "many"], &["--seed", "many"]);
 }
 
+/// A mistake of the emulation program: what the device counted and the host saw are in the message, and the exit code is 1.
+#[test]
+fn faults_are_told() {
+    let cases: [(&[&str], &[&str], bool); 7] = [
+        (
+            &["--fault", "wrong-tag@3"],
+            &[
+                "wrong-tag@3 was made once; the device counted: Transaction 1; the host saw: completion timeouts 1",
+                "completion timeout at 0x",
+            ],
+            false,
+        ),
+        (
+            &["--fault", "wrong-tag@3", "--unchecked"],
+            &["the device counted: Transaction 1; the host saw: completion timeouts 1, unexpected completions"],
+            false,
+        ),
+        (
+            &["--fault", "no-completion"],
+            &["no-completion@1 was made once; the device counted: nothing", "identity: completion timeout"],
+            false,
+        ),
+        (&["--fault", "stop-polling@60"], &["stop-polling@60 was made once", "completion timeout"], false),
+        (&["--fault", "two-completions@2"], &["the device counted: Request 1; the host saw: nothing"], true),
+        (&["--fault", "credit-twice"], &["credit-twice@1 was never made: it didn't come to that"], true),
+        (&["--fault", "ring-overflow@9", "--fault", "two-completions"], &["ConsumerIndex 1, Request 1"], true),
+    ];
+    for (arguments, parts, reports) in cases {
+        let arguments = [&["run", "scratch"], arguments].concat();
+        let output = twin(&arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        for part in parts {
+            assert!(message.contains(part), "{arguments:?}: {message:?} lacks {part:?}");
+        }
+        assert_eq!(!output.stdout.is_empty(), reports, "{arguments:?}");
+    }
+    refused(&["run", "scratch", "--fault", "fire"], &["there is no fault \"fire\"", "wrong-tag"]);
+    refused(&["run", "scratch", "--fault", "wrong-tag@0"], &["\"0\" isn't a number from 1 on"]);
+    refused(&["run", "scratch", "--unchecked"], &["--fault"]);
+    let help = text(&twin(&["run", "--help"]).stdout);
+    for name in ["no-completion", "stop-polling", "ring-overflow", "after-reset"] {
+        assert!(help.contains(name), "{help}");
+    }
+}
+
 #[test]
 fn unwritable_captures() {
     let folder = Folder::new("unwritable");

@@ -6,7 +6,7 @@ use common::peer::{Peer, machine, read, result};
 use common::software::{DOORBELLS, MEMORY, STATE, STATE_REGION, STATE_SIZE, Software, TABLE, description, with_state};
 use common::twin::{Channel, FunctionSpec, Message, user};
 use common::{Rig, settings};
-use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
+use mlx5_twin_fw_cmds::twin_v1::{self, Fault, gateway};
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::tlp::{Attr, Header, Status};
@@ -130,6 +130,49 @@ fn partial_completions() {
     assert_eq!(software.channel.faults(&mut rig), [(Fault::Request, 1), (Fault::ByteCount, 10)]);
     rig.settle();
     assert_eq!(rig.machine.simulation.fabric().in_flight(), 0);
+}
+
+/// A read that one channel's software has answered in part goes to the next as a read of what is missing.
+#[test]
+fn a_half_answered_read_is_handed_over() {
+    use mlx5_twin_fw_cmds::layout::{destroy_uctx_in, tlp_channel};
+    use mlx5_twin_fw_cmds::opcode::Opcode;
+    for (offset, len, ends) in
+        [(0x7a, 1003, &[2, 34][..]), (0, 2048, &[32, 64, 480]), (3, 130, &[32]), (0x40, 500, &[])]
+    {
+        let (mut rig, mut first, peer) = ready(2048);
+        rig.ok(&first.channel.set_key(7));
+        let uid = user(&mut rig);
+        let key = [(tlp_channel::PRIMARY_ID, first.channel.id.into()), (tlp_channel::EXPORT_KEY, 7)];
+        let channel = Channel::with(&mut rig, uid, 1, 4, 0, &key);
+        let mut second = Software::claim(&mut rig, channel, 0);
+        second.memory.clone_from(&first.memory);
+        (second.id, second.bar) = (first.id, first.bar);
+        read(&mut rig, peer, first.bar + MEMORY + offset, len);
+        rig.pause();
+        let request = first.channel.next(&rig).expect("the read");
+        first.channel.free(&mut rig);
+        let mut from = 0;
+        for &end in ends {
+            part(&mut rig, &first, &request, from, end - from);
+            from = end;
+        }
+        rig.pause();
+        rig.ok(&common::commands::plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, first.channel.uid.into())]));
+        rig.ok(&second.channel.set_state(twin_v1::channel::PRIMARY));
+        second.settle(&mut rig);
+        let (data, _) = result(&mut rig, peer);
+        let begin = (MEMORY + offset) as usize;
+        assert_eq!(data.as_deref(), Some(&first.memory[begin..begin + len]), "{len} bytes at {offset:#x}");
+        assert_eq!(second.channel.faults(&mut rig), []);
+        let rest = &second.seen[0];
+        assert_eq!((rest.request, rest.header().tag()), (request.request, request.header().tag()));
+        assert_eq!(rest.header().length_dw(), request.header().length_dw() - from);
+        assert_eq!(second.seen.len(), 1);
+        let faults = rig.machine.simulation.fabric().faults();
+        assert_eq!((faults.unexpected_completion, faults.completion_timeout), (0, 0));
+        assert_eq!(rig.machine.simulation.fabric().in_flight(), 0);
+    }
 }
 
 /// Reads across borders of regions, larger than any region, or of nothing.

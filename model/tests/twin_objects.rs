@@ -36,7 +36,7 @@ fn named(opcode: Opcode, uid: u16, kind: ObjectType, id: u32) -> Vec<u8> {
 #[test]
 fn channels_that_can_not_be() {
     use tlp_channel::{
-        CREDITS, GATEWAY_PAGE_ID, LOG_RING_SLOTS, LOG_SLOT_STRIDE, RING_UMEM_ID, RING_UMEM_OFFSET, VERSION,
+        CREDITS, FLAGS, GATEWAY_PAGE_ID, LOG_RING_SLOTS, LOG_SLOT_STRIDE, RING_UMEM_ID, RING_UMEM_OFFSET, VERSION,
     };
     let mut rig = Rig::initialised();
     let (uid, other) = (user(&mut rig), user(&mut rig));
@@ -66,6 +66,8 @@ fn channels_that_can_not_be() {
         ("not aligned to its slots", with(&[(RING_UMEM_OFFSET, 0x200)]), Failure::TWIN_RING_MEMORY),
         ("a UMEM that's too small", with(&[(LOG_RING_SLOTS, 12)]), Failure::TWIN_RING_MEMORY),
         ("a page that's only readable", with(&[(RING_UMEM_ID, half.into())]), Failure::TWIN_RING_MEMORY),
+        ("a flag without meaning", with(&[(FLAGS, 8)]), Failure::TWIN_FLAGS),
+        ("both order modes", with(&[(FLAGS, 3)]), Failure::TWIN_FLAGS),
         ("a context that's too short", create(uid, &channel_context(&good)[..20]), Failure::INPUT_TOO_SHORT),
         ("no context", create(uid, &[]), Failure::INPUT_TOO_SHORT),
         ("another kind", object(Opcode::CREATE_GENERAL_OBJECT, uid, ObjectType(0x7e02), 0, &[]), Failure::OBJECT_TYPE),
@@ -222,7 +224,7 @@ fn another_user_can_not_touch_anything() {
         // One's kind under the other's name.
         rig.refused(&named(opcode, uid, EMULATED_FUNCTION, own.channel.id), Failure::OBJECT_UNKNOWN);
     }
-    rig.refused(&named(Opcode::MODIFY_GENERAL_OBJECT, uid, TLP_CHANNEL, own.channel.id), Failure::OBJECT_MODIFY);
+    rig.refused(&named(Opcode::MODIFY_GENERAL_OBJECT, uid, EMULATED_FUNCTION, own.function), Failure::OBJECT_MODIFY);
     rig.refused(&FunctionSpec { channel: own.channel.id, ..Default::default() }.create(thief), Failure::OBJECT_FOREIGN);
     rig.refused(
         &FunctionSpec { channel: other.id, port: 1, ..Default::default() }.create(thief),

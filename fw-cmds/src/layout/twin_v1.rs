@@ -53,7 +53,7 @@ layout! {
     }
 
     /// The context of an emulated function, a general object of type `0x7e01`.
-    emulated_function 0x1000 {
+    emulated_function 0x1100 {
         MODIFY_FIELD_SELECT  0x00 0x40;
         CHANNEL_ID           0x40 0x20;
         PORT                 0x68 0x8;
@@ -69,8 +69,13 @@ layout! {
         HOTPLUG_STATE        0xf0 0x8;
         BARS                 0x100 bytes 0x18;
         ROM_LOG_SIZE         0x1da 0x6;
+        ROM_VALUE            0x1e0 0x20;
         REGIONS              0x200 bytes 0x100;
         DOORBELL             0xa00 [0x20; 48];
+        COMMAND              0x1000 0x10;
+        MSIX_CONTROL         0x1010 0x10;
+        DEVICE_CONTROL       0x1020 0x10;
+        BAR_VALUES           0x1040 [0x20; 6];
     }
 
     /// A BAR of an emulated function.

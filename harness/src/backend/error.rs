@@ -26,6 +26,14 @@ pub enum Error {
     /// Nothing of the kind is left.
     #[error("no {0} is left")]
     NoSpace(&'static str),
+    /// A number doesn't fit the field that the kernel's interface has for it.
+    #[error("{what} is {value:#x}, which doesn't fit 32 bits")]
+    Overflow {
+        /// What it is.
+        what: &'static str,
+        /// How much.
+        value: u64,
+    },
     /// No memory for DMA is left.
     #[error("no memory is left for {len} bytes")]
     NoMemory {
@@ -58,12 +66,14 @@ impl Error {
         const EFAULT: i32 = 14;
         const EINVAL: i32 = 22;
         const ENOSPC: i32 = 28;
+        const EOVERFLOW: i32 = 75;
         const EOPNOTSUPP: i32 = 95;
         match self {
             Error::Command { status, .. } => status.errno().unwrap_or(EIO),
             Error::Invalid(_) => EINVAL,
             Error::NotSupported(_) | Error::NoTwin(_) => EOPNOTSUPP,
             Error::NoSpace(_) => ENOSPC,
+            Error::Overflow { .. } => EOVERFLOW,
             Error::NoMemory { .. } => ENOMEM,
             Error::Offset { .. } => EFAULT,
             Error::Device(_) => EIO,

@@ -4,6 +4,7 @@
 //! pages, registered memory, events. All else (channels, emulated functions) is built on it once, and so runs on every implementation.
 
 mod error;
+mod shared;
 
 pub mod sim;
 
@@ -14,8 +15,10 @@ use std::time::Duration;
 use mlx5_twin_fw_cmds::event::EventType;
 
 pub use error::Error;
+pub use shared::{UmemExport, VarExport};
 
-/// Names an object that a context created by [`Backend::create_object`].
+/// Names an object that a context created by [`Backend::create_object`]. It's all that another process needs that has opened the same context again
+/// ([`Backend::import_device`]): this is what rdma-core's export of a DEVX object holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectHandle(pub u32);
 
@@ -59,6 +62,11 @@ pub trait DevicePage: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`DevicePage::store32`].
     fn load32(&self, offset: usize) -> Result<[u8; 4], Error>;
+
+    /// What another process needs to map a VAR page too ([`Backend::import_var`]). `None` for a UAR, and where pages can't be shared.
+    fn export_var(&self) -> Option<VarExport> {
+        None
+    }
 }
 
 /// Memory that is registered with the device, which reads and writes it by DMA while software does. Dropping it unregisters it, if the device no longer uses it.
@@ -97,6 +105,11 @@ pub trait RegisteredMemory: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Offset`].
     fn store32(&self, offset: usize, bytes: [u8; 4]) -> Result<(), Error>;
+
+    /// What another process needs to use the registration too ([`Backend::import_umem`]). `None` where that can't be.
+    fn export_umem(&self) -> Option<UmemExport> {
+        None
+    }
 }
 
 /// An event to which the context subscribed.
@@ -167,6 +180,42 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::NotSupported`] if the device lacks the capability, [`Error::NoSpace`] if all are taken, as Linux has it.
     fn alloc_var(&self, kind: VarKind) -> Result<Arc<dyn DevicePage>, Error>;
+
+    /// Opens this context once more, as another process does that got its file (`ibv_import_device`): it has the same uid, and the same handles
+    /// name the same things. Each of both waits for its own subscriptions. What the context has lives until the last of them is dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`].
+    fn import_device(&self) -> Result<Arc<dyn Backend>, Error> {
+        Err(Error::NotSupported("contexts that are opened again"))
+    }
+
+    /// What there is to know of a VAR by its handle: the method VAR_OBJ_QUERY of the kernel's TLP series, as posted. The handle may have been made by
+    /// the same context through another file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the context has no such VAR; [`Error::Overflow`] if its length doesn't fit 32 bits; [`Error::NotSupported`].
+    fn query_var(&self, _handle: u32) -> Result<VarExport, Error> {
+        Err(Error::NotSupported("queries of VAR pages"))
+    }
+
+    /// Maps a VAR page that the same context allocated, perhaps through another file. As in rdma-core, what the export says isn't checked, except that
+    /// the kernel must know the offset and the length. Dropping it unmaps it: the page is given back when its owner has given it back and
+    /// nobody has it mapped any more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::NotSupported`].
+    fn import_var(&self, _export: &VarExport) -> Result<Arc<dyn DevicePage>, Error> {
+        Err(Error::NotSupported("VAR pages that are shared"))
+    }
+
+    /// Uses memory that the same context registered, perhaps through another file. Dropping it unregisters nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the context has no such memory; [`Error::NotSupported`].
+    fn import_umem(&self, _export: &UmemExport) -> Result<Arc<dyn RegisteredMemory>, Error> {
+        Err(Error::NotSupported("registered memory that is shared"))
+    }
 
     /// Allocates a UAR page, mapped non-cached.
     ///

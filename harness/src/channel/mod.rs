@@ -5,12 +5,16 @@
 //! [`emulation`](crate::emulation).
 
 mod error;
+mod export;
+pub mod inject;
 mod protocol;
 pub mod twin_v1;
 
 pub use error::Error;
+pub(crate) use export::begin;
+pub use export::{Export, ExportError};
 pub use mlx5_twin_fw_cmds::twin_v1::HotplugState;
 pub use protocol::{
-    ChannelProtocol, Counters, FunctionLayout, Limits, Message, PciEvent, Region, RegionKind, Scope, Settings,
-    TlpMessage, Waited,
+    ChannelProtocol, Counters, FunctionLayout, Limits, Message, Order, PciEvent, Region, RegionKind, Role, Scope,
+    Settings, Snooped, TlpMessage, Waited,
 };

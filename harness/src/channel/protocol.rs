@@ -5,12 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlx5_twin_fw_cmds::twin_v1::HotplugState;
-use mlx5_twin_sim::config::Bar;
+use mlx5_twin_sim::config::{Bar, PowerState};
 use mlx5_twin_sim::time::Time;
-use mlx5_twin_sim::tlp::{Header, Prefix};
+use mlx5_twin_sim::tlp::{Bdf, Header, Prefix};
 
-use super::Error;
+use super::{Error, Export};
 use crate::backend::Backend;
+
+/// In which order the completions of different requests of a function may go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// In any: what PCI Express allows.
+    #[default]
+    Any,
+    /// In any; the device counts those whose request isn't the oldest one ([`Counters::reordered`]).
+    Flagged,
+    /// In the order of the requests: the device refuses all others.
+    Strict,
+}
 
 /// What software asks of a channel when it opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +31,16 @@ pub struct Settings {
     pub ring_slots: u32,
     /// Asynchronous credits, each good for one unsolicited memory write.
     pub credits: u16,
+    /// The order of completions.
+    pub order: Order,
+    /// Whether completions that break a rule are sent nevertheless, and counted. For those who want to see what a host makes of them.
+    pub unchecked: bool,
 }
 
 impl Default for Settings {
-    /// 256 slots, no credits.
+    /// 256 slots, no credits, any order, checked.
     fn default() -> Settings {
-        Settings { ring_slots: 256, credits: 0 }
+        Settings { ring_slots: 256, credits: 0, order: Order::Any, unchecked: false }
     }
 }
 
@@ -152,6 +168,8 @@ pub struct TlpMessage {
     pub request: Option<u32>,
     /// When it reached the function; zero where there's no such clock.
     pub time: Time,
+    /// Whether another channel was given it before, whose software didn't finish with it.
+    pub redelivered: bool,
     /// Its header: not that of a completion.
     pub header: Header,
     /// Its first prefix.
@@ -231,8 +249,42 @@ pub struct Counters {
     pub responses: u64,
     /// TLPs that had to wait for a free slot of the ring.
     pub withheld: u64,
+    /// Completions whose request wasn't the oldest one, if the channel is to count them ([`Order::Flagged`]).
+    pub reordered: u64,
+    /// Messages that another channel's software hadn't finished with.
+    pub redelivered: u64,
     /// Responses refused, by the rule that they broke: its name and how many. Only those that aren't 0.
     pub faults: Vec<(String, u64)>,
+}
+
+/// Which channel of a group gets the messages of its functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// This one.
+    Primary,
+    /// Another one.
+    Secondary,
+    /// None: what comes waits for one.
+    Vacant,
+}
+
+/// What the device follows of a function's configuration space: what the host has set, as far as it must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snooped {
+    /// Bus, device and function number from the last configuration write.
+    pub id: Bdf,
+    /// The Command register.
+    pub command: u16,
+    /// Message Control of MSI-X: enable and function mask.
+    pub msix_control: u16,
+    /// Device Control, as far as it was written.
+    pub device_control: u16,
+    /// The BAR registers.
+    pub bars: [u32; 6],
+    /// The Expansion ROM register: address and enable bit.
+    pub expansion_rom: u32,
+    /// PowerState of PMCSR.
+    pub power: PowerState,
 }
 
 /// A protocol between software and a TLP channel of the device.
@@ -251,6 +303,15 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     where
         Self: Sized;
 
+    /// Opens a channel that joins the group of an exported one: it's secondary, and gets nothing yet. It claims the functions that it is to
+    /// take over by [`ChannelProtocol::attach`], with the same layouts.
+    ///
+    /// # Errors
+    /// As [`ChannelProtocol::open`]; the device refuses an export that isn't valid any more.
+    fn import(backend: Arc<dyn Backend>, export: &Export, settings: &Settings) -> Result<Self, Error>
+    where
+        Self: Sized;
+
     /// What the device can do.
     fn limits(&self) -> &Limits;
 
@@ -260,8 +321,8 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     /// [`Error::PortTaken`]; [`Error::Field`] if a value of the layout has no room in the command; what the device answers.
     fn attach(&mut self, layout: &FunctionLayout) -> Result<(), Error>;
 
-    /// Gives the function at a port back. The device ends its open requests with Completer Abort; what is left of it in the channel
-    /// is dropped.
+    /// Gives the function at a port back. What is left of it in the channel is dropped. The device ends its open requests with Completer Abort; if
+    /// another channel of the group has the function too, they go there.
     ///
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
@@ -335,6 +396,56 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     /// # Errors
     /// What the device answers.
     fn counters(&mut self) -> Result<Counters, Error>;
+
+    /// Lets other channels join this one's group: gives what they need for it. An earlier export isn't valid any more.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn export(&mut self) -> Result<Export, Error>;
+
+    /// Takes the export back: nobody joins any more.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn withdraw(&mut self) -> Result<(), Error>;
+
+    /// Makes the channel the primary one of its group, or a secondary one. After the latter the ring gets nothing more; what it holds is still to be
+    /// polled, and the slots to be freed ([`ChannelProtocol::is_drained`]).
+    ///
+    /// # Errors
+    /// The device refuses (BAD_RES_STATE) while another channel of the group is primary, or its ring isn't drained.
+    fn set_primary(&mut self, primary: bool) -> Result<(), Error>;
+
+    /// Which channel of the group is primary.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn role(&mut self) -> Result<Role, Error>;
+
+    /// Frees the slots of all that was polled, and asks the device whether it knows that the ring is empty.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn is_drained(&mut self) -> Result<bool, Error>;
+
+    /// Waits until the group has no primary channel. At once if it has none.
+    ///
+    /// # Errors
+    /// What the device answers.
+    fn stand_by(&mut self) -> Result<Waited, Error>;
+
+    /// What the device follows of the configuration space of a function.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; what the device answers.
+    fn snooped(&mut self, port: u8) -> Result<Snooped, Error>;
+
+    /// Tells the device that one message more was taken than it has written: for those who want to see what becomes of that. The device refuses
+    /// it and counts a fault.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn overrun(&mut self) -> Result<(), Error>;
 
     /// Destroys functions, channel, ring and gateway page, in this order. Dropping does the same and tells nothing.
     ///

@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the run failed, or the host found something that isn't as expected, or a replay differs from its capture |
+//! | 1 | the run failed, the host found something that isn't as expected, a fault was asked for, or a replay differs from its capture |
 //! | 2 | an argument or a file that it names is wrong; nothing was run |
 
 mod caps;
@@ -18,6 +18,8 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::channel::inject::{Injection, Mistake};
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
 #[derive(Debug, Parser)]
@@ -57,6 +59,12 @@ struct RunArguments {
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
+    /// Have the emulation program make a mistake, the Nth time that it could (the first, without N); may be given several times
+    #[arg(long = "fault", value_name = "NAME[@N]", long_help = fault_help())]
+    faults: Vec<Injection>,
+    /// With --fault: the device sends completions that break a rule, instead of refusing them
+    #[arg(long, requires = "faults")]
+    unchecked: bool,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -99,6 +107,14 @@ struct ProfileArgument {
     path: Option<PathBuf>,
 }
 
+/// The help of `--fault`: all mistakes.
+fn fault_help() -> String {
+    let lines = Mistake::ALL.map(|(name, _, what)| format!("\n  {name:<16} {what}"));
+    let text = "Have the emulation program make a mistake, to see what the device and the host make of it; the exit code is 1 then. \
+                N is 1 if it isn't given. May be given several times:";
+    format!("{text}{}", lines.concat())
+}
+
 /// Why the program ends with another exit code than 0.
 #[derive(Debug)]
 enum Failure {
@@ -121,6 +137,8 @@ pub fn main() -> ExitCode {
             profile,
             seed: 1,
             capture: None,
+            faults: Vec::new(),
+            unchecked: false,
             json: false,
             greeting: true,
         })

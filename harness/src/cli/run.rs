@@ -1,8 +1,10 @@
 //! `mlx5-twin run`.
 
 use std::io::{self, BufReader, IsTerminal, Write};
+use std::sync::Arc;
 
 use crate::capture::{Description, Recorder};
+use crate::channel::inject;
 use crate::devices::{self, Console, DEVICES, Device};
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
@@ -52,7 +54,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         None => None,
     };
     let console = console(device, arguments);
-    let plan = Plan { device, profile: loaded, seed: arguments.seed, console, capture };
+    let mistakes = (!arguments.faults.is_empty()).then(|| {
+        let plan = inject::Plan::new(arguments.faults.clone());
+        Arc::new(if arguments.unchecked { plan.unchecked() } else { plan })
+    });
+    let plan = Plan { device, profile: loaded, seed: arguments.seed, console, mistakes, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
@@ -62,9 +68,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     } else {
         print(&report.to_string())?;
     }
-    match report.host.mismatches {
-        0 => Ok(()),
-        count => Err(Failure::Run(format!("{count} values that the host read aren't as expected"))),
+    let wrong = match report.host.mismatches {
+        0 => None,
+        count => Some(format!("{count} values that the host read aren't as expected")),
+    };
+    match report.mistakes.into_iter().chain(wrong).reduce(|first, second| format!("{first}; {second}")) {
+        None => Ok(()),
+        Some(message) => Err(Failure::Run(message)),
     }
 }
 

@@ -18,10 +18,13 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use super::command::{Command, HEADER};
 use super::devx::{self, Object, Use};
 use super::door::{Dma, Progress, Until};
+use super::mmap::Entries;
 use super::page::{Page, Span};
 use super::umem::Umem;
 use super::{Driver, umem};
-use crate::backend::{Backend, DevicePage, Error, Event, ObjectHandle, RegisteredMemory, VarKind, Wake};
+use crate::backend::{
+    Backend, DevicePage, Error, Event, ObjectHandle, RegisteredMemory, UmemExport, VarExport, VarKind, Wake,
+};
 
 /// The longest input or output of a user's command: what an attribute of the kernel's interface can hold.
 const LONGEST: usize = u16::MAX as usize;
@@ -34,24 +37,42 @@ pub(super) enum Resource {
     /// A DEVX object.
     Object(Object),
     /// Registered memory, which stays allocated as long as the device may use it.
-    Umem { object: Object, _memory: Arc<Dma> },
+    Umem { object: Object, memory: Arc<Dma> },
     /// A UAR page; the flag turns false when it's given back.
     Uar { index: u32, mapped: Arc<AtomicBool> },
-    /// A VAR page; as above.
-    Var { kind: VarKind, index: u32, mapped: Arc<AtomicBool> },
+    /// A VAR page, which stays allocated as long as it's mapped.
+    Var,
 }
 
 /// The part of a context that the driver's lock protects: its resources by handle. Handles rise with time.
 #[derive(Debug, Default)]
 pub(super) struct State {
     resources: BTreeMap<u32, Resource>,
+    entries: Entries,
 }
 
-/// An open context.
+/// An open context, through one of its files.
 #[derive(Debug)]
 pub(super) struct Context {
     driver: Arc<Driver>,
     uid: u16,
+    /// Which of its files: subscriptions are each one's own.
+    listener: u32,
+    /// What all its files share. The last one closes the context.
+    open: Arc<Open>,
+}
+
+/// A context that is closed when this is dropped.
+#[derive(Debug)]
+struct Open {
+    driver: Arc<Driver>,
+    uid: u16,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.close(self.uid);
+    }
 }
 
 impl Driver {
@@ -77,9 +98,12 @@ impl Driver {
                 mapped.store(false, Ordering::Release);
                 self.dealloc_uar(uid, *index)
             }
-            Resource::Var { kind, index, mapped } => {
-                mapped.store(false, Ordering::Release);
-                self.lock().vars.free(*kind, *index);
+            Resource::Var => {
+                let mut state = self.lock();
+                let unused = state.contexts.get_mut(&uid).and_then(|context| context.entries.destroy(handle));
+                if let Some((kind, index)) = unused {
+                    state.vars.free(kind, index);
+                }
                 Ok(())
             }
         };
@@ -93,6 +117,18 @@ impl Driver {
             }
         }
         destroyed
+    }
+
+    /// A mapping of a VAR ends. Nothing happens if its context is closed: the mapping ended with it.
+    pub(super) fn unmap(&self, uid: u16, entry: u64, mapped: &AtomicBool) {
+        let mut state = self.lock();
+        if !mapped.load(Ordering::Acquire) {
+            return;
+        }
+        let unused = state.contexts.get_mut(&uid).and_then(|context| context.entries.unmap(entry));
+        if let Some((kind, index)) = unused {
+            state.vars.free(kind, index);
+        }
     }
 
     fn dealloc_uar(&self, uid: u16, index: u32) -> Result<(), Error> {
@@ -126,7 +162,10 @@ impl Driver {
         }
         let mut state = self.lock();
         state.subscriptions.remove(uid, |_| true);
-        state.contexts.remove(&uid);
+        let left = state.contexts.remove(&uid).map(|context| context.entries.close());
+        for (kind, index) in left.into_iter().flatten() {
+            state.vars.free(kind, index);
+        }
     }
 }
 
@@ -149,7 +188,9 @@ impl Context {
             return Err(Error::Device(format!("CREATE_UCTX gave uid {uid:#x}, which isn't a new user's")));
         }
         state.contexts.insert(uid, State::default());
-        Ok(Context { driver: Arc::clone(driver), uid })
+        drop(state);
+        let open = Arc::new(Open { driver: Arc::clone(driver), uid });
+        Ok(Context { driver: Arc::clone(driver), uid, listener: driver.lock().new_listener()?, open })
     }
 
     /// Puts the uid into a user's command and executes it.
@@ -165,6 +206,13 @@ impl Context {
             Some(Resource::Object(object)) => Ok(look(object)),
             _ => Err(Error::Invalid(format!("this context has no object with handle {}", handle.0))),
         }
+    }
+
+    /// Looks at what can be mapped of this context, or changes it.
+    fn with_entries<T>(&self, call: impl FnOnce(&mut Entries) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = self.driver.lock();
+        let context = state.contexts.get_mut(&self.uid);
+        call(&mut context.ok_or_else(|| Error::Device("the context is closed".to_owned()))?.entries)
     }
 
     fn use_object(&self, what: Use, handle: ObjectHandle, input: &[u8], output_len: usize) -> Result<Vec<u8>, Error> {
@@ -228,12 +276,48 @@ impl Backend for Context {
 
     fn alloc_var(&self, kind: VarKind) -> Result<Arc<dyn DevicePage>, Error> {
         let place = self.driver.lock().vars.alloc(kind)?;
-        let mapped = Arc::new(AtomicBool::new(true));
-        let span = Span { start: place.start, len: place.len as usize };
-        let resource = Resource::Var { kind, index: place.index, mapped: Arc::clone(&mapped) };
-        let handle =
-            self.driver.keep(self.uid, resource).inspect_err(|_| self.driver.lock().vars.free(kind, place.index))?;
-        Ok(Arc::new(Page::new(&self.driver, self.uid, handle, place.index, span, mapped)))
+        let page_size = self.driver.door.page_size() as u64;
+        let handle = self.driver.keep(self.uid, Resource::Var);
+        let handle = handle.inspect_err(|_| self.driver.lock().vars.free(kind, place.index))?;
+        let mapped = self.with_entries(|entries| {
+            let at = entries.insert(kind, place, page_size, handle)?;
+            // A VAR whose length doesn't fit the interface can't be shared.
+            Ok((entries.map(at)?, entries.query(handle, page_size).ok()))
+        });
+        let (mapping, export) = mapped.inspect_err(|_| {
+            self.driver.lock().vars.free(kind, place.index);
+            let _ = self.driver.release(self.uid, handle);
+        })?;
+        Ok(Arc::new(Page::var(&self.driver, self.uid, Some(handle), place.index, export, mapping)))
+    }
+
+    fn import_device(&self) -> Result<Arc<dyn Backend>, Error> {
+        let listener = self.driver.lock().new_listener()?;
+        let (driver, open) = (Arc::clone(&self.driver), Arc::clone(&self.open));
+        Ok(Arc::new(Context { driver, uid: self.uid, listener, open }))
+    }
+
+    fn query_var(&self, handle: u32) -> Result<VarExport, Error> {
+        let page_size = self.driver.door.page_size() as u64;
+        self.with_entries(|entries| entries.query(handle, page_size))
+    }
+
+    fn import_var(&self, export: &VarExport) -> Result<Arc<dyn DevicePage>, Error> {
+        let page_size = self.driver.door.page_size() as u64;
+        let VarExport { page_id, length, mmap_offset, .. } = *export;
+        let mapping = self.with_entries(|entries| entries.map_offset(mmap_offset, u64::from(length), page_size))?;
+        Ok(Arc::new(Page::var(&self.driver, self.uid, None, page_id, Some(*export), mapping)))
+    }
+
+    fn import_umem(&self, export: &UmemExport) -> Result<Arc<dyn RegisteredMemory>, Error> {
+        let UmemExport { handle, umem_id } = *export;
+        let state = self.driver.lock();
+        let memory = match state.contexts.get(&self.uid).and_then(|context| context.resources.get(&handle)) {
+            Some(Resource::Umem { memory, .. }) => Arc::clone(memory),
+            _ => return Err(Error::Invalid(format!("this context has no registered memory with handle {handle}"))),
+        };
+        drop(state);
+        Ok(Arc::new(Umem::new(&self.driver, self.uid, handle, umem_id, memory, false)))
     }
 
     fn alloc_uar(&self) -> Result<Arc<dyn DevicePage>, Error> {
@@ -243,7 +327,7 @@ impl Backend for Context {
         let span = Span { start: u64::from(index) * ADAPTER_PAGE_SIZE as u64, len: ADAPTER_PAGE_SIZE };
         let mapped = Arc::new(AtomicBool::new(true));
         let handle = self.driver.keep(self.uid, Resource::Uar { index, mapped: Arc::clone(&mapped) })?;
-        Ok(Arc::new(Page::new(&self.driver, self.uid, handle, index, span, mapped)))
+        Ok(Arc::new(Page::uar(&self.driver, self.uid, handle, index, span, mapped)))
     }
 
     fn register_umem(&self, len: usize) -> Result<Arc<dyn RegisteredMemory>, Error> {
@@ -255,8 +339,8 @@ impl Backend for Context {
         let output = self.driver.send(&command, HEADER)?;
         let object = Object::created(command.bytes(), &output)?;
         let id = object.number();
-        let handle = self.driver.keep(self.uid, Resource::Umem { object, _memory: Arc::clone(&memory) })?;
-        Ok(Arc::new(Umem::new(&self.driver, self.uid, handle, id, memory)))
+        let handle = self.driver.keep(self.uid, Resource::Umem { object, memory: Arc::clone(&memory) })?;
+        Ok(Arc::new(Umem::new(&self.driver, self.uid, handle, id, memory, true)))
     }
 
     fn query_eqn(&self, vector: u32) -> Result<u32, Error> {
@@ -280,7 +364,7 @@ impl Backend for Context {
             return Err(Error::Invalid(format!("users can't subscribe to event {event} of an object")));
         }
         for key in keys {
-            state.subscriptions.add(self.uid, object.0, key, cookie);
+            state.subscriptions.add(self.uid, self.listener, object.0, key, cookie);
         }
         Ok(())
     }
@@ -289,7 +373,7 @@ impl Backend for Context {
         let deadline = timeout.and_then(|timeout| self.driver.door.now().checked_add(timeout));
         let until = deadline.map_or(Until::Forever, Until::Deadline);
         let event: Result<Event, Progress> =
-            self.driver.until(until, |state| Ok(state.subscriptions.next(self.uid)))?;
+            self.driver.until(until, |state| Ok(state.subscriptions.next(self.listener)))?;
         Ok(match event {
             Ok(event) => Wake::Event(event),
             Err(Progress::Silent) => Wake::Silent,
@@ -308,6 +392,6 @@ impl Backend for Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        self.driver.close(self.uid);
+        self.driver.lock().subscriptions.close(self.listener);
     }
 }

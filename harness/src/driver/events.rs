@@ -15,6 +15,8 @@ pub(super) type Key = (EventType, u16, u32);
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
     uid: u16,
+    /// Which of the context's files waits for it.
+    listener: u32,
     /// The object, by its handle.
     handle: u32,
     key: Key,
@@ -30,21 +32,30 @@ pub(super) struct Subscriptions {
     next: u64,
     all: BTreeMap<u64, Subscription>,
     by_key: BTreeMap<Key, Vec<u64>>,
-    waiting: BTreeMap<u16, VecDeque<u64>>,
+    /// By listener.
+    waiting: BTreeMap<u32, VecDeque<u64>>,
 }
 
 impl Subscriptions {
-    pub(super) fn add(&mut self, uid: u16, handle: u32, key: Key, cookie: u64) {
+    pub(super) fn add(&mut self, uid: u16, listener: u32, handle: u32, key: Key, cookie: u64) {
         let number = self.next;
         self.next += 1;
-        self.all.insert(number, Subscription { uid, handle, key, cookie, queued: false });
+        self.all.insert(number, Subscription { uid, listener, handle, key, cookie, queued: false });
         self.by_key.entry(key).or_default().push(number);
     }
 
     /// Removes those of a context for which `gone` is true of the object's handle, and the events that wait for them.
     pub(super) fn remove(&mut self, uid: u16, gone: impl Fn(u32) -> bool) {
-        let matches = |subscription: &Subscription| subscription.uid == uid && gone(subscription.handle);
-        self.all.retain(|_, subscription| !matches(subscription));
+        self.retain(|subscription| subscription.uid != uid || !gone(subscription.handle));
+    }
+
+    /// A file is closed: removes its subscriptions.
+    pub(super) fn close(&mut self, listener: u32) {
+        self.retain(|subscription| subscription.listener != listener);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Subscription) -> bool) {
+        self.all.retain(|_, subscription| keep(subscription));
         let all = &self.all;
         self.by_key.retain(|_, numbers| {
             numbers.retain(|number| all.contains_key(number));
@@ -64,14 +75,14 @@ impl Subscriptions {
                 continue;
             };
             subscription.queued = true;
-            self.waiting.entry(subscription.uid).or_default().push_back(*number);
+            self.waiting.entry(subscription.listener).or_default().push_back(*number);
         }
         true
     }
 
-    /// Takes the first event that waits for a context.
-    pub(super) fn next(&mut self, uid: u16) -> Option<Event> {
-        let number = self.waiting.get_mut(&uid)?.pop_front()?;
+    /// Takes the first event that waits for a listener.
+    pub(super) fn next(&mut self, listener: u32) -> Option<Event> {
+        let number = self.waiting.get_mut(&listener)?.pop_front()?;
         let subscription = self.all.get_mut(&number)?;
         subscription.queued = false;
         Some(Event { cookie: subscription.cookie, event_type: subscription.key.0 })
@@ -119,9 +130,9 @@ mod tests {
     fn only_subscribers_get_an_event_and_each_once() {
         let mut events = Subscriptions::default();
         assert!(!events.dispatch(CHANNEL));
-        events.add(1, 10, CHANNEL, 111);
-        events.add(2, 20, CHANNEL, 222);
-        events.add(2, 21, (EventType::OBJECT_CHANGE, 0x7e00, 6), 333);
+        events.add(1, 1, 10, CHANNEL, 111);
+        events.add(2, 2, 20, CHANNEL, 222);
+        events.add(2, 2, 21, (EventType::OBJECT_CHANGE, 0x7e00, 6), 333);
         assert!(events.dispatch(CHANNEL) && events.dispatch(CHANNEL));
         let event = |cookie| Some(Event { cookie, event_type: EventType::OBJECT_CHANGE });
         assert_eq!((events.next(1), events.next(1)), (event(111), None));
@@ -133,14 +144,28 @@ mod tests {
     #[test]
     fn who_is_gone_gets_nothing() {
         let mut events = Subscriptions::default();
-        events.add(1, 10, CHANNEL, 1);
-        events.add(1, 11, CHANNEL, 2);
+        events.add(1, 1, 10, CHANNEL, 1);
+        events.add(1, 1, 11, CHANNEL, 2);
         events.dispatch(CHANNEL);
         events.remove(1, |handle| handle == 10);
         assert_eq!(events.next(1).map(|event| event.cookie), Some(2));
         events.remove(1, |_| true);
         assert!(!events.dispatch(CHANNEL));
         assert!(events.by_key.is_empty() && events.all.is_empty() && events.waiting.is_empty());
+    }
+
+    #[test]
+    fn each_file_waits_for_its_own() {
+        let mut events = Subscriptions::default();
+        events.add(1, 7, 10, CHANNEL, 1);
+        events.add(1, 8, 10, CHANNEL, 2);
+        assert!(events.dispatch(CHANNEL));
+        assert_eq!(events.next(8).map(|event| event.cookie), Some(2));
+        events.dispatch(CHANNEL);
+        events.close(8);
+        assert_eq!((events.next(8), events.next(7).map(|event| event.cookie)), (None, Some(1)));
+        events.remove(1, |handle| handle == 10);
+        assert!(!events.dispatch(CHANNEL));
     }
 
     /// Entries by hand from the structs of Linux's `device.h`.

@@ -12,6 +12,7 @@
 //! | `pages` | memory for the firmware |
 //! | `devx`, `context` | what a user context may do; a context |
 //! | `var` | VAR pages |
+//! | `mmap` | what a context's file can be mapped from |
 //! | `page`, `umem` | mapped pages and registered memory |
 
 mod bringup;
@@ -24,6 +25,7 @@ mod door;
 mod eq;
 mod events;
 mod mailbox;
+mod mmap;
 mod page;
 mod pages;
 #[cfg(test)]
@@ -71,6 +73,7 @@ struct State {
     subscriptions: Subscriptions,
     contexts: BTreeMap<u16, context::State>,
     next_handle: u32,
+    next_listener: u32,
 }
 
 impl State {
@@ -87,6 +90,7 @@ impl State {
             subscriptions: Subscriptions::default(),
             contexts: BTreeMap::new(),
             next_handle: 0,
+            next_listener: 0,
             door: Arc::clone(door),
         }
     }
@@ -149,6 +153,13 @@ impl State {
 
     fn mode(&self) -> Mode {
         self.queue.as_ref().map_or(Mode::Polling, |queue| queue.mode)
+    }
+
+    /// A number for a file of a context, that no other one has or had.
+    fn new_listener(&mut self) -> Result<u32, Error> {
+        let listener = self.next_listener;
+        self.next_listener = listener.checked_add(1).ok_or(Error::NoSpace("number for a file"))?;
+        Ok(listener)
     }
 
     /// A handle that no other thing has or had.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Driver;
-use crate::backend::{DevicePage, Error};
+use super::mmap::Mapping;
+use crate::backend::{DevicePage, Error, VarExport};
 
 /// Bytes of BAR0.
 #[derive(Clone, Copy, Debug)]
@@ -18,14 +19,19 @@ pub(super) struct Span {
 pub(super) struct Page {
     driver: Arc<Driver>,
     uid: u16,
-    handle: u32,
+    /// What goes with it: nothing, if it was imported.
+    handle: Option<u32>,
+    /// Of a VAR: the entry that it maps.
+    entry: Option<u64>,
+    export: Option<VarExport>,
     page_id: u32,
     span: Span,
     mapped: Arc<AtomicBool>,
 }
 
 impl Page {
-    pub(super) fn new(
+    /// A UAR.
+    pub(super) fn uar(
         driver: &Arc<Driver>,
         uid: u16,
         handle: u32,
@@ -33,7 +39,21 @@ impl Page {
         span: Span,
         mapped: Arc<AtomicBool>,
     ) -> Page {
-        Page { driver: Arc::clone(driver), uid, handle, page_id, span, mapped }
+        let driver = Arc::clone(driver);
+        Page { driver, uid, handle: Some(handle), entry: None, export: None, page_id, span, mapped }
+    }
+
+    /// A VAR, whose owner gives it back with its handle.
+    pub(super) fn var(
+        driver: &Arc<Driver>,
+        uid: u16,
+        handle: Option<u32>,
+        page_id: u32,
+        export: Option<VarExport>,
+        mapping: Mapping,
+    ) -> Page {
+        let Mapping { at, span, mapped } = mapping;
+        Page { driver: Arc::clone(driver), uid, handle, entry: Some(at), export, page_id, span, mapped }
     }
 
     /// Where in BAR0 an access of `width` bytes goes.
@@ -75,11 +95,19 @@ impl DevicePage for Page {
     fn load32(&self, offset: usize) -> Result<[u8; 4], Error> {
         self.driver.door.read32(self.place(offset, 4)?)
     }
+
+    fn export_var(&self) -> Option<VarExport> {
+        self.export
+    }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        if let Err(error) = self.driver.release(self.uid, self.handle) {
+        if let Some(entry) = self.entry {
+            self.driver.unmap(self.uid, entry, &self.mapped);
+        }
+        let Some(handle) = self.handle else { return };
+        if let Err(error) = self.driver.release(self.uid, handle) {
             tracing::warn!(page = self.page_id, %error, "a page wasn't given back");
         }
     }

@@ -10,7 +10,7 @@ use super::Driver;
 use super::command::Command;
 use super::door::Dma;
 use super::page::check;
-use crate::backend::{Error, RegisteredMemory};
+use crate::backend::{Error, RegisteredMemory, UmemExport};
 
 /// The bits of a translation entry that allow the device to read and to write.
 const ACCESS: u64 = bit(mtt::RD_EN) | bit(mtt::WR_EN);
@@ -36,11 +36,13 @@ pub(super) struct Umem {
     handle: u32,
     id: u32,
     memory: Arc<Dma>,
+    /// Whether the registration goes with it: not if it was imported.
+    owner: bool,
 }
 
 impl Umem {
-    pub(super) fn new(driver: &Arc<Driver>, uid: u16, handle: u32, id: u32, memory: Arc<Dma>) -> Umem {
-        Umem { driver: Arc::clone(driver), uid, handle, id, memory }
+    pub(super) fn new(driver: &Arc<Driver>, uid: u16, handle: u32, id: u32, memory: Arc<Dma>, owner: bool) -> Umem {
+        Umem { driver: Arc::clone(driver), uid, handle, id, memory, owner }
     }
 
     /// Where an access of `width` bytes goes that needn't be aligned.
@@ -81,11 +83,18 @@ impl RegisteredMemory for Umem {
         check(offset, 4, self.memory.len())?;
         self.write(offset, &bytes)
     }
+
+    fn export_umem(&self) -> Option<UmemExport> {
+        Some(UmemExport { handle: self.handle, umem_id: self.id })
+    }
 }
 
 impl Drop for Umem {
     /// If the device still uses the memory, it stays until its context closes.
     fn drop(&mut self) {
+        if !self.owner {
+            return;
+        }
         if let Err(error) = self.driver.release(self.uid, self.handle) {
             tracing::debug!(umem = self.id, %error, "registered memory is still in use");
         }

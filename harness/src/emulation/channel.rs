@@ -7,14 +7,14 @@ use std::time::Duration;
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
-use super::state::{Effect, Open, State};
+use super::state::{Effect, Open, PutOff, State};
 use super::{
     Access, Counters, Description, Doorbell, Error, Limits, Message, Port, Read, Region, RegionKind, Request,
     RequestId, Scope, Settings, Write,
 };
 use crate::backend::Backend;
 use crate::channel::twin_v1::TwinV1;
-use crate::channel::{self, ChannelProtocol, TlpMessage, Waited};
+use crate::channel::{self, ChannelProtocol, Order, Role, TlpMessage, Waited, inject};
 
 /// Completions are cut at multiples of this, except for the last (Read Completion Boundary, PCIe base specification 2.3.1.1: 128
 /// bytes for all but root complexes).
@@ -28,11 +28,15 @@ const BOUNDARY: u64 = 128;
 /// Dropping it gives the functions back, then the channel.
 #[derive(Debug)]
 pub struct Channel {
-    functions: BTreeMap<Port, State>,
+    pub(super) functions: BTreeMap<Port, State>,
     credits: VecDeque<u32>,
     granted: u16,
     silent: bool,
-    protocol: Box<dyn ChannelProtocol>,
+    /// Whether completions must go out in the order of the requests.
+    strict: bool,
+    /// What requests led to that were answered here, but not at once.
+    led_to: VecDeque<(Port, Request)>,
+    pub(super) protocol: Box<dyn ChannelProtocol>,
 }
 
 impl Channel {
@@ -41,14 +45,20 @@ impl Channel {
     /// # Errors
     /// [`crate::backend::Error::NoTwin`] if the device doesn't speak it; more asked for than the device can do; what it refuses.
     pub fn open(backend: Arc<dyn Backend>, settings: &Settings) -> Result<Channel, Error> {
-        let protocol = TwinV1::open(backend, settings)?;
-        Ok(Channel::over(Box::new(protocol), settings))
+        Ok(Channel::over(inject::open::<TwinV1>(backend, None, settings)?, settings))
     }
 
     /// The channel that `protocol` has opened with these settings.
     pub fn over(protocol: Box<dyn ChannelProtocol>, settings: &Settings) -> Channel {
-        let granted = settings.credits;
-        Channel { functions: BTreeMap::new(), credits: VecDeque::new(), granted, silent: false, protocol }
+        Channel {
+            functions: BTreeMap::new(),
+            credits: VecDeque::new(),
+            granted: settings.credits,
+            silent: false,
+            strict: settings.order == Order::Strict,
+            led_to: VecDeque::new(),
+            protocol,
+        }
     }
 
     /// What the device can do.
@@ -62,10 +72,12 @@ impl Channel {
     /// [`Error::Description`] with the rule that is broken; [`channel::Error::PortTaken`]; what the device answers.
     pub fn claim(&mut self, description: &Description) -> Result<Port, Error> {
         let built = description.build(self.protocol.limits())?;
+        // Bytes of regions are set by who begins. For who is to take over, they are what the other program and the host have made of them.
+        let own = built.defaults.is_empty() || self.protocol.role()? == Role::Primary;
         self.protocol.attach(&built.layout)?;
         let port = description.port();
         // The host sees none of these bytes before software has answered its configuration requests.
-        for (region, bytes) in &built.defaults {
+        for (region, bytes) in built.defaults.iter().filter(|_| own) {
             if let Err(error) = self.protocol.modify_region(port.0, *region, 0, bytes, Scope::Both) {
                 // What went wrong first is what the author wants to know.
                 let _ = self.protocol.detach(port.0);
@@ -76,7 +88,7 @@ impl Channel {
         Ok(port)
     }
 
-    /// Gives a function back: its open requests end with Completer Abort.
+    /// Gives a function back: its open requests end with Completer Abort, or go to the channel that has imported it.
     ///
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
@@ -148,7 +160,10 @@ impl Channel {
     }
 
     /// Goes through the messages that are there, up to one that the author gets.
-    fn take(&mut self) -> Result<Option<(Port, Request)>, Error> {
+    pub(super) fn take(&mut self) -> Result<Option<(Port, Request)>, Error> {
+        if let Some(next) = self.led_to.pop_front() {
+            return Ok(Some(next));
+        }
         while let Some(message) = self.protocol.poll()? {
             let (port, request) = match message {
                 channel::Message::Credit { port, id } => {
@@ -199,7 +214,7 @@ impl Channel {
         let id = RequestId { port, number: tlp.request.unwrap_or(0) };
         if tlp.request.is_some() {
             let value = tlp.payload.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-            state.begin(id, Open { header, value }, limit)?;
+            state.begin(id, header, value, limit)?;
         }
         if header.ep() && header.has_data() {
             state.record_poisoned();
@@ -212,6 +227,7 @@ impl Channel {
             requester: header.requester(),
             prefix: tlp.prefix,
             time: tlp.time,
+            redelivered: tlp.redelivered,
         });
         if let (Kind::MRd32 | Kind::MRd64, Some(at)) = (header.kind(), &at)
             && let Some(data) = state.rom(at)
@@ -235,6 +251,9 @@ impl Channel {
                 if state.forward_configuration {
                     return Ok(Some(Request::Configuration(state.configuration(id)?)));
                 }
+                if self.must_wait(id).is_some() {
+                    return self.put_off(id, PutOff::Answer);
+                }
                 self.answer(id)
             }
             // Locked reads, deferrable writes, atomics, and what doesn't belong here: such a function doesn't support them.
@@ -244,10 +263,43 @@ impl Channel {
 
     /// Ends what the function doesn't support.
     fn refuse(&mut self, id: Option<RequestId>) -> Result<Option<Request>, Error> {
-        if let Some(id) = id {
-            self.respond(id, Status::UnsupportedRequest, &[])?;
+        let Some(id) = id else { return Ok(None) };
+        if self.must_wait(id).is_some() {
+            return self.put_off(id, PutOff::Refuse);
+        }
+        self.respond(id, Status::UnsupportedRequest, &[])?;
+        Ok(None)
+    }
+
+    /// The request that must be answered before this one, if completions must keep the order of requests.
+    fn must_wait(&self, id: RequestId) -> Option<RequestId> {
+        let oldest = self.functions.get(&id.port).filter(|_| self.strict)?.oldest()?;
+        (oldest != id.number).then_some(RequestId { number: oldest, ..id })
+    }
+
+    /// Notes what a request is answered with when its turn comes.
+    fn put_off(&mut self, id: RequestId, answer: PutOff) -> Result<Option<Request>, Error> {
+        if let Some(open) = self.function_mut(id.port)?.open.get_mut(&id.number) {
+            open.put_off = Some(answer);
         }
         Ok(None)
+    }
+
+    /// Answers what was put off and is in turn now.
+    fn catch_up(&mut self, port: Port) -> Result<(), Error> {
+        while let Some(number) = self.functions.get(&port).filter(|_| self.strict).and_then(State::oldest) {
+            let id = RequestId { port, number };
+            match self.waiting(id)?.put_off {
+                None => return Ok(()),
+                Some(PutOff::Refuse) => self.send(id, Status::UnsupportedRequest, &[])?,
+                Some(PutOff::Answer) => {
+                    if let Some(request) = self.carry_out(id)? {
+                        self.led_to.push_back((port, request));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     // --- What goes ---
@@ -256,9 +308,9 @@ impl Channel {
     /// Answers a configuration read with four bytes, and a configuration write with none.
     ///
     /// # Errors
-    /// [`Error::UnknownRequest`], [`Error::Length`]; the device is gone.
+    /// [`Error::UnknownRequest`], [`Error::OutOfOrder`], [`Error::Length`]; the device is gone.
     pub fn complete(&mut self, id: RequestId, data: &[u8]) -> Result<(), Error> {
-        let open = self.waiting(id)?;
+        let open = self.in_turn(id)?;
         let needs = open.header.completion_length_dw() as usize * 4;
         if data.len() != needs {
             return Err(Error::Length { id, needs, has: data.len() });
@@ -270,9 +322,9 @@ impl Channel {
     /// Status. The function's status registers show it.
     ///
     /// # Errors
-    /// [`Error::UnknownRequest`], [`Error::AbortStatus`]; the device is gone.
+    /// [`Error::UnknownRequest`], [`Error::OutOfOrder`], [`Error::AbortStatus`]; the device is gone.
     pub fn abort(&mut self, id: RequestId, status: Status) -> Result<(), Error> {
-        let open = self.waiting(id)?;
+        let open = self.in_turn(id)?;
         let fits = match status {
             Status::UnsupportedRequest | Status::CompleterAbort => true,
             Status::ConfigRequestRetry => open.header.kind().is_config(),
@@ -287,17 +339,24 @@ impl Channel {
     /// Answers a configuration request from the configuration space. What the author would have been told otherwise is given back.
     ///
     /// # Errors
-    /// [`Error::UnknownRequest`], [`Error::NotConfiguration`]; the device is gone.
+    /// [`Error::UnknownRequest`], [`Error::OutOfOrder`], [`Error::NotConfiguration`]; the device is gone.
     pub fn answer(&mut self, id: RequestId) -> Result<Option<Request>, Error> {
+        self.in_turn(id)?;
+        let led_to = self.carry_out(id)?;
+        self.catch_up(id.port)?;
+        Ok(led_to)
+    }
+
+    fn carry_out(&mut self, id: RequestId) -> Result<Option<Request>, Error> {
         let state = self.function_mut(id.port)?;
         let configuration = state.configuration(id)?;
         if configuration.write.is_none() {
             let data = state.space.read(configuration.register).to_le_bytes();
-            self.respond(id, Status::Successful, &data)?;
+            self.send(id, Status::Successful, &data)?;
             return Ok(None);
         }
         let effect = state.write(&configuration);
-        self.respond(id, Status::Successful, &[])?;
+        self.send(id, Status::Successful, &[])?;
         Ok(match effect {
             Effect::Nothing => None,
             Effect::Configured(changed) => Some(Request::Configured(changed)),
@@ -309,8 +368,14 @@ impl Channel {
         })
     }
 
-    /// Sends the completions of a request and forgets it.
+    /// Answers a request whose turn it is, and what was put off until then.
     fn respond(&mut self, id: RequestId, status: Status, data: &[u8]) -> Result<(), Error> {
+        self.send(id, status, data)?;
+        self.catch_up(id.port)
+    }
+
+    /// Sends the completions of a request and forgets it.
+    fn send(&mut self, id: RequestId, status: Status, data: &[u8]) -> Result<(), Error> {
         let open = self.waiting(id)?;
         let request = &open.header;
         let state = self.function_mut(id.port)?;
@@ -500,12 +565,21 @@ impl Channel {
         Ok(self.protocol.counters()?)
     }
 
-    fn function(&self, port: Port) -> Result<&State, Error> {
+    pub(super) fn function(&self, port: Port) -> Result<&State, Error> {
         self.functions.get(&port).ok_or(Error::NoFunction(port))
     }
 
-    fn function_mut(&mut self, port: Port) -> Result<&mut State, Error> {
+    pub(super) fn function_mut(&mut self, port: Port) -> Result<&mut State, Error> {
         self.functions.get_mut(&port).ok_or(Error::NoFunction(port))
+    }
+
+    /// The request, if it can be answered now.
+    fn in_turn(&self, id: RequestId) -> Result<Open, Error> {
+        let open = self.waiting(id)?;
+        match self.must_wait(id) {
+            Some(oldest) => Err(Error::OutOfOrder { id, oldest }),
+            None => Ok(open),
+        }
     }
 
     fn waiting(&self, id: RequestId) -> Result<Open, Error> {

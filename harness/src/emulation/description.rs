@@ -7,7 +7,7 @@ use mlx5_twin_sim::config::{
     PowerCapability, Type0,
 };
 
-use super::{Limits, Port, Region, RegionKind, Settings};
+use super::{Limits, Order, Port, Region, RegionKind, Settings};
 use crate::channel::FunctionLayout;
 
 /// No_Soft_Reset in the dword after the power management capability's first one (base specification 7.5.2.2).
@@ -238,6 +238,20 @@ impl Description {
     #[must_use]
     pub fn credits(mut self, credits: u16) -> Description {
         self.settings.credits = credits;
+        self
+    }
+
+    /// With completions in this order; in any, if nothing is said.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Description {
+        self.settings.order = order;
+        self
+    }
+
+    /// With completions sent although they break a rule: to see what a host makes of them.
+    #[must_use]
+    pub fn unchecked(mut self) -> Description {
+        self.settings.unchecked = true;
         self
     }
 

@@ -40,6 +40,17 @@ pub enum Error {
         /// The status.
         status: Status,
     },
+    /// The channel keeps the order of the requests ([`Order::Strict`](super::Order::Strict)), and an older one waits.
+    #[error("request {id} can't be answered before request {oldest}: the channel keeps their order")]
+    OutOfOrder {
+        /// The request.
+        id: RequestId,
+        /// The one that comes first.
+        oldest: RequestId,
+    },
+    /// A ring isn't empty although nothing will ever happen again.
+    #[error("the device says that the ring isn't empty, but nothing more comes out of it")]
+    NotDrained,
     /// The request isn't a configuration request.
     #[error("request {0} isn't a configuration request")]
     NotConfiguration(RequestId),

@@ -14,8 +14,8 @@ use crate::backend::Backend;
 /// Requests may be completed in any order. Dropping it gives the function back, then the channel.
 #[derive(Debug)]
 pub struct Function {
-    channel: Channel,
-    port: Port,
+    pub(super) channel: Channel,
+    pub(super) port: Port,
 }
 
 impl Function {

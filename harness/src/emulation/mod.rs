@@ -32,6 +32,7 @@ mod channel;
 mod description;
 mod error;
 mod function;
+mod handover;
 mod port;
 mod request;
 mod state;
@@ -39,10 +40,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use crate::channel::{Counters, HotplugState, Limits, PciEvent, Region, RegionKind, Scope, Settings};
+pub use crate::channel::{
+    Counters, Export, ExportError, HotplugState, Limits, Order, PciEvent, Region, RegionKind, Role, Scope, Settings,
+    Waited,
+};
 pub use channel::Channel;
 pub use description::{Description, DescriptionError};
 pub use error::Error;
 pub use function::Function;
+pub use handover::FunctionState;
 pub use port::{Port, PortStatus};
 pub use request::{Access, Configuration, Doorbell, Dword, Message, Read, Request, RequestId, Write};

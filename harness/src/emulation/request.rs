@@ -90,6 +90,8 @@ pub struct Access {
     pub prefix: Option<Prefix>,
     /// When it reached the function; zero where there's no such clock.
     pub time: Time,
+    /// Whether another channel's software was given it before and didn't finish with it: a write may have been carried out already.
+    pub redelivered: bool,
 }
 
 impl Access {

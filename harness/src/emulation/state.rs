@@ -25,6 +25,19 @@ pub(super) struct Open {
     pub(super) header: Header,
     /// What a configuration write writes, byte 0 in the low bits.
     pub(super) value: u32,
+    /// How many requests came before it.
+    order: u64,
+    /// What it's answered with as soon as the order of completions allows.
+    pub(super) put_off: Option<PutOff>,
+}
+
+/// An answer that the author has nothing to do with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PutOff {
+    /// Unsupported Request.
+    Refuse,
+    /// A configuration request is answered from the configuration space.
+    Answer,
 }
 
 /// A claimed function.
@@ -37,6 +50,8 @@ pub(super) struct State {
     /// Bus, device and function number, from the last configuration write; 0 before it.
     pub(super) id: Bdf,
     pub(super) open: BTreeMap<u32, Open>,
+    /// Requests that came so far.
+    came: u64,
 }
 
 /// What a configuration write did, as far as it is reported.
@@ -51,7 +66,7 @@ pub(super) enum Effect {
 impl State {
     pub(super) fn new(built: Built) -> State {
         let Built { space, layout, rom, forward_configuration, .. } = built;
-        State { space, layout, rom, forward_configuration, id: Bdf(0), open: BTreeMap::new() }
+        State { space, layout, rom, forward_configuration, id: Bdf(0), open: BTreeMap::new(), came: 0 }
     }
 
     /// What a read of the expansion ROM gives, if the function has an image for it. Behind its end are ones, as in an empty memory.
@@ -65,15 +80,21 @@ impl State {
     }
 
     /// Takes up a request that waits.
-    pub(super) fn begin(&mut self, id: RequestId, open: Open, limit: u32) -> Result<(), Error> {
+    pub(super) fn begin(&mut self, id: RequestId, header: Header, value: u32, limit: u32) -> Result<(), Error> {
         if self.open.contains_key(&id.number) {
             return Err(Error::RequestTwice(id));
         }
         if self.open.len() >= limit as usize {
             return Err(Error::TooManyRequests { id, limit });
         }
-        self.open.insert(id.number, open);
+        self.open.insert(id.number, Open { header, value, order: self.came, put_off: None });
+        self.came += 1;
         Ok(())
+    }
+
+    /// The request that came first of those that wait.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.open.iter().min_by_key(|(_, open)| open.order).map(|(&number, _)| number)
     }
 
     /// The request, as its author sees it, if it's a configuration request.

@@ -50,6 +50,14 @@ impl Announcements {
         }
     }
 
+    /// These were told to somebody who went before he had freed them: they come before what waits.
+    pub(super) fn put_back(&mut self, unheard: impl IntoIterator<Item = Announcement>) {
+        let waiting = std::mem::take(&mut self.0);
+        for announcement in unheard.into_iter().chain(waiting) {
+            self.push(announcement);
+        }
+    }
+
     /// The next one to be told.
     pub(super) fn pop(&mut self) -> Option<Announcement> {
         self.0.pop_front()

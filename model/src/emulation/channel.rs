@@ -9,9 +9,10 @@ use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Class;
 
-use super::function::Claimed;
-use super::notice::Source;
 use super::announcement::Announcement;
+use super::function::Claimed;
+use super::handover::{Delivered, Unfreed};
+use super::notice::Source;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 
@@ -24,21 +25,32 @@ pub struct ChannelCounters {
     pub responses: u64,
     /// TLPs that had to wait for a slot or for a free request.
     pub withheld: u64,
+    /// Completions whose request wasn't the oldest one, if the channel is to count them.
+    pub reordered: u64,
+    /// Messages that another channel's software hadn't finished with.
+    pub redelivered: u64,
     /// Rules that software broke, by number.
     pub faults: [u32; FAULT_COUNTERS],
     /// The last of them.
     pub last_fault: Option<Fault>,
 }
 
-/// A credit for an unsolicited memory write.
+/// What a credit for an unsolicited memory write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Credit {
+enum CreditState {
     /// It's to be granted when there's a slot.
     Due,
     /// Software holds it.
     Granted,
     /// Software gave it back.
     Flushed,
+}
+
+/// A credit. Its name has its place in the low half and how often it was spent in the high half, so that one that's spent twice is found out.
+#[derive(Clone, Copy, Debug)]
+struct Credit {
+    state: CreditState,
+    spent: u16,
 }
 
 /// Size of the staging area: a header's 16 bytes and the payload.
@@ -56,6 +68,8 @@ pub(super) struct ChannelSpec {
     pub(super) log_slots: u8,
     pub(super) log_stride: u8,
     pub(super) credits: u16,
+    /// Order modes.
+    pub(super) flags: u8,
 }
 
 /// A channel.
@@ -63,6 +77,12 @@ pub(super) struct ChannelSpec {
 pub(super) struct Channel {
     pub(super) id: u32,
     pub(super) spec: ChannelSpec,
+    /// The channels that the functions can be handed over to, this one among them, have the same.
+    pub(super) group: u32,
+    /// Whether it gets the messages of its group.
+    pub(super) primary: bool,
+    /// What another channel must show to join the group; 0 if none may.
+    pub(super) export_key: u64,
     /// Messages written since creation; the index on the wire is this modulo 2^24.
     pub(super) producer: u32,
     pub(super) consumer: u32,
@@ -70,23 +90,26 @@ pub(super) struct Channel {
     event: bool,
     credits: Vec<Credit>,
     due: VecDeque<u16>,
-    /// Notices in the ring: message, port and source, oldest first.
-    notices: VecDeque<(u32, u8, Source)>,
+    /// Messages whose slots software hasn't freed, by number, oldest first: those that concern somebody when it frees them, or never does.
+    unfreed: VecDeque<(u32, Unfreed)>,
     pub(super) staging: Box<[u8; STAGING]>,
     pub(super) counters: ChannelCounters,
 }
 
 impl Channel {
-    pub(super) fn new(spec: ChannelSpec) -> Channel {
+    pub(super) fn new(spec: ChannelSpec, group: u32, primary: bool) -> Channel {
         Channel {
             id: spec.id,
+            group,
+            primary,
+            export_key: 0,
             producer: 0,
             consumer: 0,
             armed: false,
             event: false,
-            credits: vec![Credit::Due; usize::from(spec.credits)],
+            credits: vec![Credit { state: CreditState::Due, spent: 0 }; usize::from(spec.credits)],
             due: (0..spec.credits).collect(),
-            notices: VecDeque::new(),
+            unfreed: VecDeque::new(),
             staging: Box::new([0; STAGING]),
             counters: ChannelCounters::default(),
             spec,
@@ -100,6 +123,16 @@ impl Channel {
 
     pub(super) fn has_slot(&self) -> bool {
         self.in_ring() < 1 << self.spec.log_slots
+    }
+
+    /// Whether software has freed every message.
+    pub(super) fn is_drained(&self) -> bool {
+        self.in_ring() == 0
+    }
+
+    /// Whether one of its order modes is on.
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.spec.flags & flag != 0
     }
 
     /// Payload bytes that a slot holds.
@@ -127,11 +160,29 @@ impl Channel {
         }
     }
 
-    /// The oldest notice that software has freed and nobody knows of yet: message, port and source.
-    pub(super) fn freed_notice(&mut self) -> Option<(u32, u8, Source)> {
-        let &(sequence, ..) = self.notices.front()?;
-        let behind = self.producer.wrapping_sub(sequence) & gateway::INDEX_MASK;
-        if behind > self.in_ring() { self.notices.pop_front() } else { None }
+    /// The oldest message that software has freed and nobody knows of yet, with its number.
+    pub(super) fn take_freed(&mut self) -> Option<(u32, Unfreed)> {
+        let &(number, _) = self.unfreed.front()?;
+        let behind = self.producer.wrapping_sub(number) & gateway::INDEX_MASK;
+        if behind > self.in_ring() { self.unfreed.pop_front() } else { None }
+    }
+
+    /// There's something to look at beside messages.
+    pub(super) fn wake(&mut self) {
+        self.event = true;
+    }
+
+    /// Takes out the messages for the function at a port that software hasn't freed, with their numbers.
+    pub(super) fn take_unfreed(&mut self, port: usize) -> impl Iterator<Item = (u32, Unfreed)> + use<> {
+        let all = std::mem::take(&mut self.unfreed).into_iter();
+        let (taken, left): (VecDeque<_>, _) = all.partition(|(_, message)| message.port() == port);
+        self.unfreed = left;
+        taken.into_iter()
+    }
+
+    /// The function at a port was reset: what it received before is for nobody else.
+    pub(super) fn forget_posted(&mut self, port: usize) {
+        self.unfreed.retain(|(_, message)| !matches!(message, Unfreed::Posted(_)) || message.port() != port);
     }
 
     /// Whether the event that software asked for has come; if so, it's disarmed.
@@ -141,7 +192,7 @@ impl Channel {
         event
     }
 
-    /// Writes the message of a TLP. There's a slot, and room for the payload.
+    /// Writes the message of a TLP: gives what was written. There's a slot, and room for the payload.
     pub(super) fn write_tlp(
         &mut self,
         bus: &mut Bus<'_>,
@@ -149,7 +200,7 @@ impl Channel {
         request: u32,
         tlp: TlpId,
         place: Option<(u8, u64)>,
-    ) {
+    ) -> [u8; MESSAGE_HEAD] {
         let header = *bus.core.header(tlp);
         let mut head = [0; MESSAGE_HEAD];
         let prefixes = bus.core.prefixes(tlp);
@@ -182,6 +233,13 @@ impl Channel {
         let payload = &mut payload[..header.payload_len()];
         payload.copy_from_slice(bus.core.payload(tlp));
         self.write(bus, head, payload);
+        head
+    }
+
+    /// Writes a message that was in another channel's ring. There's a slot, and room for the payload.
+    pub(super) fn write_again(&mut self, bus: &mut Bus<'_>, message: &Delivered) {
+        self.write_at(bus, message.time, message.head, &message.payload);
+        self.counters.redelivered += 1;
     }
 
     /// Writes the oldest notice that is due of the function at a port. There's a slot.
@@ -204,7 +262,7 @@ impl Channel {
         ];
         let written = set_all(&mut head, &fields);
         debug_assert!(written.is_ok(), "{written:?}");
-        self.notices.push_back((sequence, port, source));
+        self.unfreed.push_back((sequence, Unfreed::Notice(port, source)));
         self.write_at(bus, news.time, head, &[]);
     }
 
@@ -212,10 +270,11 @@ impl Channel {
     pub(super) fn grant(&mut self, bus: &mut Bus<'_>) {
         while self.has_slot() {
             let Some(credit) = self.due.pop_front() else { return };
-            self.credits[usize::from(credit)] = Credit::Granted;
+            let Some(state) = self.credits.get_mut(usize::from(credit)) else { continue };
+            state.state = CreditState::Granted;
+            let name = u32::from(state.spent) << 16 | u32::from(credit);
             let mut head = [0; MESSAGE_HEAD];
-            let fields =
-                [(tlp_message::KIND, u64::from(message::CREDIT)), (tlp_message::REQUEST_ID, u64::from(credit))];
+            let fields = [(tlp_message::KIND, u64::from(message::CREDIT)), (tlp_message::REQUEST_ID, u64::from(name))];
             let written = set_all(&mut head, &fields);
             debug_assert!(written.is_ok(), "{written:?}");
             self.write(bus, head, &[]);
@@ -223,38 +282,40 @@ impl Channel {
     }
 
     /// Writes what software is to be told of a function: gives the message's number. There's a slot.
-    pub(super) fn write_announcement(&mut self, bus: &mut Bus<'_>, function: u8, announcement: Announcement) -> u32 {
+    pub(super) fn write_announcement(&mut self, bus: &mut Bus<'_>, port: u8, announcement: Announcement) -> u32 {
         let mut head = [0; MESSAGE_HEAD];
         let written = set_all(&mut head, &announcement.fields())
-            .and_then(|()| tlp_message::FUNCTION.set(&mut head, u64::from(function)));
+            .and_then(|()| tlp_message::FUNCTION.set(&mut head, u64::from(port)));
         debug_assert!(written.is_ok(), "{written:?}");
         let number = self.producer;
+        self.unfreed.push_back((number, Unfreed::Announcement(port, announcement)));
         self.write(bus, head, &[]);
         number
     }
 
-    /// Whether software has freed the message of this number.
-    pub(super) fn has_freed(&self, number: u32) -> bool {
-        self.consumer.wrapping_sub(number.wrapping_add(1)) & gateway::INDEX_MASK <= gateway::INDEX_MASK / 2
+    /// The credit of this name, if software holds it.
+    fn held(&mut self, name: u32) -> Option<&mut Credit> {
+        let credit = self.credits.get_mut((name & 0xffff) as usize)?;
+        (credit.state == CreditState::Granted && u32::from(credit.spent) == name >> 16).then_some(credit)
     }
 
     /// Whether software holds the credit.
-    pub(super) fn holds(&self, credit: u32) -> bool {
-        self.credits.get(credit as usize) == Some(&Credit::Granted)
+    pub(super) fn holds(&mut self, name: u32) -> bool {
+        self.held(name).is_some()
     }
 
     /// The credit has been spent: it's due again.
-    pub(super) fn spend(&mut self, credit: u32) {
-        if let Some(state) = self.credits.get_mut(credit as usize) {
-            *state = Credit::Due;
-            self.due.push_back(credit as u16);
+    pub(super) fn spend(&mut self, name: u32) {
+        if let Some(credit) = self.held(name) {
+            *credit = Credit { state: CreditState::Due, spent: credit.spent.wrapping_add(1) };
+            self.due.push_back(name as u16);
         }
     }
 
     /// The credit has been given back: it isn't granted again.
-    pub(super) fn flush(&mut self, credit: u32) {
-        if let Some(state) = self.credits.get_mut(credit as usize) {
-            *state = Credit::Flushed;
+    pub(super) fn flush(&mut self, name: u32) {
+        if let Some(credit) = self.held(name) {
+            credit.state = CreditState::Flushed;
         }
     }
 
@@ -278,6 +339,10 @@ impl Channel {
         let offset = self.spec.umem_offset + slot;
         self.write_umem(bus, offset + MESSAGE_HEAD as u64, payload);
         self.write_umem(bus, offset, &head);
+        if is_posted(&head) {
+            let message = Delivered { head, payload: payload.into(), time };
+            self.unfreed.push_back((self.producer, Unfreed::Posted(message)));
+        }
         self.producer = self.producer.wrapping_add(1);
         self.counters.messages += 1;
         self.event = true;
@@ -296,6 +361,12 @@ impl Channel {
             offset += len as u64;
         }
     }
+}
+
+/// Whether it's the message of a TLP that nobody answers. A request is kept until it's answered, freed or not.
+fn is_posted(head: &[u8; MESSAGE_HEAD]) -> bool {
+    let field = |field: Field| field.get(head).unwrap_or(0) as u8;
+    field(tlp_message::KIND) == message::TLP && field(tlp_message::FLAGS) & message::NEEDS_COMPLETION == 0
 }
 
 /// Sets fields of a message's head or of a context.

@@ -1,14 +1,19 @@
 //! A claimed function: the few registers that the device follows, its regions with the bytes it keeps, and its MSI-X table.
 
+use std::collections::VecDeque;
+
+use mlx5_twin_fw_cmds::field::FieldError;
+use mlx5_twin_fw_cmds::layout::emulated_function;
 use mlx5_twin_fw_cmds::twin_v1::{bar, power, region};
 use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, Reset, byte_mask};
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId, answer_read};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Route, Status};
 
+use super::announcement::Announcements;
+use super::handover::Again;
 use super::kept::Kept;
 use super::notice::{Notices, Source};
 use super::port::Presence;
-use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::{self, Rom};
 
@@ -85,6 +90,17 @@ impl Shadow {
     fn max_payload(&self) -> u32 {
         128 << (self.device_control >> 5 & 7).min(5)
     }
+
+    /// What software is told of it, so that another can go on where it stopped.
+    pub(super) fn describe(&self, context: &mut [u8]) -> Result<(), FieldError> {
+        emulated_function::COMMAND.set(context, u64::from(self.command))?;
+        emulated_function::MSIX_CONTROL.set(context, u64::from(self.msix_control))?;
+        emulated_function::DEVICE_CONTROL.set(context, u64::from(self.device_control))?;
+        for (number, &value) in self.bars.iter().enumerate() {
+            emulated_function::BAR_VALUES.set(context, number, u64::from(value))?;
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a request to a function.
@@ -111,7 +127,10 @@ pub(super) struct Consequences {
 /// A function that software has claimed.
 #[derive(Debug)]
 pub(super) struct Claimed {
-    pub(super) channel: u32,
+    /// The channels that have claimed it. The primary one among them gets its TLPs.
+    pub(super) channels: Vec<u32>,
+    /// What a channel has left behind that's gone: it's delivered before all that waits.
+    pub(super) again: VecDeque<Again>,
     pub(super) bars: [Option<EmulatedBar>; 6],
     pub(super) regions: Vec<Region>,
     pub(super) msix: Option<MsixTable>,
@@ -131,6 +150,17 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
+    /// Whether a second claim describes the same function.
+    pub(super) fn is_described_by(&self, other: &Claimed) -> bool {
+        let vectors = |claimed: &Claimed| claimed.msix.as_ref().map_or(0, MsixTable::vectors);
+        let rom = |claimed: &Claimed| claimed.rom.map_or(0, Rom::log_size);
+        let capabilities =
+            |claimed: &Claimed| (claimed.msix_offset, claimed.pcie_offset, claimed.pm_offset, claimed.no_soft_reset);
+        (&self.bars, &self.regions, vectors(self), rom(self), capabilities(self))
+            == (&other.bars, &other.regions, vectors(other), rom(other), capabilities(other))
+            && self.notices.sources().eq(other.notices.sources())
+    }
+
     /// The BAR that holds `len` bytes from `address` on, and the offset in it. The expansion ROM comes last.
     fn decode(&self, address: u64, len: u64) -> Option<(u8, u64)> {
         if !self.shadow.memory_space() {

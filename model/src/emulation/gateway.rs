@@ -1,7 +1,7 @@
 //! The response gateway page: stores of software, and what they start.
 
 use mlx5_twin_fw_cmds::layout::gateway_post;
-use mlx5_twin_fw_cmds::twin_v1::{Fault, gateway};
+use mlx5_twin_fw_cmds::twin_v1::{Fault, channel as flags, gateway};
 use mlx5_twin_sim::config::{MsixOutcome, Reset};
 use mlx5_twin_sim::fabric::{Core, PortId};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
@@ -9,6 +9,7 @@ use mlx5_twin_sim::tlp::{Header, Kind, Status};
 use super::Emulation;
 use super::channel::Channel;
 use super::function::Effect;
+use super::requests::is_sent_unchecked;
 use crate::bus::Bus;
 
 /// A store to `POST`, taken apart.
@@ -44,12 +45,7 @@ impl Emulation {
             (gateway::CONSUMER | gateway::ARM, 4) => {
                 let index = bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte));
                 channel.consume(index, offset == gateway::ARM);
-                while let Some((sequence, port, source)) = channel.freed_notice() {
-                    let claimed = self.ports.get_mut(usize::from(port)).and_then(|port| port.claimed.as_mut());
-                    if let Some(claimed) = claimed.filter(|claimed| claimed.channel == id) {
-                        claimed.notices.freed(source, sequence);
-                    }
-                }
+                self.freed(id);
                 self.pump_channel(bus, id);
             }
             (gateway::POST, 8) => match Post::parse(bytes) {
@@ -102,32 +98,43 @@ impl Emulation {
     /// The number of the port whose function is this channel's.
     fn own_function(&self, id: u32, post: Post) -> Result<usize, Fault> {
         let claimed = self.ports.get(post.function).and_then(|port| port.claimed.as_ref());
-        claimed.filter(|claimed| claimed.channel == id).map(|_| post.function).ok_or(Fault::Vector)
+        claimed.filter(|claimed| claimed.channels.contains(&id)).map(|_| post.function).ok_or(Fault::Vector)
+    }
+
+    /// The same, if the channel may send what nobody has asked for.
+    fn own_initiative(&self, id: u32, post: Post) -> Result<usize, Fault> {
+        let number = self.own_function(id, post)?;
+        let primary = self.channels.get(&id).is_some_and(|channel| channel.primary);
+        if primary { Ok(number) } else { Err(Fault::NotPrimary) }
     }
 
     fn post_completion(&mut self, bus: &mut Bus<'_>, id: u32, post: Post) -> Result<(), Fault> {
         let channel = self.channels.get(&id).ok_or(Fault::Request)?;
         let header = Emulation::staged(channel, post, self.limits.max_response_payload)?;
-        if !matches!(header.kind(), Kind::Cpl | Kind::CplD) {
+        if !header.kind().is_completion() {
             return Err(Fault::Header);
         }
         let number = self.own_function(id, post).map_err(|_| Fault::Request)?;
         let port = &mut self.ports[number];
         let claimed = port.claimed.as_mut().ok_or(Fault::Request)?;
-        let not_open = claimed.requests.fault(post.id);
-        let request = claimed.requests.get_mut(post.id).ok_or(not_open)?;
-        let asked = request.header;
-        if header.tag() != asked.tag() || header.requester() != asked.requester() {
-            return Err(Fault::Transaction);
+        let payload = &channel.staging[16..16 + post.length];
+        if let Err(fault) = claimed.requests.judge(id, post.id, &header) {
+            let fits = post.length as u32 <= claimed.max_payload();
+            if is_sent_unchecked(fault) && channel.has(flags::UNCHECKED) && fits && port.link_up {
+                bus.core.send_new(port.port, header, payload);
+            }
+            return Err(fault);
         }
-        if !request.continues(&header) {
-            return Err(Fault::ByteCount);
+        let ordered = channel.has(flags::STRICT_FIFO | flags::FLAG_ORDER);
+        let overtakes = ordered && !claimed.requests.is_oldest(post.id);
+        if overtakes && channel.has(flags::STRICT_FIFO) {
+            return Err(Fault::OutOfOrder);
         }
-        let from_dw = request.from_dw;
+        let request = claimed.requests.get_mut(post.id).ok_or(Fault::Request)?;
+        let (asked, from_dw, written) = (request.header, request.from_dw, request.value);
         let dwords = if header.has_data() { header.length_dw() } else { 0 };
         request.from_dw += dwords;
         let over = header.status() != Status::Successful || request.from_dw == asked.completion_length_dw();
-        let written = request.value;
         let max_payload = claimed.max_payload();
         if over {
             claimed.requests.close(post.id);
@@ -136,12 +143,14 @@ impl Emulation {
         if over && header.status() == Status::Successful && asked.kind() == Kind::CfgWr0 {
             effect = claimed.configured(asked.register(), asked.first_be(), written);
         }
-        let payload = &channel.staging[16..16 + post.length];
         let port = &self.ports[number];
         if post.length as u32 <= max_payload {
             bus.core.send_new(port.port, header, payload);
         } else {
             cut(bus.core, port.port, &asked, &header, from_dw, max_payload, payload);
+        }
+        if overtakes && let Some(channel) = self.channels.get_mut(&id) {
+            channel.counters.reordered += 1;
         }
         match effect {
             Effect::Send(messages) => self.send_messages(bus.core, number, &messages),
@@ -156,7 +165,7 @@ impl Emulation {
         if !matches!(header.kind(), Kind::MWr32 | Kind::MWr64) {
             return Err(Fault::Header);
         }
-        let number = self.own_function(id, post)?;
+        let number = self.own_initiative(id, post)?;
         let port = &self.ports[number];
         if !port.link_up {
             return Err(Fault::LinkDown);
@@ -168,6 +177,7 @@ impl Emulation {
         if post.length as u32 > claimed.max_payload() {
             return Err(Fault::Length);
         }
+        let channel = self.channels.get_mut(&id).ok_or(Fault::Credit)?;
         if !channel.holds(post.id) {
             return Err(Fault::Credit);
         }
@@ -175,14 +185,12 @@ impl Emulation {
             return Err(Fault::BusMaster);
         }
         bus.core.send_new(port.port, header, &channel.staging[16..16 + post.length]);
-        if let Some(channel) = self.channels.get_mut(&id) {
-            channel.spend(post.id);
-        }
+        channel.spend(post.id);
         Ok(())
     }
 
     fn post_msix(&mut self, bus: &mut Bus<'_>, id: u32, post: Post) -> Result<(), Fault> {
-        let number = self.own_function(id, post)?;
+        let number = self.own_initiative(id, post)?;
         if !self.ports[number].link_up {
             return Err(Fault::LinkDown);
         }

@@ -7,6 +7,7 @@ mod announcement;
 mod channel;
 mod function;
 mod gateway;
+mod handover;
 mod kept;
 mod notice;
 mod objects;
@@ -28,6 +29,7 @@ pub use self::channel::ChannelCounters;
 
 use self::channel::Channel;
 use self::function::{Claimed, Consequences, Target};
+use self::handover::Delivered;
 use self::notice::{News, Source};
 use self::port::{Move, Presence, Slot};
 use crate::bus::Bus;
@@ -127,7 +129,7 @@ enum Action {
     Abort(PortId, Header, Bdf),
     /// Do away with what waits at this port.
     Discard(usize),
-    /// Hand out what is due to a channel: credits when it's new, and what it's to be told of functions.
+    /// Give a channel its event, if it came, and what it may have: credits, what it's to be told of its functions, and what waits there.
     Grant(u32),
     /// Tell of a write to what the device keeps for the function at this port.
     Notify(usize, Source),
@@ -143,8 +145,10 @@ pub struct Emulation {
     channels: BTreeMap<u32, Channel>,
     /// By page id: the channel that holds the gateway page.
     pages: Vec<Option<u32>>,
-    /// By object id: the port of a function.
-    functions: BTreeMap<u32, usize>,
+    /// By object id: the port of a function, and the channel that claimed it by this object.
+    functions: BTreeMap<u32, (usize, u32)>,
+    /// Groups of channels made so far: the number of the latest one.
+    groups: u32,
     actions: VecDeque<Action>,
     events: VecDeque<u32>,
     unbound: u64,
@@ -168,6 +172,7 @@ impl Emulation {
             channels: BTreeMap::new(),
             pages: vec![None; pages as usize],
             functions: BTreeMap::new(),
+            groups: 0,
             actions: VecDeque::new(),
             events: VecDeque::new(),
             unbound: 0,
@@ -184,9 +189,9 @@ impl Emulation {
         self.channels.iter().map(|(&id, channel)| (id, channel.counters))
     }
 
-    /// Functions that software has claimed.
+    /// Functions that software has claimed, each counted once.
     pub fn claimed(&self) -> usize {
-        self.functions.len()
+        self.ports.iter().filter(|port| port.claimed.is_some()).count()
     }
 
     /// The next channel that has asked for an event which has come.
@@ -262,16 +267,29 @@ impl Emulation {
         self.pump(bus, number);
     }
 
+    /// The primary channel of the function at a port.
     fn channel_of(&mut self, number: usize) -> Option<&mut Channel> {
-        let channel = self.ports.get(number)?.claimed.as_ref()?.channel;
-        self.channels.get_mut(&channel)
+        primary(&mut self.channels, self.ports.get(number)?.claimed.as_ref()?)
     }
 
-    /// Delivers what waits at a port as far as there are slots and free requests. A posted TLP passes a non-posted one that is stuck; a
-    /// non-posted one never passes a posted one. A notice goes where the write that it tells of came, if it may go.
+    /// Delivers what waits at a port as far as there are slots and free requests, if the function has a primary channel: what software is to
+    /// be told of the function, what another channel has left behind, then what came from the host. A posted TLP passes a non-posted
+    /// one that is stuck; a non-posted one never passes a posted one. A notice goes where the write that it tells of came, if it may go.
     fn pump(&mut self, bus: &mut Bus<'_>, number: usize) {
         if !self.announce(bus, number) {
             return;
+        }
+        if let Some(claimed) = &mut self.ports[number].claimed
+            && !claimed.again.is_empty()
+        {
+            let Some(channel) = primary(&mut self.channels, claimed) else { return };
+            let done = handover::redeliver(bus, claimed, channel);
+            if channel.take_event() {
+                self.events.push_back(channel.id);
+            }
+            if !done {
+                return;
+            }
         }
         loop {
             let emulated = &mut self.ports[number];
@@ -281,7 +299,7 @@ impl Emulation {
             let other = first(1).filter(|_| !claimed.requests.is_full());
             let notice = claimed.notices.first_due();
             let Some(oldest) = [posted, other, notice].into_iter().flatten().min() else { return };
-            let Some(channel) = self.channels.get_mut(&claimed.channel) else { return };
+            let Some(channel) = primary(&mut self.channels, claimed) else { return };
             if !channel.has_slot() {
                 return;
             }
@@ -306,8 +324,14 @@ impl Emulation {
                 continue;
             }
             let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-            let request = if header.class() == Class::NonPosted { claimed.requests.open(header, value) } else { 0 };
-            channel.write_tlp(bus, number as u8, request, tlp, place);
+            let waits = header.class() == Class::NonPosted;
+            let request = if waits { claimed.requests.open(header, value, channel.id) } else { 0 };
+            let head = channel.write_tlp(bus, number as u8, request, tlp, place);
+            if let Some(request) = claimed.requests.get_mut(request) {
+                request.number = channel.producer.wrapping_sub(1);
+                let (payload, time) = (bus.core.payload(tlp).into(), bus.core.now());
+                request.message = Some(Delivered { head, payload, time });
+            }
             bus.core.consume(tlp);
             if channel.take_event() {
                 self.events.push_back(channel.id);
@@ -317,14 +341,18 @@ impl Emulation {
 
     /// Delivers what waits for slots of a channel: credits first, then the TLPs of its functions, port by port.
     fn pump_channel(&mut self, bus: &mut Bus<'_>, id: u32) {
-        self.acknowledge(id);
         let Some(channel) = self.channels.get_mut(&id) else { return };
-        channel.grant(bus);
+        if channel.primary {
+            channel.grant(bus);
+        }
         if channel.take_event() {
             self.events.push_back(id);
         }
+        if !channel.primary {
+            return;
+        }
         for number in 0..self.ports.len() {
-            if self.ports[number].claimed.as_ref().is_some_and(|claimed| claimed.channel == id) {
+            if self.ports[number].claimed.as_ref().is_some_and(|claimed| claimed.channels.contains(&id)) {
                 self.pump(bus, number);
             }
         }
@@ -368,6 +396,12 @@ impl Emulation {
             }
         }
     }
+}
+
+/// The primary one of the channels that have claimed a function.
+fn primary<'a>(channels: &'a mut BTreeMap<u32, Channel>, claimed: &Claimed) -> Option<&'a mut Channel> {
+    let id = claimed.channels.iter().find(|id| channels.get(id).is_some_and(|channel| channel.primary))?;
+    channels.get_mut(id)
 }
 
 fn refuse(core: &mut Core, port: PortId, tlp: TlpId, id: Bdf) {

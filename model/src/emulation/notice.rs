@@ -39,8 +39,8 @@ enum Notice {
     Nothing,
     /// It may go into the ring.
     Due(News),
-    /// It's in the ring as this message, and software hasn't freed it.
-    InRing(u32),
+    /// It's in the ring as this message, and software hasn't freed it: what it tells, unless that's no news any more.
+    InRing(u32, Option<News>),
 }
 
 /// The notices of a function: each with the last write that came after the one it tells of.
@@ -68,6 +68,11 @@ impl Notices {
         }
     }
 
+    /// What notices are of, in their order.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
+        self.all.keys().copied()
+    }
+
     /// The place of the oldest notice that's due.
     pub(super) fn first_due(&self) -> Option<u64> {
         self.due.first_key_value().map(|(&order, _)| order)
@@ -77,15 +82,26 @@ impl Notices {
     pub(super) fn send(&mut self, sequence: u32) -> Option<(Source, News)> {
         let (_, source) = self.due.pop_first()?;
         let (notice, _) = self.all.get_mut(&source)?;
-        let Notice::Due(news) = std::mem::replace(notice, Notice::InRing(sequence)) else { return None };
+        let Notice::Due(news) = *notice else { return None };
+        *notice = Notice::InRing(sequence, Some(news));
         Some((source, news))
     }
 
     /// Software has freed the message `sequence`, if it's of this source.
     pub(super) fn freed(&mut self, source: Source, sequence: u32) {
+        self.leaves_ring(source, sequence, false);
+    }
+
+    /// Software is gone and hasn't freed the message `sequence`: the last write is to be told of again, to whoever comes next.
+    pub(super) fn returned(&mut self, source: Source, sequence: u32) {
+        self.leaves_ring(source, sequence, true);
+    }
+
+    fn leaves_ring(&mut self, source: Source, sequence: u32, again: bool) {
         let Some((notice, later)) = self.all.get_mut(&source) else { return };
-        if matches!(notice, Notice::InRing(number) if *number == sequence) {
-            *notice = later.take().map_or(Notice::Nothing, |news| {
+        let Notice::InRing(number, told) = *notice else { return };
+        if number == sequence {
+            *notice = later.take().or(told.filter(|_| again)).map_or(Notice::Nothing, |news| {
                 self.due.insert(news.order, source);
                 Notice::Due(news)
             });
@@ -97,9 +113,10 @@ impl Notices {
         self.due.clear();
         for (notice, later) in self.all.values_mut() {
             *later = None;
-            if matches!(notice, Notice::Due(_)) {
-                *notice = Notice::Nothing;
-            }
+            *notice = match *notice {
+                Notice::InRing(sequence, _) => Notice::InRing(sequence, None),
+                Notice::Nothing | Notice::Due(_) => Notice::Nothing,
+            };
         }
     }
 }
@@ -120,6 +137,8 @@ mod tests {
         Send,
         /// Software frees so many messages.
         Free(usize),
+        /// The ring goes, with what software hasn't freed.
+        Leave,
         Reset,
     }
 
@@ -128,6 +147,7 @@ mod tests {
             4 => (0..4_u32).prop_map(Step::Write),
             3 => Just(Step::Send),
             2 => (1..4_usize).prop_map(Step::Free),
+            1 => Just(Step::Leave),
             1 => Just(Step::Reset),
         ]
     }
@@ -136,6 +156,8 @@ mod tests {
     #[derive(Clone, Copy, Default)]
     struct Naive {
         in_ring: bool,
+        /// What the one in the ring tells, until a reset.
+        told: Option<u64>,
         waits: Option<u64>,
         later: Option<u64>,
     }
@@ -174,6 +196,7 @@ mod tests {
                         prop_assert_eq!(told, expected);
                         let Some((_, number)) = oldest else { continue };
                         (naive[number].in_ring, naive[number].waits) = (true, None);
+                        naive[number].told = Some(oldest.map_or(0, |(order, _)| order));
                         ring.push_back((number, sequence));
                         sequence += 1;
                     }
@@ -187,10 +210,20 @@ mod tests {
                             (entry.in_ring, entry.waits, entry.later) = (false, entry.later, None);
                         }
                     }
+                    Step::Leave => {
+                        for (number, sequence) in ring.drain(..) {
+                            notices.returned(Source::Doorbell(number as u32), sequence + 1);
+                            notices.returned(Source::Doorbell(number as u32), sequence);
+                            // Too late.
+                            notices.freed(Source::Doorbell(number as u32), sequence);
+                            let entry = &mut naive[number];
+                            (entry.in_ring, entry.waits, entry.later) = (false, entry.later.or(entry.told), None);
+                        }
+                    }
                     Step::Reset => {
                         notices.forget();
                         for entry in &mut naive {
-                            (entry.waits, entry.later) = (None, None);
+                            (entry.waits, entry.later, entry.told) = (None, None, None);
                         }
                     }
                 }

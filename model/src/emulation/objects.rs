@@ -1,24 +1,26 @@
 //! The general objects behind channels and emulated functions.
 
+use std::collections::VecDeque;
+
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::{emulated_bar, emulated_function, emulated_region, tlp_channel};
 use mlx5_twin_fw_cmds::object::ObjectType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1::{
     EMULATED_FUNCTION, MAX_REGIONS, MODIFY_EMULATED_PORT, MODIFY_EMULATED_REGION, QUERY_EMULATED_PORT,
-    QUERY_EMULATED_REGION, TLP_CHANNEL, VERSION, bar, region,
+    QUERY_EMULATED_REGION, TLP_CHANNEL, VERSION, bar, channel as flags, region,
 };
 use mlx5_twin_sim::config::{MsixCapability, MsixTable};
 
+use super::announcement::Announcements;
 use super::channel::{Channel, ChannelSpec, set_all};
 use super::function::{Claimed, EmulatedBar, Region, Shadow};
 use super::kept::{self, Kept};
 use super::notice::{Notices, Source};
 use super::port::Presence;
-use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::Rom;
-use super::{Action, Emulation};
+use super::{Action, Emulation, handover};
 use crate::firmware::resources::Held;
 use crate::firmware::{Failure, ObjectKinds, Resources};
 
@@ -59,8 +61,18 @@ impl ObjectKinds for Emulation {
         if obj_type == TLP_CHANNEL { self.query_channel(obj_id, context) } else { self.query_function(obj_id, context) }
     }
 
-    fn modify(&mut self, _: ObjectType, _: u32, _: u16, _: &[u8], _: &Resources) -> Result<(), Failure> {
-        // Nothing of either object can be modified in version 1.
+    fn modify(
+        &mut self,
+        obj_type: ObjectType,
+        obj_id: u32,
+        _uid: u16,
+        input: &[u8],
+        _: &Resources,
+    ) -> Result<(), Failure> {
+        if obj_type == TLP_CHANNEL {
+            return self.modify_channel(obj_id, input.get(CONTEXT..).unwrap_or_default());
+        }
+        // Nothing of a function can be modified in version 1.
         Err(Failure::OBJECT_MODIFY)
     }
 
@@ -69,8 +81,7 @@ impl ObjectKinds for Emulation {
             self.destroy_function(obj_id);
             return Ok(());
         }
-        let used = self.ports.iter().flat_map(|port| &port.claimed).any(|claimed| claimed.channel == obj_id);
-        if used {
+        if self.functions.values().any(|&(_, channel)| channel == obj_id) {
             return Err(Failure::OBJECT_IN_USE);
         }
         self.destroy_channel(obj_id);
@@ -81,14 +92,8 @@ impl ObjectKinds for Emulation {
         if obj_type == EMULATED_FUNCTION {
             return self.destroy_function(obj_id);
         }
-        let left: Vec<u32> = self
-            .functions
-            .iter()
-            .filter(|(_, number)| {
-                self.ports[**number].claimed.as_ref().is_some_and(|claimed| claimed.channel == obj_id)
-            })
-            .map(|(&id, _)| id)
-            .collect();
+        let left = self.functions.iter().filter(|(_, (_, channel))| *channel == obj_id);
+        let left: Vec<u32> = left.map(|(&id, _)| id).collect();
         for function in left {
             self.destroy_function(function);
         }
@@ -137,6 +142,11 @@ impl Emulation {
         let inside = umem_offset.checked_add(length).is_some_and(|end| end <= umem.size());
         rule(aligned && inside && umem.is_writable(umem_offset, length), Failure::TWIN_RING_MEMORY)?;
         rule(self.channels.len() < limits.max_channels as usize, Failure::TWIN_CHANNELS)?;
+        let modes = field(tlp_channel::FLAGS)? as u8;
+        let order = flags::STRICT_FIFO | flags::FLAG_ORDER;
+        rule(modes & !(order | flags::UNCHECKED) == 0 && modes & order != order, Failure::TWIN_FLAGS)?;
+        let (primary, key) = (field(tlp_channel::PRIMARY_ID)? as u32, field(tlp_channel::EXPORT_KEY)?);
+        let (group, primary) = self.join(primary, key)?;
         let spec = ChannelSpec {
             id,
             uid,
@@ -147,26 +157,29 @@ impl Emulation {
             log_slots: log_slots as u8,
             log_stride: log_stride as u8,
             credits: credits as u16,
+            flags: modes,
         };
-        self.channels.insert(id, Channel::new(spec));
+        self.channels.insert(id, Channel::new(spec, group, primary));
         self.pages[page as usize] = Some(id);
         self.actions.push_back(Action::Grant(id));
         Ok(())
     }
 
     fn destroy_channel(&mut self, id: u32) {
-        if let Some(channel) = self.channels.remove(&id)
-            && let Some(holder) = self.pages.get_mut(channel.spec.page as usize)
-        {
+        let Some(channel) = self.channels.remove(&id) else { return };
+        if let Some(holder) = self.pages.get_mut(channel.spec.page as usize) {
             *holder = None;
+        }
+        if channel.primary {
+            self.vacated(channel.group);
         }
     }
 
     fn query_channel(&self, id: u32, context: &mut [u8]) -> Result<(), Failure> {
         let channel = self.channels.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
         let counters = &channel.counters;
-        let claimed = self.ports.iter().flat_map(|port| &port.claimed).filter(|claimed| claimed.channel == id);
-        let open: usize = claimed.map(|claimed| claimed.requests.len()).sum();
+        let claimed = self.ports.iter().flat_map(|port| &port.claimed);
+        let open: usize = claimed.map(|claimed| claimed.requests.held_by(id)).sum();
         let spec = &channel.spec;
         let fields = [
             (tlp_channel::VERSION, u64::from(VERSION)),
@@ -185,6 +198,7 @@ impl Emulation {
             (tlp_channel::LAST_FAULT, counters.last_fault.map_or(0, |fault| u64::from(fault as u8) + 1)),
         ];
         set_all(context, &fields).map_err(|_| Failure::OUTPUT_TOO_SHORT)?;
+        handover::describe(channel, self.primary_of(channel.group), context)?;
         for (number, &count) in counters.faults.iter().enumerate() {
             let set = tlp_channel::FAULTS.set(context, number, u64::from(count));
             set.map_err(|_| Failure::OUTPUT_TOO_SHORT)?;
@@ -195,12 +209,17 @@ impl Emulation {
     fn create_function(&mut self, id: u32, uid: u16, context: &[u8]) -> Result<(), Failure> {
         let field = |field: Field| field.get(context).map_err(short);
         let channel = field(emulated_function::CHANNEL_ID)? as u32;
-        let owner = self.channels.get(&channel).ok_or(Failure::OBJECT_UNKNOWN)?.spec.uid;
-        rule(owner == uid, Failure::OBJECT_FOREIGN)?;
+        let owner = self.channels.get(&channel).ok_or(Failure::OBJECT_UNKNOWN)?;
+        rule(owner.spec.uid == uid, Failure::OBJECT_FOREIGN)?;
         let number = field(emulated_function::PORT)? as usize;
         let port = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
         rule(port.slot.is_none_or(|slot| slot.created), Failure::TWIN_PORT_EMPTY)?;
-        rule(port.claimed.is_none(), Failure::TWIN_PORT_TAKEN)?;
+        // A function that has been claimed is to be had by the other channels of the group, each once.
+        let may_follow = |holder: &u32| {
+            *holder != channel && self.channels.get(holder).is_some_and(|holder| holder.group == owner.group)
+        };
+        let mut holders = port.claimed.iter().flat_map(|claimed| &claimed.channels);
+        rule(holders.all(may_follow), Failure::TWIN_PORT_TAKEN)?;
         let presence = if port.link_up { Presence::Ready } else { Presence::Absent };
         let bars = parse_bars(context)?;
         let Regions { regions, stateful, sources } = parse_regions(context, &bars, self.limits.max_region_bytes)?;
@@ -215,8 +234,9 @@ impl Emulation {
             rule(legal, Failure::TWIN_CAPABILITY)?;
         }
         let rom = Rom::parse(context)?;
-        let claimed = Claimed {
-            channel,
+        let described = Claimed {
+            channels: vec![channel],
+            again: VecDeque::new(),
             bars,
             regions,
             msix,
@@ -232,14 +252,32 @@ impl Emulation {
             requests: Requests::new(self.limits.max_requests),
             shadow: Shadow::default(),
         };
-        self.ports[number].claimed = Some(claimed);
-        self.functions.insert(id, number);
+        match &mut self.ports[number].claimed {
+            Some(claimed) => {
+                rule(claimed.is_described_by(&described), Failure::TWIN_LAYOUT)?;
+                claimed.channels.push(channel);
+                // It may be the primary one, that was missing here.
+                self.actions.push_back(Action::Grant(channel));
+            }
+            unclaimed => *unclaimed = Some(described),
+        }
+        self.functions.insert(id, (number, channel));
         Ok(())
     }
 
     fn destroy_function(&mut self, id: u32) {
-        let Some(number) = self.functions.remove(&id) else { return };
+        let Some((number, channel)) = self.functions.remove(&id) else { return };
         let port = &mut self.ports[number];
+        if let Some(claimed) = &mut port.claimed {
+            claimed.channels.retain(|other| *other != channel);
+            if !claimed.channels.is_empty() {
+                return self.leave(number, channel);
+            }
+        }
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            // The next function at the port isn't this one.
+            drop(channel.take_unfreed(number));
+        }
         if let Some(claimed) = port.claimed.take() {
             // Over a link that's down nothing is left open.
             for request in claimed.requests.iter() {
@@ -250,12 +288,12 @@ impl Emulation {
     }
 
     fn query_function(&self, id: u32, context: &mut [u8]) -> Result<(), Failure> {
-        let number = *self.functions.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
+        let (number, channel) = *self.functions.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
         let port = &self.ports[number];
         let claimed = port.claimed.as_ref().ok_or(Failure::OBJECT_UNKNOWN)?;
         let vectors = claimed.msix.as_ref().map_or(0, MsixTable::vectors);
         let fields = [
-            (emulated_function::CHANNEL_ID, u64::from(claimed.channel)),
+            (emulated_function::CHANNEL_ID, u64::from(channel)),
             (emulated_function::PORT, number as u64),
             (emulated_function::NUM_MSIX, u64::from(vectors)),
             (emulated_function::MSIX_CAP_OFFSET, u64::from(claimed.msix_offset)),
@@ -263,12 +301,13 @@ impl Emulation {
             (emulated_function::NUM_REGIONS, claimed.regions.len() as u64),
             (emulated_function::FUNCTION_ID, u64::from(port.id.0)),
             (emulated_function::ROM_LOG_SIZE, claimed.rom.map_or(0, |rom| u64::from(rom.log_size()))),
+            (emulated_function::ROM_VALUE, claimed.rom.map_or(0, |rom| u64::from(rom.register()))),
             (emulated_function::PM_CAP_OFFSET, u64::from(claimed.pm_offset)),
             (emulated_function::NO_SOFT_RESET, u64::from(claimed.no_soft_reset)),
             (emulated_function::POWER_STATE, u64::from(claimed.shadow.power_state)),
             (emulated_function::HOTPLUG_STATE, self.hotplug_state(number) as u64),
         ];
-        let set = set_all(context, &fields);
+        let set = set_all(context, &fields).and_then(|()| claimed.shadow.describe(context));
         let doorbells = claimed.kept.doorbells().enumerate();
         let values = doorbells.map(|(number, value)| (emulated_function::DOORBELL, number, u64::from(value)));
         set.and_then(|()| {

@@ -9,10 +9,10 @@ use mlx5_twin_sim::config::Reset;
 use mlx5_twin_sim::fabric::{PortEvent, PortId};
 use mlx5_twin_sim::tlp::Bdf;
 
-use super::channel::set_all;
 use super::announcement::Announcement;
+use super::channel::set_all;
 use super::objects::{rule, short};
-use super::{Action, Emulation};
+use super::{Action, Emulation, primary};
 use crate::bus::Bus;
 use crate::firmware::Failure;
 
@@ -86,7 +86,8 @@ impl Emulation {
         let emulated = self.ports.get_mut(number).ok_or(Failure::TWIN_PORT)?;
         let slot = emulated.slot.as_mut().ok_or(Failure::TWIN_PORT_STATIC)?;
         let claimed = emulated.claimed.as_ref();
-        let own = claimed.and_then(|claimed| self.channels.get(&claimed.channel)).is_none_or(|it| it.spec.uid == uid);
+        let mut holders = claimed.iter().flat_map(|claimed| &claimed.channels).filter_map(|id| self.channels.get(id));
+        let own = claimed.is_none() || holders.any(|channel| channel.spec.uid == uid);
         rule(own, Failure::TWIN_PORT_FOREIGN)?;
         rule(slot.created || operation == port_op::CREATE, Failure::TWIN_PORT_EMPTY)?;
         let mut step = None;
@@ -171,23 +172,23 @@ impl Emulation {
         self.pump(bus, number);
     }
 
-    /// Sees that software is told, if there's any.
+    /// Sees that software is told, if there's any: now, or as soon as there's a primary channel.
     fn tell(&mut self, number: usize, announcement: Announcement) {
         if let Some(claimed) = &mut self.ports[number].claimed {
             claimed.announcements.push(announcement);
-            self.actions.push_back(Action::Grant(claimed.channel));
+            self.actions.extend(primary(&mut self.channels, claimed).map(|channel| Action::Grant(channel.id)));
         }
     }
 
     /// Tells software what it's to be told of a function, as far as there are slots. Whether all has been told.
     pub(super) fn announce(&mut self, bus: &mut Bus<'_>, number: usize) -> bool {
         let Some(claimed) = &mut self.ports[number].claimed else { return true };
-        let Some(channel) = self.channels.get_mut(&claimed.channel) else { return true };
+        let Some(channel) = primary(&mut self.channels, claimed) else { return claimed.announcements.is_empty() };
         while channel.has_slot() {
             let Some(announcement) = claimed.announcements.pop() else { break };
             let message = channel.write_announcement(bus, number as u8, announcement);
             if announcement == Announcement::Deasserted {
-                claimed.presence = Presence::Announced(message);
+                claimed.presence = Presence::Announced { channel: channel.id, message };
             }
             if channel.take_event() {
                 self.events.push_back(channel.id);
@@ -196,21 +197,8 @@ impl Emulation {
         claimed.announcements.is_empty()
     }
 
-    /// Software has freed messages of a channel: functions whose last reset it has seen are ready.
-    pub(super) fn acknowledge(&mut self, id: u32) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        for claimed in self.ports.iter_mut().filter_map(|emulated| emulated.claimed.as_mut()) {
-            if claimed.channel == id
-                && let Presence::Announced(message) = claimed.presence
-                && channel.has_freed(message)
-            {
-                claimed.presence = Presence::Ready;
-            }
-        }
-    }
-
     /// A function is reset: the device forgets what the host has set. What is open ends silently, and what waits is dropped; software's
-    /// later completions are refused by `fault`.
+    /// later completions are refused by `fault`, and nothing of what a channel leaves behind is delivered again.
     pub(super) fn reset_function(
         &mut self,
         core: &mut mlx5_twin_sim::fabric::Core,
@@ -225,6 +213,12 @@ impl Emulation {
         let Some(claimed) = &mut emulated.claimed else { return };
         claimed.reset(reset);
         claimed.requests.end_all(fault);
+        claimed.again.clear();
+        for id in &claimed.channels {
+            if let Some(channel) = self.channels.get_mut(id) {
+                channel.forget_posted(number);
+            }
+        }
         if fault == Fault::LinkDown {
             claimed.presence = Presence::Absent;
         }
@@ -236,8 +230,8 @@ impl Emulation {
 pub(super) enum Presence {
     /// Its link is down, or software hasn't been told yet that it's up.
     Absent,
-    /// Software was told by the message of this number, and hasn't freed it.
-    Announced(u32),
+    /// Software was told by the message of this number in this channel, and hasn't freed it.
+    Announced { channel: u32, message: u32 },
     /// Software has seen the last reset.
     Ready,
 }

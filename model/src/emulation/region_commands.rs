@@ -28,7 +28,7 @@ impl Emulation {
     fn named_bytes(&self, uid: u16, input: &[u8], resources: &Resources) -> Result<Bytes, Failure> {
         let field = |field: Field| field.get(input).map_err(|error| Failure::of_input(&error));
         let id = field(query_emulated_region_in::FUNCTION)? as u32;
-        let port = *self.functions.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
+        let (port, _) = *self.functions.get(&id).ok_or(Failure::OBJECT_UNKNOWN)?;
         resources.objects().owned(id, Owner::of(uid))?;
         let claimed = self.ports.get(port).and_then(|port| port.claimed.as_ref()).ok_or(Failure::OBJECT_UNKNOWN)?;
         let number = field(query_emulated_region_in::REGION)? as usize;

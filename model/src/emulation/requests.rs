@@ -3,12 +3,14 @@
 use mlx5_twin_fw_cmds::twin_v1::Fault;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
+use super::handover::Delivered;
+
 /// Bits of a request's id that are its place in the table; the others count how often the place was used.
 const PLACE_BITS: u32 = 12;
 const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
 
 /// An open request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     /// The request itself.
     pub(super) header: Header,
@@ -16,6 +18,14 @@ pub(super) struct Request {
     pub(super) value: u32,
     /// Dwords that have been answered.
     pub(super) from_dw: u32,
+    /// The channel that was given it; `None` while it waits for another one.
+    pub(super) holder: Option<u32>,
+    /// The number of its message in that channel.
+    pub(super) number: u32,
+    /// The message itself.
+    pub(super) message: Option<Delivered>,
+    /// How many requests were opened before it.
+    order: u64,
     id: u32,
 }
 
@@ -55,6 +65,16 @@ impl Request {
     }
 }
 
+/// Whether it's a locked read, or the completion of one.
+fn is_locked(kind: Kind) -> bool {
+    matches!(kind, Kind::MRdLk32 | Kind::MRdLk64 | Kind::CplLk | Kind::CplDLk)
+}
+
+/// Whether a completion with this fault is sent nevertheless, on a channel that isn't checked.
+pub(super) fn is_sent_unchecked(fault: Fault) -> bool {
+    matches!(fault, Fault::Request | Fault::Transaction | Fault::ByteCount | Fault::AfterReset)
+}
+
 /// The table of open requests.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -63,6 +83,8 @@ pub(super) struct Requests {
     free: Vec<u32>,
     /// By place: the last request there that ended without software, and the fault of a completion that comes for it nevertheless.
     ended: Vec<Option<(u32, Fault)>>,
+    /// Requests opened so far.
+    opened: u64,
 }
 
 impl Requests {
@@ -74,6 +96,7 @@ impl Requests {
             uses: vec![0; count as usize],
             free: (0..count).rev().collect(),
             ended: vec![None; count as usize],
+            opened: 0,
         }
     }
 
@@ -81,24 +104,57 @@ impl Requests {
         self.free.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.open.len() - self.free.len()
+    /// How many of them a channel was given.
+    pub(super) fn held_by(&self, channel: u32) -> usize {
+        self.iter().filter(|request| request.holder == Some(channel)).count()
     }
 
-    /// Enters a request: gives its id, which is never 0. The table isn't full.
-    pub(super) fn open(&mut self, header: Header, value: u32) -> u32 {
+    /// Enters a request that a channel is given: gives its id, which is never 0. The table isn't full.
+    pub(super) fn open(&mut self, header: Header, value: u32, channel: u32) -> u32 {
         let Some(place) = self.free.pop() else { return 0 };
         let uses = &mut self.uses[place as usize];
         // 20 bits of count, without 0.
         *uses = *uses % ((1 << (32 - PLACE_BITS)) - 1) + 1;
         let id = *uses << PLACE_BITS | place;
-        self.open[place as usize] = Some(Request { header, value, from_dw: 0, id });
+        let (holder, order) = (Some(channel), self.opened);
+        self.opened += 1;
+        self.open[place as usize] =
+            Some(Request { header, value, from_dw: 0, holder, number: 0, message: None, order, id });
         id
     }
 
     /// The open request with this id.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Request> {
         self.open.get_mut((id & PLACE_MASK) as usize)?.as_mut().filter(|request| request.id == id)
+    }
+
+    /// Holds a completion of a channel against the request that it names.
+    pub(super) fn judge(&mut self, channel: u32, id: u32, completion: &Header) -> Result<(), Fault> {
+        let not_open = self.fault(id);
+        let request = self.get_mut(id).filter(|request| request.holder == Some(channel)).ok_or(not_open)?;
+        let asked = &request.header;
+        if completion.tag() != asked.tag() || completion.requester() != asked.requester() {
+            return Err(Fault::Transaction);
+        }
+        if is_locked(completion.kind()) != is_locked(asked.kind()) {
+            return Err(Fault::Header);
+        }
+        if request.continues(completion) { Ok(()) } else { Err(Fault::ByteCount) }
+    }
+
+    /// Whether of the open requests that its channel was given this one came first.
+    pub(super) fn is_oldest(&self, id: u32) -> bool {
+        let Some(this) = self.iter().find(|request| request.id == id) else { return false };
+        self.iter().all(|other| other.holder != this.holder || other.order >= this.order)
+    }
+
+    /// Takes the open requests from a channel: gives the number of each one's message, and its id.
+    pub(super) fn orphan(&mut self, channel: u32) -> impl Iterator<Item = (u32, u32)> {
+        let held = self.open.iter_mut().flatten().filter(move |request| request.holder == Some(channel));
+        held.map(|request| {
+            request.holder = None;
+            (request.number, request.id)
+        })
     }
 
     /// Ends a request.
@@ -145,14 +201,14 @@ mod tests {
     fn an_id_is_used_once() {
         let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
         let mut requests = Requests::new(1);
-        let first = requests.open(header, 0);
+        let first = requests.open(header, 0, 1);
         assert!(requests.is_full());
         requests.close(first);
-        let second = requests.open(header, 0);
+        let second = requests.open(header, 0, 1);
         assert_ne!(first, second);
         assert!(requests.get_mut(first).is_none());
         requests.close(first);
-        assert_eq!(requests.len(), 1);
+        assert_eq!(requests.held_by(1), 1);
         assert!(requests.get_mut(second).is_some());
     }
 
@@ -160,11 +216,12 @@ mod tests {
     fn a_request_that_was_ended_is_remembered() {
         let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
         let mut requests = Requests::new(2);
-        let [kept, ended] = [requests.open(header, 0), requests.open(header, 0)];
+        let [kept, ended] = [requests.open(header, 0, 1), requests.open(header, 0, 1)];
         requests.close(kept);
         requests.end_all(Fault::LinkDown);
-        assert_eq!((requests.len(), requests.fault(ended), requests.fault(kept)), (0, Fault::LinkDown, Fault::Request));
-        let again = [requests.open(header, 0), requests.open(header, 0)];
+        assert_eq!(requests.iter().count(), 0);
+        assert_eq!((requests.fault(ended), requests.fault(kept)), (Fault::LinkDown, Fault::Request));
+        let again = [requests.open(header, 0, 1), requests.open(header, 0, 1)];
         assert!(requests.is_full());
         assert_eq!(requests.fault(ended), Fault::LinkDown, "as long as nothing else ends there");
         requests.end_all(Fault::AfterReset);
@@ -174,10 +231,42 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_was_ended_is_nobodys() {
+        let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
+        let completion = Header::completion(SELF, HOST, 1, Status::Successful, 4, 0, 1, 0, Attr::NONE).unwrap();
+        let mut requests = Requests::new(4);
+        let [held, orphaned] = [1, 2].map(|channel| requests.open(header, 0, channel));
+        assert_eq!(requests.orphan(2).count(), 1);
+        // It's open, but not this channel's.
+        assert_eq!(requests.judge(2, held, &completion), Err(Fault::Request));
+        requests.end_all(Fault::AfterReset);
+        for (channel, id) in [(1, held), (2, orphaned)] {
+            assert_eq!(requests.judge(channel, id, &completion), Err(Fault::AfterReset));
+        }
+        assert_eq!((requests.orphan(1).count(), requests.held_by(1)), (0, 0));
+        assert!(requests.get_mut(orphaned).is_none(), "nothing is left to be delivered again");
+    }
+
+    #[test]
+    fn each_channel_has_an_oldest_request_of_its_own() {
+        let header = Header::mem_read_bytes(HOST, 1, 0x1000, 4).unwrap();
+        let mut requests = Requests::new(8);
+        let ids = [1, 2, 1, 2].map(|channel| requests.open(header, 0, channel));
+        assert_eq!(ids.map(|id| requests.is_oldest(id)), [true, true, false, false]);
+        requests.close(ids[0]);
+        assert_eq!(ids.map(|id| requests.is_oldest(id)), [false, true, true, false]);
+        // A place that is used again holds a younger request.
+        let again = requests.open(header, 0, 1);
+        assert!(!requests.is_oldest(again));
+        assert_eq!(requests.orphan(2).map(|(_, id)| id).collect::<Vec<_>>(), [ids[1], ids[3]]);
+        assert_eq!((requests.held_by(1), requests.held_by(2)), (2, 0));
+    }
+
+    #[test]
     fn a_completion_must_continue_its_request() {
         let header = Header::mem_read_bytes(HOST, 1, 0x1002, 200).unwrap();
         let mut requests = Requests::new(4);
-        let id = requests.open(header, 0);
+        let id = requests.open(header, 0, 1);
         let request = requests.get_mut(id).unwrap();
         let completion = |count, lower, dwords, status| {
             Header::completion(SELF, HOST, 1, status, count, lower, dwords, 0, Attr::NONE).unwrap()

@@ -33,6 +33,11 @@ impl Rom {
         self.log_size
     }
 
+    /// The register, as far as the device follows it.
+    pub(super) fn register(self) -> u32 {
+        self.register
+    }
+
     fn size(self) -> u32 {
         1 << self.log_size
     }

@@ -187,6 +187,13 @@ syndromes! {
     0x080d TWIN_DOORBELLS LIM_ERR "The doorbell regions have more than 48 dwords together.";
     0x080e TWIN_MSIX BAD_PARAM "Regions of MSI-X table and pending bits don't fit the number of vectors, or there are too many of those.";
     0x080f TWIN_CAPABILITY BAD_PARAM "The offset of a capability isn't a multiple of 4 from 0x40 to 0xfc.";
+    0x0810 TWIN_FLAGS BAD_PARAM "The channel's flags have a bit without meaning, or both order modes.";
+    0x0811 TWIN_EXPORT BAD_PARAM "There is no channel with this id that was exported with this key.";
+    0x0812 TWIN_SELECT BAD_PARAM "modify_field_select is 0, or names a field of the channel that can't be modified.";
+    0x0813 TWIN_STATE BAD_PARAM "A channel is either primary or secondary.";
+    0x0814 TWIN_PRIMARY BAD_RES_STATE "Another channel of the group is primary.";
+    0x0815 TWIN_RING_HELD BAD_RES_STATE "The ring of another channel of the group holds messages that haven't been freed.";
+    0x0816 TWIN_LAYOUT BAD_PARAM "Another channel of the group has claimed the function with another layout.";
 
     // Regions and expansion ROMs of emulated functions (twin-v1, harness/PROTOCOL.md).
     0x0820 TWIN_NOTIFY BAD_PARAM "A region is to notify that is neither of doorbells nor stateful.";

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod commands;
+pub(crate) mod group;
 pub(crate) mod life;
 pub(crate) mod peer;
 pub(crate) mod software;

@@ -4,7 +4,8 @@ use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1::{
-    EMULATED_FUNCTION, Fault, MODIFY_EMULATED_REGION, QUERY_EMULATED_REGION, TLP_CHANNEL, gateway, message, region,
+    EMULATED_FUNCTION, Fault, MODIFY_EMULATED_REGION, QUERY_EMULATED_REGION, TLP_CHANNEL, channel as numbers, gateway,
+    message, region,
 };
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
@@ -38,6 +39,11 @@ impl Message {
 
     pub(crate) fn is_credit(&self) -> bool {
         self.kind == message::CREDIT
+    }
+
+    /// Whether another channel's software had it before.
+    pub(crate) fn is_again(&self) -> bool {
+        self.flags & message::REDELIVERED != 0
     }
 
     /// Number, value, BAR and offset, and time of a message that tells of a write.
@@ -91,17 +97,30 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel of user context `uid` on gateway page `page`.
     pub(crate) fn new(rig: &mut Rig, uid: u16, page: u32, log_slots: u32, credits: u16) -> Channel {
+        Channel::with(rig, uid, page, log_slots, credits, &[])
+    }
+
+    /// The same, with further fields of its context.
+    pub(crate) fn with(
+        rig: &mut Rig,
+        uid: u16,
+        page: u32,
+        log_slots: u32,
+        credits: u16,
+        fields: &[(Field, u64)],
+    ) -> Channel {
         let log_stride = 9;
         let len = 1_usize << (log_slots + log_stride);
         let ring = rig.pages(len);
         let umem = rig.number(&create_umem(uid, ring, len.div_ceil(4096)), create_umem_out::UMEM_ID);
-        let context = channel_context(&[
+        let own = [
             (tlp_channel::LOG_RING_SLOTS, log_slots.into()),
             (tlp_channel::LOG_SLOT_STRIDE, log_stride.into()),
             (tlp_channel::GATEWAY_PAGE_ID, page.into()),
             (tlp_channel::RING_UMEM_ID, umem.into()),
             (tlp_channel::CREDITS, credits.into()),
-        ]);
+        ];
+        let context = channel_context(&[&own, fields].concat());
         let create = object(Opcode::CREATE_GENERAL_OBJECT, uid, TLP_CHANNEL, 0, &context);
         let id = rig.number(&create, general_obj_out_cmd_hdr::OBJ_ID);
         Channel { id, uid, page, umem, ring, log_slots, log_stride, consumer: 0 }
@@ -211,6 +230,22 @@ impl Channel {
 
     pub(crate) fn destroy(&self) -> Vec<u8> {
         object(Opcode::DESTROY_GENERAL_OBJECT, self.uid, TLP_CHANNEL, self.id, &[])
+    }
+
+    // --- Hand-over ---
+
+    /// MODIFY_GENERAL_OBJECT with these fields.
+    pub(crate) fn modify(&self, select: u64, fields: &[(Field, u64)]) -> Vec<u8> {
+        let context = channel_context(&[&[(tlp_channel::MODIFY_FIELD_SELECT, select)], fields].concat());
+        object(Opcode::MODIFY_GENERAL_OBJECT, self.uid, TLP_CHANNEL, self.id, &context)
+    }
+
+    pub(crate) fn set_state(&self, state: u8) -> Vec<u8> {
+        self.modify(numbers::SELECT_STATE, &[(tlp_channel::STATE, state.into())])
+    }
+
+    pub(crate) fn set_key(&self, key: u64) -> Vec<u8> {
+        self.modify(numbers::SELECT_EXPORT_KEY, &[(tlp_channel::EXPORT_KEY, key)])
     }
 }
 

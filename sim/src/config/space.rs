@@ -170,6 +170,24 @@ impl ConfigSpace {
         }
     }
 
+    /// The registers whose writable or clearable bits aren't as after power-on, with their values.
+    pub fn changes(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        let all = (0..).zip(self.values.iter().zip(self.rules.iter()));
+        let changed = all.filter(|(_, (value, rule))| (*value ^ rule.reset) & (rule.rw | rule.rw1c) != 0);
+        changed.map(|(register, (value, _))| (register, *value))
+    }
+
+    /// Takes over what another space of the same shape has become: its [`changes`](ConfigSpace::changes). All else is as after power-on. Only
+    /// bits that the bus can write or clear are taken over, and only legal values.
+    pub fn restore(&mut self, changes: impl IntoIterator<Item = (u16, u32)>) {
+        self.reset(Reset::Fundamental);
+        for (register, value) in changes {
+            let Some(&rule) = self.rules.get(usize::from(register)) else { continue };
+            self.write(register, 0xf, value & rule.rw);
+            self.set(register * 4, rule.rw1c, value);
+        }
+    }
+
     /// Adds a capability at the first free place in the area of its list. Returns its offset.
     ///
     /// # Errors

@@ -132,7 +132,8 @@ fn parse_tlp(
     let mut payload = vec![0; payload_len as usize];
     read_payload(&mut payload)?;
     let time = Time(tlp_message::TIME_PS.get(head)?);
-    Ok(TlpMessage { port, request: waits.then_some(id), time, header, prefix, bar, payload })
+    let redelivered = set(message::REDELIVERED);
+    Ok(TlpMessage { port, request: waits.then_some(id), time, redelivered, header, prefix, bar, payload })
 }
 
 /// Does a message fit the function that it is for?

@@ -5,6 +5,7 @@
 
 mod capability;
 mod gateway;
+mod handover;
 mod message;
 mod object;
 mod region;
@@ -33,7 +34,8 @@ use self::object::Object;
 use self::region::Place;
 use self::ring::Ring;
 use super::{
-    ChannelProtocol, Counters, Error, FunctionLayout, Limits, Message, Region, RegionKind, Scope, Settings, Waited,
+    ChannelProtocol, Counters, Error, Export, FunctionLayout, Limits, Message, Order, Region, RegionKind, Role, Scope,
+    Settings, Snooped, Waited,
 };
 use crate::backend::{Backend, VarKind, Wake};
 
@@ -57,6 +59,8 @@ pub struct TwinV1 {
     backend: Arc<dyn Backend>,
     limits: Limits,
     functions: BTreeMap<u8, Attached>,
+    /// Exports so far.
+    exports: u64,
     channel: Option<Object>,
     ring: Ring,
     gateway: Gateway,
@@ -70,8 +74,40 @@ impl fmt::Debug for TwinV1 {
 }
 
 impl TwinV1 {
+    /// Opens a channel, perhaps in the group of an exported one.
+    fn establish(backend: Arc<dyn Backend>, settings: &Settings, group: Option<&Export>) -> Result<TwinV1, Error> {
+        let capability = Capability::query(backend.as_ref())?;
+        let limits = capability.limits;
+        let Settings { ring_slots, credits, .. } = *settings;
+        if !ring_slots.is_power_of_two() {
+            return Err(Error::RingSlots(ring_slots));
+        }
+        for (what, value, least, most) in [
+            ("slots of the ring", ring_slots, 1, limits.max_ring_slots),
+            ("credits", u32::from(credits), 0, u32::from(limits.max_credits)),
+        ] {
+            if !(least..=most).contains(&value) {
+                let (value, least, most) = (u64::from(value), u64::from(least), u64::from(most));
+                return Err(Error::Limit { what, value, least, most });
+            }
+        }
+        let ring = Ring::create(backend.as_ref(), ring_slots.trailing_zeros(), capability.log_slot_stride)?;
+        let gateway = Gateway::new(backend.alloc_var(VarKind::Tlp)?)?;
+        let functions = BTreeMap::new();
+        // From here on, dropping it undoes what was done.
+        let mut opened = TwinV1 { backend, limits, functions, exports: 0, channel: None, ring, gateway };
+        opened.create(settings, group)?;
+        Ok(opened)
+    }
+
     /// Creates the channel object, and subscribes to its events.
-    fn create(&mut self, settings: &Settings) -> Result<(), Error> {
+    fn create(&mut self, settings: &Settings, group: Option<&Export>) -> Result<(), Error> {
+        let order = match settings.order {
+            Order::Any => 0,
+            Order::Flagged => numbers::channel::FLAG_ORDER,
+            Order::Strict => numbers::channel::STRICT_FIFO,
+        };
+        let flags = order | if settings.unchecked { numbers::channel::UNCHECKED } else { 0 };
         let mut context = vec![0; tlp_channel::SIZE];
         for (field, value) in [
             (tlp_channel::VERSION, u64::from(numbers::VERSION)),
@@ -81,6 +117,9 @@ impl TwinV1 {
             (tlp_channel::RING_UMEM_ID, u64::from(self.ring.umem_id())),
             (tlp_channel::RING_UMEM_OFFSET, 0),
             (tlp_channel::CREDITS, u64::from(settings.credits)),
+            (tlp_channel::FLAGS, u64::from(flags)),
+            (tlp_channel::PRIMARY_ID, group.map_or(0, |export| u64::from(export.channel))),
+            (tlp_channel::EXPORT_KEY, group.map_or(0, |export| export.key)),
         ] {
             field.set(&mut context, value)?;
         }
@@ -139,28 +178,11 @@ impl Drop for TwinV1 {
 
 impl ChannelProtocol for TwinV1 {
     fn open(backend: Arc<dyn Backend>, settings: &Settings) -> Result<TwinV1, Error> {
-        let capability = Capability::query(backend.as_ref())?;
-        let limits = capability.limits;
-        let Settings { ring_slots, credits } = *settings;
-        if !ring_slots.is_power_of_two() {
-            return Err(Error::RingSlots(ring_slots));
-        }
-        for (what, value, least, most) in [
-            ("slots of the ring", ring_slots, 1, limits.max_ring_slots),
-            ("credits", u32::from(credits), 0, u32::from(limits.max_credits)),
-        ] {
-            if !(least..=most).contains(&value) {
-                let (value, least, most) = (u64::from(value), u64::from(least), u64::from(most));
-                return Err(Error::Limit { what, value, least, most });
-            }
-        }
-        let ring = Ring::create(backend.as_ref(), ring_slots.trailing_zeros(), capability.log_slot_stride)?;
-        let gateway = Gateway::new(backend.alloc_var(VarKind::Tlp)?)?;
-        let functions = BTreeMap::new();
-        // From here on, dropping it undoes what was done.
-        let mut opened = TwinV1 { backend, limits, functions, channel: None, ring, gateway };
-        opened.create(settings)?;
-        Ok(opened)
+        TwinV1::establish(backend, settings, None)
+    }
+
+    fn import(backend: Arc<dyn Backend>, export: &Export, settings: &Settings) -> Result<TwinV1, Error> {
+        TwinV1::establish(backend, settings, Some(export))
     }
 
     fn limits(&self) -> &Limits {
@@ -284,8 +306,44 @@ impl ChannelProtocol for TwinV1 {
             messages: tlp_channel::MESSAGES.get(&context)?,
             responses: tlp_channel::RESPONSES.get(&context)?,
             withheld: tlp_channel::WITHHELD.get(&context)?,
+            reordered: tlp_channel::REORDERED.get(&context)?,
+            redelivered: tlp_channel::REDELIVERED.get(&context)?,
             faults,
         })
+    }
+
+    fn export(&mut self) -> Result<Export, Error> {
+        self.set_export(true)
+    }
+
+    fn withdraw(&mut self) -> Result<(), Error> {
+        self.set_export(false).map(drop)
+    }
+
+    fn set_primary(&mut self, primary: bool) -> Result<(), Error> {
+        self.set_state(primary)
+    }
+
+    fn role(&mut self) -> Result<Role, Error> {
+        self.query_role()
+    }
+
+    fn is_drained(&mut self) -> Result<bool, Error> {
+        self.free_all()
+    }
+
+    fn stand_by(&mut self) -> Result<Waited, Error> {
+        self.wait_vacant()
+    }
+
+    fn snooped(&mut self, port: u8) -> Result<Snooped, Error> {
+        self.query_snooped(port)
+    }
+
+    fn overrun(&mut self) -> Result<(), Error> {
+        let context = self.channel()?.query(self.backend.as_ref(), tlp_channel::SIZE)?;
+        let producer = tlp_channel::PRODUCER_INDEX.get(&context)? as u32;
+        self.gateway.consumer(producer.wrapping_add(1) & numbers::gateway::INDEX_MASK)
     }
 
     fn close(mut self: Box<Self>) -> Result<(), Error> {

@@ -42,6 +42,14 @@ impl Object {
         Ok(output.split_off(header_out::SIZE.min(output.len())))
     }
 
+    /// MODIFY_GENERAL_OBJECT with this context.
+    pub(super) fn modify(&self, backend: &dyn Backend, context: &[u8]) -> Result<(), Error> {
+        let mut input = header(Opcode::MODIFY_GENERAL_OBJECT, self.kind, self.id)?;
+        input.extend_from_slice(context);
+        backend.modify_object(self.handle, &input, header_out::SIZE)?;
+        Ok(())
+    }
+
     /// Destroys it.
     pub(super) fn destroy(&self, backend: &dyn Backend) -> Result<(), Error> {
         Ok(backend.destroy_object(self.handle)?)

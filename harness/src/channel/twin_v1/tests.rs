@@ -29,7 +29,8 @@ fn layout(port: u8) -> FunctionLayout {
 
 /// A channel with a function at port 1.
 fn open(fake: &Fake, ring_slots: u32) -> TwinV1 {
-    let mut channel = TwinV1::open(fake.backend(), &Settings { ring_slots, credits: 2 }).unwrap();
+    let mut channel =
+        TwinV1::open(fake.backend(), &Settings { ring_slots, credits: 2, ..Settings::default() }).unwrap();
     channel.attach(&layout(1)).unwrap();
     channel
 }
@@ -91,7 +92,7 @@ fn a_contradictory_capability_page_is_refused() {
 fn sizes_are_checked_before_anything_is_made() {
     let limit = |ring_slots, credits| {
         let fake = Fake::new();
-        let error = TwinV1::open(fake.backend(), &Settings { ring_slots, credits }).unwrap_err();
+        let error = TwinV1::open(fake.backend(), &Settings { ring_slots, credits, ..Settings::default() }).unwrap_err();
         assert!(fake.device().gone.is_empty(), "nothing was made");
         error
     };

@@ -65,7 +65,7 @@ impl Naive {
 }
 
 fn access(offset: u64, enables: ByteEnables) -> Access {
-    Access { bar: 0, offset, enables, requester: Bdf(0), prefix: None, time: Time::ZERO }
+    Access { bar: 0, offset, enables, requester: Bdf(0), prefix: None, time: Time::ZERO, redelivered: false }
 }
 
 proptest! {

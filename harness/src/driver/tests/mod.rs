@@ -1,4 +1,5 @@
 mod fake;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,10 @@
 mod configuration;
 mod description;
+mod handover;
 mod memory;
+mod mistakes;
+mod order;
+mod plant;
 mod regions;
 mod sending;
 

@@ -377,6 +377,7 @@ fn every_syndrome_has_a_case() {
         include_str!("registers.rs"),
         include_str!("vport.rs"),
         include_str!("../../../tests/twin_objects.rs"),
+        include_str!("../../../tests/handover.rs"),
         include_str!("../../../tests/ports.rs"),
         include_str!("../../../tests/regions.rs"),
     ]

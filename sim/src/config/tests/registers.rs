@@ -247,6 +247,27 @@ proptest! {
         }
     }
 
+    /// What a space has become can be taken over by another one, from any other state; and any changes at all leave legal values.
+    #[test]
+    fn a_space_takes_over_what_another_has_become(
+        writes in prop::collection::vec((0..0x140_u16 / 4, any::<u8>(), any::<u32>()), 0..60),
+        other in prop::collection::vec((any::<u16>(), any::<u32>()), 0..20),
+    ) {
+        let (mut space, mut next, mut any) = (physical_function()?, physical_function()?, physical_function()?);
+        for &(register, enables, value) in &writes {
+            space.write(register, enables, value);
+            next.write(register, 0xf, !value);
+        }
+        space.record_device_status(0xf);
+        next.restore(space.changes());
+        for register in 0..1024 {
+            prop_assert_eq!(next.read(register), space.read(register), "register {:#x}", register);
+        }
+        any.restore(other);
+        prop_assert!((128..=512).contains(&any.max_payload()));
+        prop_assert_eq!(any.read(0), space.read(0));
+    }
+
     /// Any access to any register, also those past the end, is answered.
     #[test]
     fn any_access_is_answered(
