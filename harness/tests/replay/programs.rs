@@ -22,7 +22,13 @@ pub(crate) fn scratch(profile: &Loaded, seed: u64) -> Vec<u8> {
     };
     let recorder = Recorder::create(&path, description).expect("a capture");
     let device = devices::find("scratch").expect("a device");
-    let plan = Plan { device, profile: profile.clone(), seed, console: Console::nobody(), capture: Some((path.clone(), recorder)) };
+    let plan = Plan {
+        device,
+        profile: profile.clone(),
+        seed,
+        console: Console::nobody(),
+        capture: Some((path.clone(), recorder)),
+    };
     run(plan).expect("a run");
     let bytes = std::fs::read(&path).expect("a capture");
     std::fs::remove_file(&path).expect("a file");

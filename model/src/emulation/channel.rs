@@ -9,9 +9,9 @@ use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Class;
 
+use super::announcement::Announcement;
 use super::function::Claimed;
 use super::notice::Source;
-use super::announcement::Announcement;
 use crate::bus::Bus;
 use crate::firmware::resources::Umem;
 

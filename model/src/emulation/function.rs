@@ -5,10 +5,10 @@ use mlx5_twin_sim::config::{MsixMessage, MsixOutcome, MsixTable, Reset, byte_mas
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId, answer_read};
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Route, Status};
 
+use super::announcement::Announcements;
 use super::kept::Kept;
 use super::notice::{Notices, Source};
 use super::port::Presence;
-use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::{self, Rom};
 

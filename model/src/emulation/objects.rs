@@ -10,12 +10,12 @@ use mlx5_twin_fw_cmds::twin_v1::{
 };
 use mlx5_twin_sim::config::{MsixCapability, MsixTable};
 
+use super::announcement::Announcements;
 use super::channel::{Channel, ChannelSpec, set_all};
 use super::function::{Claimed, EmulatedBar, Region, Shadow};
 use super::kept::{self, Kept};
 use super::notice::{Notices, Source};
 use super::port::Presence;
-use super::announcement::Announcements;
 use super::requests::Requests;
 use super::rom::Rom;
 use super::{Action, Emulation};

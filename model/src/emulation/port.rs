@@ -9,8 +9,8 @@ use mlx5_twin_sim::config::Reset;
 use mlx5_twin_sim::fabric::{PortEvent, PortId};
 use mlx5_twin_sim::tlp::Bdf;
 
-use super::channel::set_all;
 use super::announcement::Announcement;
+use super::channel::set_all;
 use super::objects::{rule, short};
 use super::{Action, Emulation};
 use crate::bus::Bus;
