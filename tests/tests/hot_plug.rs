@@ -67,13 +67,20 @@ async fn host(host: Host) -> Vec<Seen> {
     seen
 }
 
-/// What software was told, in order.
-fn software(backend: &Arc<dyn Backend>) -> Result<Vec<Request>, Error> {
+/// What software was told, in order. It waits for requests, or polls.
+fn software(backend: &Arc<dyn Backend>, polls: bool) -> Result<Vec<Request>, Error> {
     PORT.create(backend.as_ref())?;
     let mut function = Function::claim(Arc::clone(backend), &description(true))?;
     assert_eq!(PORT.plug(backend.as_ref())?, HotplugState::PlugInProgress);
     let (mut told, mut scratch, mut rounds) = (Vec::new(), 0, 0);
-    while let Some(request) = function.next()? {
+    loop {
+        let request = if polls { function.poll()? } else { function.next()? };
+        let Some(request) = request else {
+            if function.is_silent() {
+                break;
+            }
+            continue;
+        };
         match request {
             Request::Read(read) => function.complete(read.id, &read.data(|_, _| scratch))?,
             Request::Write(write) => {
@@ -116,6 +123,12 @@ fn machine() -> Arc<SimDevice> {
 
 #[test]
 fn a_life_in_a_slot() {
+    for polls in [false, true] {
+        life(polls);
+    }
+}
+
+fn life(polls: bool) {
     let sim = machine();
     let backend = sim.open().expect("a context");
     // Port 0 has a static function, which nobody claims: the host gives it a second, and goes on.
@@ -127,7 +140,7 @@ fn a_life_in_a_slot() {
             *place.lock().unwrap() = Some(seen);
         });
     });
-    let told = software(&backend).expect("the software");
+    let told = software(&backend, polls).expect("the software");
     let seen = ended.lock().unwrap().take().expect("the host program has ended");
     assert_eq!(seen.len(), ROUNDS as usize);
     for (round, (written, suspended, woken, reset)) in (1..).zip(seen) {

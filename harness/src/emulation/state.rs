@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) space: ConfigSpace,
     pub(super) layout: FunctionLayout,
     pub(super) forward_configuration: bool,
-    /// Bus, device and function number, from the last configuration write; 0 before it.
+    /// Bus, device and function number, from the last configuration write; 0 before it, and after PERST#.
     pub(super) id: Bdf,
     pub(super) open: BTreeMap<u32, Open>,
 }
@@ -93,6 +93,7 @@ impl State {
     pub(super) fn pci_event(&mut self, event: PciEvent) {
         if event == PciEvent::PerstAsserted {
             self.reset(Reset::Fundamental);
+            self.id = Bdf(0);
         }
     }
 
