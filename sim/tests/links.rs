@@ -7,20 +7,15 @@ use common::plant::{Plant, Recorder, Shape, Spec, configure, plant};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::config::Reset;
 use mlx5_twin_sim::fabric::PortEvent;
-use mlx5_twin_sim::host::{Access, AccessError, AddressMap, Data, Found, Host, Settings};
+use mlx5_twin_sim::host::{Access, AccessError, Data, Found, Host, Settings};
 use mlx5_twin_sim::profile::Timing;
 use mlx5_twin_sim::tlp::{Bdf, Header, Status};
 use proptest::prelude::*;
 
-const SETTINGS: Settings = Settings {
-    map: AddressMap {
-        memory32: (0xc000_0000, 0xefff_ffff),
-        memory64: (0x40_0000_0000, 0x13f_ffff_ffff),
-        hot_plug: (8 << 20, 1 << 30),
-    },
-    max_payload: 256,
-    max_read_request: 512,
-};
+fn settings() -> Settings {
+    Settings { map: Default::default(), max_payload: 256, max_read_request: 512 }
+}
+
 /// Bridge Control, Secondary Bus Reset: register and bit.
 const BRIDGE_CONTROL: u16 = 15;
 const SECONDARY_BUS_RESET: u32 = 1 << 22;
@@ -115,7 +110,7 @@ fn what_each_means_does() {
         }
         // The host finds everything again, and uses it.
         let works = plant.run(move |host| async move {
-            let found = configure(&host, SETTINGS).await;
+            let found = configure(&host, settings()).await;
             let mut works = Vec::new();
             for function in found.iter().filter(|function| !function.bridge) {
                 works.push(host.read32(function.bars[0].address).await);
@@ -329,7 +324,7 @@ fn run(steps: &[Step]) -> (u64, usize) {
         host.set_perst(true).await;
         host.set_perst(false).await;
         host.sleep(TRAINED + TRAINED).await;
-        let found = configure(&host, SETTINGS).await;
+        let found = configure(&host, settings()).await;
         let functions: Vec<&Found> = found.iter().filter(|function| !function.bridge).collect();
         assert_eq!(functions.len(), 2);
         for function in functions {

@@ -9,18 +9,13 @@ use mlx5_twin_harness::channel;
 use mlx5_twin_harness::emulation::{Description, Error, Function, HotplugState, PciEvent, Port, PortStatus, Request};
 use mlx5_twin_harness::profile;
 use mlx5_twin_sim::config::{Bar, PcieCapability, PortType, PowerCapability, PowerState, Reset, Type0};
-use mlx5_twin_sim::host::{AccessError, AddressMap, Host, HotPlug, Settings, SlotChange, enumerate};
+use mlx5_twin_sim::host::{AccessError, Host, HotPlug, Settings, SlotChange, enumerate};
 use mlx5_twin_sim::tlp::Bdf;
 
-const SETTINGS: Settings = Settings {
-    map: AddressMap {
-        memory32: (0xc000_0000, 0xefff_ffff),
-        memory64: (0x40_0000_0000, 0x13f_ffff_ffff),
-        hot_plug: (8 << 20, 1 << 30),
-    },
-    max_payload: 256,
-    max_read_request: 512,
-};
+fn settings() -> Settings {
+    Settings { map: Default::default(), max_payload: 256, max_read_request: 512 }
+}
+
 /// Registers: one that keeps what is written, and one whose write lets software unplug the function.
 const SCRATCH: u64 = 0;
 const LEAVE: u64 = 4;
@@ -39,9 +34,9 @@ fn description(no_soft_reset: bool) -> Description {
 type Seen = (Result<u32, AccessError>, Result<u32, AccessError>, Result<u32, AccessError>, Result<u32, AccessError>);
 
 async fn host(host: Host) -> Vec<Seen> {
-    let found = enumerate(&host, SETTINGS).await.expect("enumeration");
+    let found = enumerate(&host, settings()).await.expect("enumeration");
     let port = found.iter().find(|function| function.capability(5).is_some()).expect("a hot-plug port");
-    let mut slot = HotPlug::new(&host, SETTINGS, port, Vec::new(), 0x41).await.expect("a port");
+    let mut slot = HotPlug::new(&host, settings(), port, Vec::new(), 0x41).await.expect("a port");
     let mut seen = Vec::new();
     for round in 1..=ROUNDS {
         let Ok(SlotChange::Added(added)) = slot.next().await else { panic!("it comes") };
