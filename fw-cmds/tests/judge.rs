@@ -151,7 +151,7 @@ fn compare_all(header: &Header, rdma: bool) -> Report {
         ("HCA_CAP_OPMOD_GET_MAX", CapMode::Max as u64),
         ("HCA_CAP_OPMOD_GET_CUR", CapMode::Current as u64),
     ];
-    let lists: [&[(&str, u64)]; 16] = [
+    let lists: [&[(&str, u64)]; 17] = [
         &opcodes,
         &statuses,
         &caps,

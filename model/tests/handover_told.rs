@@ -4,20 +4,53 @@
 mod common;
 
 use common::group::{begin, crash, pair, pair_as, read, result, take, write};
-use common::software::{DOORBELLS, STATE, STATE_REGION, Software, with_state};
-use common::twin::Message;
+use common::software::{DOORBELL_REGION, DOORBELLS, STATE, STATE_REGION, Software, description, with_state};
+use common::twin::{FunctionSpec, Message};
 use common::{Rig, settings};
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::twin_v1::channel::{PRIMARY, SECONDARY};
 use mlx5_twin_fw_cmds::twin_v1::{Fault, message};
 use mlx5_twin_model::firmware::Failure;
-use mlx5_twin_sim::config::{CapabilityId, Reset};
+use mlx5_twin_sim::config::{CapabilityId, ConfigSpace, PowerCapability, Reset};
 use mlx5_twin_sim::host::{Access, AccessError, Data, enumerate};
 
 const ASSERTED: (u8, u32) = (message::PCI_EVENT, message::PERST_ASSERTED);
 const DEASSERTED: (u8, u32) = (message::PCI_EVENT, message::PERST_DEASSERTED);
 /// Events of the machine after which an enumeration has asked the function for long, and waits for it.
 const PUT_OFF: usize = 3000;
+
+/// A second claim describes the same function, all of it.
+#[test]
+fn another_layout_is_refused() {
+    type Spoil = fn(&mut FunctionSpec);
+    let spoils: [(&str, Spoil); 7] = [
+        ("no power management", |spec| spec.pm_offset = 0),
+        ("No_Soft_Reset", |spec| spec.no_soft_reset = true),
+        ("an expansion ROM", |spec| spec.rom_log_size = 12),
+        ("a doorbell that doesn't notify", |spec| spec.notify.retain(|&number| number != DOORBELL_REGION as usize)),
+        ("a region that doesn't notify", |spec| spec.notify.retain(|&number| number != STATE_REGION as usize)),
+        ("no stateful region", |spec| {
+            spec.regions.truncate(STATE_REGION as usize);
+            spec.notify.clear();
+        }),
+        ("a shorter one", |spec| spec.regions[STATE_REGION as usize].3 -= 4),
+    ];
+    let describe = |config: &mut ConfigSpace, spec: &mut FunctionSpec| {
+        with_state(config, spec);
+        spec.pm_offset = config.add(&PowerCapability { no_soft_reset: false }).expect("room");
+    };
+    let (mut rig, _, second) = pair_as(4, 0, describe);
+    let (mut config, mut spec) = description(second.channel.id, second.port);
+    describe(&mut config, &mut spec);
+    rig.ok(&second.destroy());
+    for (what, spoil) in spoils {
+        let mut other = spec.clone();
+        spoil(&mut other);
+        let expected = Err((Failure::TWIN_LAYOUT.status.0, Failure::TWIN_LAYOUT.syndrome.0));
+        assert_eq!(rig.outcome(&other.create(second.channel.uid)).map(drop), expected, "{what}");
+    }
+    rig.ok(&spec.create(second.channel.uid));
+}
 
 /// How the first channel goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

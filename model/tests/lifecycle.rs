@@ -48,8 +48,10 @@ enum Fate {
 
 /// What is expected: the request's fate by point, the fault of software's completion after the change if it's refused, and those of a
 /// write and of an interrupt that software sends then.
+type Row = (Change, [Fate; 5], Option<Fault>, [Option<Fault>; 2]);
+
 #[rustfmt::skip]
-const EXPECTED: [(Change, [Fate; 5], Option<Fault>, [Option<Fault>; 2]); 12] = {
+const EXPECTED: [Row; 12] = {
     use Fate::{Aborted as A, Data as D, Nothing as N, Unsupported as U};
     use Fault::{AfterReset, BusMaster, LinkDown, MsixDisabled, Request, Vector};
     const GONE: [Option<Fault>; 2] = [Some(LinkDown), Some(LinkDown)];

@@ -9,18 +9,13 @@ use mlx5_twin_harness::channel;
 use mlx5_twin_harness::emulation::{Description, Error, Function, HotplugState, PciEvent, Port, PortStatus, Request};
 use mlx5_twin_harness::profile;
 use mlx5_twin_sim::config::{Bar, PcieCapability, PortType, PowerCapability, PowerState, Reset, Type0};
-use mlx5_twin_sim::host::{AccessError, AddressMap, Host, HotPlug, Settings, SlotChange, enumerate};
+use mlx5_twin_sim::host::{AccessError, Host, HotPlug, Settings, SlotChange, enumerate};
 use mlx5_twin_sim::tlp::Bdf;
 
-const SETTINGS: Settings = Settings {
-    map: AddressMap {
-        memory32: (0xc000_0000, 0xefff_ffff),
-        memory64: (0x40_0000_0000, 0x13f_ffff_ffff),
-        hot_plug: (8 << 20, 1 << 30),
-    },
-    max_payload: 256,
-    max_read_request: 512,
-};
+fn settings() -> Settings {
+    Settings { map: Default::default(), max_payload: 256, max_read_request: 512 }
+}
+
 /// Registers: one that keeps what is written, and one whose write lets software unplug the function.
 const SCRATCH: u64 = 0;
 const LEAVE: u64 = 4;
@@ -39,9 +34,9 @@ fn description(no_soft_reset: bool) -> Description {
 type Seen = (Result<u32, AccessError>, Result<u32, AccessError>, Result<u32, AccessError>, Result<u32, AccessError>);
 
 async fn host(host: Host) -> Vec<Seen> {
-    let found = enumerate(&host, SETTINGS).await.expect("enumeration");
+    let found = enumerate(&host, settings()).await.expect("enumeration");
     let port = found.iter().find(|function| function.capability(5).is_some()).expect("a hot-plug port");
-    let mut slot = HotPlug::new(&host, SETTINGS, port, Vec::new(), 0x41).await.expect("a port");
+    let mut slot = HotPlug::new(&host, settings(), port, Vec::new(), 0x41).await.expect("a port");
     let mut seen = Vec::new();
     for round in 1..=ROUNDS {
         let Ok(SlotChange::Added(added)) = slot.next().await else { panic!("it comes") };
@@ -67,13 +62,20 @@ async fn host(host: Host) -> Vec<Seen> {
     seen
 }
 
-/// What software was told, in order.
-fn software(backend: &Arc<dyn Backend>) -> Result<Vec<Request>, Error> {
+/// What software was told, in order. It waits for requests, or polls.
+fn software(backend: &Arc<dyn Backend>, polls: bool) -> Result<Vec<Request>, Error> {
     PORT.create(backend.as_ref())?;
     let mut function = Function::claim(Arc::clone(backend), &description(true))?;
     assert_eq!(PORT.plug(backend.as_ref())?, HotplugState::PlugInProgress);
     let (mut told, mut scratch, mut rounds) = (Vec::new(), 0, 0);
-    while let Some(request) = function.next()? {
+    loop {
+        let request = if polls { function.poll()? } else { function.next()? };
+        let Some(request) = request else {
+            if function.is_silent() {
+                break;
+            }
+            continue;
+        };
         match request {
             Request::Read(read) => function.complete(read.id, &read.data(|_, _| scratch))?,
             Request::Write(write) => {
@@ -116,6 +118,12 @@ fn machine() -> Arc<SimDevice> {
 
 #[test]
 fn a_life_in_a_slot() {
+    for polls in [false, true] {
+        life(polls);
+    }
+}
+
+fn life(polls: bool) {
     let sim = machine();
     let backend = sim.open().expect("a context");
     // Port 0 has a static function, which nobody claims: the host gives it a second, and goes on.
@@ -127,7 +135,7 @@ fn a_life_in_a_slot() {
             *place.lock().unwrap() = Some(seen);
         });
     });
-    let told = software(&backend).expect("the software");
+    let told = software(&backend, polls).expect("the software");
     let seen = ended.lock().unwrap().take().expect("the host program has ended");
     assert_eq!(seen.len(), ROUNDS as usize);
     for (round, (written, suspended, woken, reset)) in (1..).zip(seen) {

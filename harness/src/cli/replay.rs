@@ -45,7 +45,7 @@ fn bar(path: &Path) -> ProgressBar {
     if length < LONG {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg:8} {bar:40} {bytes} of {total_bytes}, {eta} left");
+    let style = ProgressStyle::with_template("{msg:8} {bar:30} {bytes} of {total_bytes}, {eta} left");
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     match style {
         Ok(style) => bar.with_style(style),

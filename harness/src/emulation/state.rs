@@ -47,7 +47,7 @@ pub(super) struct State {
     pub(super) layout: FunctionLayout,
     rom: Option<Arc<[u8]>>,
     pub(super) forward_configuration: bool,
-    /// Bus, device and function number, from the last configuration write; 0 before it.
+    /// Bus, device and function number, from the last configuration write; 0 before it, and after PERST#.
     pub(super) id: Bdf,
     pub(super) open: BTreeMap<u32, Open>,
     /// Requests that came so far.
@@ -127,6 +127,7 @@ impl State {
     pub(super) fn pci_event(&mut self, event: PciEvent) {
         if event == PciEvent::PerstAsserted {
             self.reset(Reset::Fundamental);
+            self.id = Bdf(0);
         }
     }
 

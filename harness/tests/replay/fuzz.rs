@@ -152,11 +152,12 @@ fn any_bytes_do_no_harm() {
     }
     let after = peak();
     println!(
-        "{inputs} inputs of {} bytes on average, {longest} at most: {replayed} replayed, the others refused, in {:.1} s; peak of memory {:?} MiB, {:?} MiB after the first {warm}",
+        "{inputs} inputs of {} bytes on average, {longest} at most: {replayed} replayed, the others refused, in {:.1} s; \
+         address space of {} MiB at most, {} MiB after the first {warm}",
         bytes / inputs.max(1),
         begin.elapsed().as_secs_f64(),
-        after.map(|bytes| bytes >> 20),
-        before.map(|bytes| bytes >> 20),
+        after.unwrap_or(0) >> 20,
+        before.unwrap_or(0) >> 20,
     );
     assert!(inputs < 1_000 || replayed > inputs / 50, "{replayed} of {inputs} were replayed");
     if let Some((before, after)) = before.zip(after) {

@@ -6,7 +6,7 @@ use mlx5_twin_fw_cmds::layout::{
 };
 use mlx5_twin_fw_cmds::twin_v1::{Fault, HotplugState, port_op};
 use mlx5_twin_sim::config::Reset;
-use mlx5_twin_sim::fabric::{PortEvent, PortId};
+use mlx5_twin_sim::fabric::{Core, PortEvent, PortId};
 use mlx5_twin_sim::tlp::Bdf;
 
 use super::announcement::Announcement;
@@ -199,13 +199,7 @@ impl Emulation {
 
     /// A function is reset: the device forgets what the host has set. What is open ends silently, and what waits is dropped; software's
     /// later completions are refused by `fault`, and nothing of what a channel leaves behind is delivered again.
-    pub(super) fn reset_function(
-        &mut self,
-        core: &mut mlx5_twin_sim::fabric::Core,
-        number: usize,
-        reset: Reset,
-        fault: Fault,
-    ) {
+    pub(super) fn reset_function(&mut self, core: &mut Core, number: usize, reset: Reset, fault: Fault) {
         let emulated = &mut self.ports[number];
         for (_, tlp) in emulated.waiting.each_mut().map(std::mem::take).into_iter().flatten() {
             core.consume(tlp);

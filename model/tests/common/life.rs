@@ -159,14 +159,13 @@ impl Life {
         if let Some(write) = self.link_write(change, true) {
             return self.port_write(write);
         }
-        match change {
-            Change::Perst => self.set_perst(true),
-            Change::Release => drop(self.rig.ok(&self.software.destroy())),
-            Change::ContextGone => {
-                drop(self.rig.ok(&plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, uid.into())])))
-            }
+        let command = match change {
+            Change::Perst => return self.set_perst(true),
+            Change::Release => self.software.destroy(),
+            Change::ContextGone => plain(Opcode::DESTROY_UCTX, 0, &[(destroy_uctx_in::UID, uid.into())]),
             other => panic!("{other:?} is software's to complete"),
-        }
+        };
+        self.rig.ok(&command);
     }
 
     /// Ends what was brought about: links are let up again, the function is claimed again if it has to be, and the host finds all of it.

@@ -242,6 +242,10 @@ impl ChannelProtocol for TwinV1 {
             let Some(found) = self.functions.get(&port) else {
                 return Err(place.error("function", u64::from(port), "a port with a function of the channel"));
             };
+            if matches!(message, Message::PciEvent { .. }) {
+                // The device waits for this one to be freed before it lets the host see the function.
+                self.gateway.consumer(self.ring.release())?;
+            }
             message::check(place, &message, &found.layout)?;
             return Ok(Some(message));
         }

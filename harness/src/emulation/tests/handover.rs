@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mlx5_twin_sim::config::{CapabilityId, PowerCapability, PowerState};
 use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 
-use super::super::{Error, Export, Function, FunctionState, Request, RequestId, Role, Waited};
+use super::super::{Error, Export, Function, FunctionState, RegionKind, Request, RequestId, Role, Waited};
 use super::plant::{self, Place, described, faults, find, start};
 use crate::backend::sim::SimDevice;
 
@@ -17,6 +18,8 @@ const NUMBER: u64 = 0;
 const COUNT: u64 = 8;
 /// What it reads too: the offset.
 const TABLE: u64 = 0x100;
+/// The dword of the Expansion ROM register.
+const ROM: u16 = 12;
 
 /// What a program knows of its device.
 #[derive(Clone, Debug, Default)]
@@ -212,6 +215,40 @@ fn hand_over(seed: u64, after: usize, orderly: bool) -> u64 {
     let end = sim.now().as_ps();
     sim.shut_down().expect("nothing is open");
     end
+}
+
+/// Beside the TLPs there's what the device knows: who takes over from a program that died goes on with it, and claiming the function changes nothing of it.
+#[test]
+fn who_takes_over_finds_what_the_host_has_made() {
+    let sim = plant::machine(5);
+    let description = described()
+        .power(&PowerCapability { no_soft_reset: true })
+        .stateful(0, 0x1000, vec![7; 8])
+        .expansion_rom(vec![0x55, 0xaa, 1, 0]);
+    let mut first = Function::claim(sim.open().expect("opens"), &description).expect("is free");
+    let power = first.config().expect("is there").find(CapabilityId::POWER_MANAGEMENT).expect("power management");
+    let host = sim.host();
+    let rom = start(&sim, async move {
+        let place = find(&host).await;
+        host.write32(place.bar + 0x1004, 0x1234_5678).await.expect("posted");
+        let rom = host.config_read(place.id, ROM).await.expect("the register") | 1;
+        host.config_write(place.id, ROM, rom).await.expect("enabled");
+        host.config_write_bytes(place.id, power / 4 + 1, 1, 3).await.expect("suspended");
+        rom
+    });
+    while first.next().expect("no error").is_some() {}
+    let rom = rom.lock().expect("no panic").expect("the host has ended");
+    let state = first.regions().expect("is there").iter().position(|region| region.kind == RegionKind::Stateful);
+    let state = state.expect("a stateful region");
+    let export = first.export().expect("is allowed");
+    let mut second = Function::import(sim.open().expect("opens"), &export, &description).expect("is exported");
+    drop(first);
+    second.set_primary(true).expect("nobody is");
+    assert_eq!(second.region(state, 0, 8), Ok(vec![7, 7, 7, 7, 0x78, 0x56, 0x34, 0x12]));
+    let config = second.config().expect("is there");
+    assert_eq!((config.power_state(), config.read(ROM)), (PowerState::D3Hot, rom));
+    second.close().expect("in order");
+    sim.shut_down().expect("nothing is open");
 }
 
 #[test]

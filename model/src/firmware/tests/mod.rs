@@ -1,9 +1,9 @@
 mod build;
 mod cases;
 mod common;
+mod counters;
 mod cqs;
 mod domains;
-mod counters;
 mod fuzz;
 mod mads;
 mod mkeys;
@@ -13,8 +13,8 @@ mod page_supply;
 mod probe;
 mod qp_states;
 mod qps;
-mod srqs;
 mod registers;
+mod srqs;
 mod vport;
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 use super::resources::{
-    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, QCounter, Qp, Rmp, Srq, Stored, TransportDomain, Uar, Umem,
-    Xrcd,
+    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, QCounter, Qp, Rmp, Srq, Stored, TransportDomain,
+    Uar, Umem, Xrcd,
 };
 use super::*;
 use crate::profile::{CapabilityMap, CapabilityValue};
