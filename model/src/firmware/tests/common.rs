@@ -89,8 +89,6 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::DESTROY_UMEM,           "I",    true,  16,   16),
     (twin_v1::QUERY_EMULATED_PORT,   "I",    true,  16,   32),
     (twin_v1::MODIFY_EMULATED_PORT,  "I",    true,  16,   16),
-    (twin_v1::QUERY_EMULATED_PORT,   "I",    true,  16,   32),
-    (twin_v1::MODIFY_EMULATED_PORT,  "I",    true,  16,   16),
     (twin_v1::QUERY_EMULATED_REGION, "I",    true,  32,   16),
     (twin_v1::MODIFY_EMULATED_REGION, "I",   true,  32,   16),
 ];
