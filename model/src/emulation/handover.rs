@@ -214,12 +214,11 @@ impl Emulation {
             let claimed = self.ports.get_mut(unfreed.port()).and_then(|port| port.claimed.as_mut());
             let Some(claimed) = claimed.filter(|claimed| claimed.channels.contains(&id)) else { continue };
             match unfreed {
-                Unfreed::Posted(_) => {}
                 Unfreed::Notice(_, source) => claimed.notices.freed(source, message),
                 Unfreed::Announcement(..) if claimed.presence == (Presence::Announced { channel: id, message }) => {
                     claimed.presence = Presence::Ready;
                 }
-                Unfreed::Announcement(..) => {}
+                Unfreed::Announcement(..) | Unfreed::Posted(_) => {}
             }
         }
     }
