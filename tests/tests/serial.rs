@@ -1,10 +1,13 @@
 //! The serial port through the whole machine: text from the host to the far end of the line, and back.
 
-use std::io::{self, Write};
+mod common;
+
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::Screen;
 use mlx5_twin_harness::backend::Backend;
 use mlx5_twin_harness::backend::sim::{Options, SimDevice};
 use mlx5_twin_harness::capture::{Description, Recorder, Shared};
@@ -21,27 +24,6 @@ use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Status};
 
 const TEXT: &[u8] = b"The first line.\nA second one\n\nand the end, which is no line";
-
-/// What was shown.
-#[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
-
-impl Screen {
-    fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A machine whose device is up, and the settings of a host program that sends `text` and shows what comes back on the screen.
 struct Rig {

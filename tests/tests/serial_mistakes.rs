@@ -1,8 +1,11 @@
 //! The serial port's driver against a UART whose software makes a mistake: a clear error, and recovery by a function-level reset.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+mod common;
 
+use std::io;
+use std::sync::Arc;
+
+use common::Screen;
 use mlx5_twin_harness::backend::sim::{Options, SimDevice};
 use mlx5_twin_harness::channel::inject::{self, Injection, Mistake, Plan, When};
 use mlx5_twin_harness::devices::{self, Console, HostReport, HostSettings};
@@ -14,21 +17,6 @@ use mlx5_twin_sim::host::{AddressMap, Settings};
 /// Enough for some hundred reads.
 fn text() -> Vec<u8> {
     (0..12).flat_map(|line| format!("line {line} of a text that is long enough\n").into_bytes()).collect()
-}
-
-/// What was shown.
-#[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Runs `serial` with a mistake in the middle: what came of it, how often the mistake was made, and what the host's screen shows.
@@ -45,7 +33,7 @@ fn run(mistake: Mistake, unchecked: bool, recoveries: u64) -> (Result<HostReport
     let device = devices::find("serial").unwrap();
     let played = inject::while_running(&plan, || play(&sim, device, settings));
     let made = plan.outcome().made[0];
-    let shown = screen.0.lock().unwrap().clone();
+    let shown = screen.bytes();
     (played.map(|(host, _)| host), made, shown)
 }
 
