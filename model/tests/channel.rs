@@ -35,7 +35,9 @@ fn a_full_ring_holds_back_and_loses_nothing() {
     let in_flight = rig.machine.simulation.fabric().in_flight();
     assert_eq!(in_flight, count as usize - 4, "four slots, the rest waits");
     assert_eq!(software.channel.field(&mut rig, tlp_channel::PRODUCER_INDEX), u64::from(software.channel.consumer) + 4);
-    let mut taken = 0;
+    // What waits in the receive buffer has come already, whenever it's delivered.
+    let filled = rig.machine.simulation.fabric().now().as_ps();
+    let (mut taken, mut last) = (0, 0);
     while taken < count {
         let burst = taken % 4 + 1;
         for _ in 0..burst.min(count - taken) {
@@ -43,6 +45,9 @@ fn a_full_ring_holds_back_and_loses_nothing() {
             assert_eq!(message.payload, taken.to_le_bytes());
             assert_eq!(message.place, Some((0, u64::from(taken % 16) * 4)));
             assert_eq!(message.flags & message::NEEDS_COMPLETION, 0);
+            let time = tlp_message::TIME_PS.get(&message.head).expect("a head");
+            assert!(time >= last && (time < filled || taken > 8), "message {taken} came at {time}, {filled} was later");
+            last = time;
             taken += 1;
         }
         software.channel.free(&mut rig);

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::{notice_message, tlp_message};
 use mlx5_twin_fw_cmds::twin_v1::{FAULT_COUNTERS, Fault, MESSAGE_HEAD, gateway, message};
-use mlx5_twin_sim::fabric::{MAX_PAYLOAD, TlpId};
+use mlx5_twin_sim::fabric::MAX_PAYLOAD;
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Class;
 
+use super::Waiting;
 use super::announcement::Announcement;
 use super::function::Claimed;
 use super::handover::{Delivered, Unfreed};
@@ -198,9 +199,10 @@ impl Channel {
         bus: &mut Bus<'_>,
         function: u8,
         request: u32,
-        tlp: TlpId,
+        waiting: &Waiting,
         place: Option<(u8, u64)>,
     ) -> [u8; MESSAGE_HEAD] {
+        let tlp = waiting.tlp;
         let header = *bus.core.header(tlp);
         let mut head = [0; MESSAGE_HEAD];
         let prefixes = bus.core.prefixes(tlp);
@@ -232,7 +234,7 @@ impl Channel {
         let mut payload = [0; MAX_PAYLOAD];
         let payload = &mut payload[..header.payload_len()];
         payload.copy_from_slice(bus.core.payload(tlp));
-        self.write(bus, head, payload);
+        self.write_at(bus, waiting.time, head, payload);
         head
     }
 

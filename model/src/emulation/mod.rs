@@ -23,6 +23,7 @@ use mlx5_twin_fw_cmds::layout::twin_cap;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::MsixMessage;
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId};
+use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Class, Header, Kind, Status};
 
 pub use self::channel::ChannelCounters;
@@ -106,6 +107,16 @@ impl TwinLimits {
     }
 }
 
+/// A TLP that waits for a slot or a free request, in the receive buffer.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Its number among those that came to the port.
+    order: u64,
+    /// When it came.
+    time: Time,
+    tlp: TlpId,
+}
+
 /// A port at which an emulated function can stand.
 #[derive(Debug)]
 struct EmulatedPort {
@@ -117,7 +128,7 @@ struct EmulatedPort {
     /// Bus, device and function number from the last configuration write.
     id: Bdf,
     /// TLPs that wait for a slot or a free request, in the receive buffer, oldest first: posted ones, then the others.
-    waiting: [VecDeque<(u64, TlpId)>; 2],
+    waiting: [VecDeque<Waiting>; 2],
     /// Number of the next one, or of the next write that is told of.
     arrivals: u64,
 }
@@ -247,11 +258,11 @@ impl Emulation {
         let class = usize::from(bus.core.header(tlp).class() != Class::Posted);
         let emulated = &mut self.ports[number];
         let arrival = emulated.arrivals;
-        emulated.waiting[class].push_back((arrival, tlp));
+        emulated.waiting[class].push_back(Waiting { order: arrival, time: bus.core.now(), tlp });
         emulated.arrivals += 1;
         self.pump(bus, number);
         // Others may wait that came before.
-        let waits = self.ports[number].waiting[class].back().is_some_and(|&(last, _)| last == arrival);
+        let waits = self.ports[number].waiting[class].back().is_some_and(|last| last.order == arrival);
         if waits && let Some(channel) = self.channel_of(number) {
             channel.counters.withheld += 1;
         }
@@ -293,7 +304,7 @@ impl Emulation {
         }
         loop {
             let emulated = &mut self.ports[number];
-            let first = |class: usize| emulated.waiting[class].front().map(|&(order, _)| order);
+            let first = |class: usize| emulated.waiting[class].front().map(|first| first.order);
             let Some(claimed) = &mut emulated.claimed else { return };
             let posted = first(0);
             let other = first(1).filter(|_| !claimed.requests.is_full());
@@ -310,7 +321,9 @@ impl Emulation {
                 }
                 continue;
             }
-            let Some((_, tlp)) = emulated.waiting[usize::from(other == Some(oldest))].pop_front() else { return };
+            let class = usize::from(other == Some(oldest));
+            let Some(waiting) = emulated.waiting[class].pop_front() else { return };
+            let tlp = waiting.tlp;
             let header = *bus.core.header(tlp);
             if header.payload_len() > channel.payload_room() {
                 bus.core.count(|faults| faults.malformed += 1);
@@ -326,11 +339,11 @@ impl Emulation {
             let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             let waits = header.class() == Class::NonPosted;
             let request = if waits { claimed.requests.open(header, value, channel.id) } else { 0 };
-            let head = channel.write_tlp(bus, number as u8, request, tlp, place);
+            let head = channel.write_tlp(bus, number as u8, request, &waiting, place);
             if let Some(request) = claimed.requests.get_mut(request) {
                 request.number = channel.producer.wrapping_sub(1);
-                let (payload, time) = (bus.core.payload(tlp).into(), bus.core.now());
-                request.message = Some(Delivered { head, payload, time });
+                let payload = bus.core.payload(tlp).into();
+                request.message = Some(Delivered { head, payload, time: waiting.time });
             }
             bus.core.consume(tlp);
             if channel.take_event() {
@@ -379,7 +392,7 @@ impl Emulation {
             return;
         }
         let waiting = emulated.waiting.each_mut().map(std::mem::take);
-        for (_, tlp) in waiting.into_iter().flatten() {
+        for Waiting { tlp, .. } in waiting.into_iter().flatten() {
             core.refuse(emulated.port, tlp, emulated.id, Status::CompleterAbort);
         }
     }

@@ -12,7 +12,7 @@ use mlx5_twin_sim::tlp::Bdf;
 use super::announcement::Announcement;
 use super::channel::set_all;
 use super::objects::{rule, short};
-use super::{Action, Emulation, primary};
+use super::{Action, Emulation, Waiting, primary};
 use crate::bus::Bus;
 use crate::firmware::Failure;
 
@@ -201,7 +201,7 @@ impl Emulation {
     /// later completions are refused by `fault`, and nothing of what a channel leaves behind is delivered again.
     pub(super) fn reset_function(&mut self, core: &mut Core, number: usize, reset: Reset, fault: Fault) {
         let emulated = &mut self.ports[number];
-        for (_, tlp) in emulated.waiting.each_mut().map(std::mem::take).into_iter().flatten() {
+        for Waiting { tlp, .. } in emulated.waiting.each_mut().map(std::mem::take).into_iter().flatten() {
             core.consume(tlp);
         }
         let Some(claimed) = &mut emulated.claimed else { return };
