@@ -34,6 +34,7 @@ mod error;
 mod function;
 mod handover;
 mod port;
+mod regions;
 mod request;
 mod state;
 
