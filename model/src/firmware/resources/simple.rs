@@ -3,58 +3,33 @@
 use super::table::Kind;
 use crate::firmware::syndrome::Failure;
 
-/// A user access region: a page of doorbells. Its index is the number of its page in BAR0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Uar;
+/// Makes each kind, with its failures: all numbers taken, unknown, of another uid, in use.
+macro_rules! simple {
+    ($($(#[doc = $doc:literal])+ $name:ident: $full:ident, $unknown:ident, $foreign:ident, $in_use:ident;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $name;
 
-/// A protection domain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pd;
-
-/// A transport domain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TransportDomain;
-
-/// An XRC domain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Xrcd;
-
-/// A set of counters for queue pairs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QCounter;
-
-impl Kind for Uar {
-    const FULL: Failure = Failure::UAR_FULL;
-    const UNKNOWN: Failure = Failure::UAR_UNKNOWN;
-    const FOREIGN: Failure = Failure::UAR_FOREIGN;
-    const IN_USE: Failure = Failure::UAR_IN_USE;
+            impl Kind for $name {
+                const FULL: Failure = Failure::$full;
+                const UNKNOWN: Failure = Failure::$unknown;
+                const FOREIGN: Failure = Failure::$foreign;
+                const IN_USE: Failure = Failure::$in_use;
+            }
+        )+
+    };
 }
 
-impl Kind for Pd {
-    const FULL: Failure = Failure::PD_FULL;
-    const UNKNOWN: Failure = Failure::PD_UNKNOWN;
-    const FOREIGN: Failure = Failure::PD_FOREIGN;
-    const IN_USE: Failure = Failure::PD_IN_USE;
-}
-
-impl Kind for TransportDomain {
-    const FULL: Failure = Failure::TD_FULL;
-    const UNKNOWN: Failure = Failure::TD_UNKNOWN;
-    const FOREIGN: Failure = Failure::TD_FOREIGN;
-    const IN_USE: Failure = Failure::TD_IN_USE;
-}
-
-impl Kind for Xrcd {
-    const FULL: Failure = Failure::XRCD_FULL;
-    const UNKNOWN: Failure = Failure::XRCD_UNKNOWN;
-    const FOREIGN: Failure = Failure::XRCD_FOREIGN;
-    const IN_USE: Failure = Failure::XRCD_IN_USE;
-}
-
-impl Kind for QCounter {
-    const FULL: Failure = Failure::Q_COUNTER_FULL;
-    const UNKNOWN: Failure = Failure::Q_COUNTER_UNKNOWN;
-    const FOREIGN: Failure = Failure::Q_COUNTER_FOREIGN;
-    /// Nothing uses one: a queue pair only names it.
-    const IN_USE: Failure = Failure::INTERNAL;
+simple! {
+    /// A user access region: a page of doorbells. Its index is the number of its page in BAR0.
+    Uar: UAR_FULL, UAR_UNKNOWN, UAR_FOREIGN, UAR_IN_USE;
+    /// A protection domain.
+    Pd: PD_FULL, PD_UNKNOWN, PD_FOREIGN, PD_IN_USE;
+    /// A transport domain.
+    TransportDomain: TD_FULL, TD_UNKNOWN, TD_FOREIGN, TD_IN_USE;
+    /// An XRC domain.
+    Xrcd: XRCD_FULL, XRCD_UNKNOWN, XRCD_FOREIGN, XRCD_IN_USE;
+    /// A set of counters for queue pairs. Nothing uses one: a queue pair only names it.
+    QCounter: Q_COUNTER_FULL, Q_COUNTER_UNKNOWN, Q_COUNTER_FOREIGN, INTERNAL;
 }
