@@ -84,8 +84,6 @@ pub struct Core {
     pub(crate) probe: Option<Box<dyn Probe>>,
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
-    /// The node behind each port.
-    pub(crate) owners: Vec<Owner>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -130,7 +128,6 @@ impl Core {
             probe: None,
             decode_at_each_hop: false,
             faults: Faults::default(),
-            owners: Vec::new(),
             woken: Vec::new(),
         }
     }
@@ -374,10 +371,9 @@ impl Core {
         slot.decoded = slot.raw;
     }
 
-    /// Whose `port` is.
-    #[inline]
+    /// Whose `port` is: the receiver of what the other end of its link sends.
     pub(crate) fn owner(&self, port: PortId) -> Owner {
-        self.owners[usize::from(port.0)]
+        self.transmitters[usize::from(port.peer().0)].receiver
     }
 
     /// Sees that the root complex that sends `tlp` is told of access `ticket` when it leaves.

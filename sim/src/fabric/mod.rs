@@ -165,12 +165,12 @@ impl Fabric {
     /// The two ends of a link, the one nearer to the root complex first. `None` if there's no such link.
     pub fn ends(&self, link: LinkId) -> Option<[LinkEnd; 2]> {
         let upper = link.0.checked_mul(2)?;
-        let end = |port: u16| {
-            let node = self.core.owners.get(usize::from(port))?.node;
+        self.core.transmitters.get(usize::from(upper))?;
+        Some([upper, upper + 1].map(PortId).map(|port| {
+            let node = self.core.owner(port).node;
             let is_switch = matches!(self.nodes.get(usize::from(node.0)), Some(Node::Switch(_)));
-            Some(LinkEnd { node, port: PortId(port), is_switch })
-        };
-        Some([end(upper)?, end(upper + 1)?])
+            LinkEnd { node, port, is_switch }
+        }))
     }
 
     /// Adds a switch below `above`, with the configuration spaces of its upstream and its downstream ports.
@@ -219,7 +219,7 @@ impl Fabric {
         link: &profile::Link,
         below_ns: u64,
     ) -> Result<PortId, TopologyError> {
-        let upper = u16::try_from(self.core.owners.len()).map_err(|_| TopologyError::TooManyLinks)?;
+        let upper = u16::try_from(self.core.transmitters.len()).map_err(|_| TopologyError::TooManyLinks)?;
         if upper >= 1 << 15 {
             return Err(TopologyError::TooManyLinks);
         }
@@ -239,11 +239,12 @@ impl Fabric {
             let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
             Transmitter::new(receiver, link, flight, reaction_ns.map(Time::ns), &self.timing)
         };
-        let owners = [Owner { node: above, number }, Owner { node: below, number: Owner::UPWARDS }];
-        let pair = [transmitter(owners[1], [below_ns; 3]), transmitter(owners[0], above_ns)];
+        let pair = [
+            transmitter(Owner { node: below, number: Owner::UPWARDS }, [below_ns; 3]),
+            transmitter(Owner { node: above, number }, above_ns),
+        ];
         self.core.transmitters.extend(pair);
         self.links.add(up);
-        self.core.owners.extend(owners);
         Ok(lower)
     }
 
