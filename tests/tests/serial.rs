@@ -2,51 +2,28 @@
 
 mod common;
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::Screen;
+use common::{Rig, Screen};
 use mlx5_twin_harness::backend::Backend;
-use mlx5_twin_harness::backend::sim::{Options, SimDevice};
 use mlx5_twin_harness::capture::{Description, Recorder, Shared};
 use mlx5_twin_harness::devices::serial::port::Port;
 use mlx5_twin_harness::devices::serial::{self, register};
-use mlx5_twin_harness::devices::{self, Console, Device, HostError, HostReport, HostSettings, Summary};
+use mlx5_twin_harness::devices::{self, Device, HostError, HostReport, Summary};
 use mlx5_twin_harness::emulation::{self, Function, Request};
 use mlx5_twin_harness::profile;
 use mlx5_twin_harness::run::{self, RunError, play};
 use mlx5_twin_model::Machine;
-use mlx5_twin_sim::host::{AccessError, AddressMap, Found, Host, Settings, enumerate};
+use mlx5_twin_sim::host::{AccessError, Found, Host, enumerate};
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, Status};
 
 const TEXT: &[u8] = b"The first line.\nA second one\n\nand the end, which is no line";
 
-/// A machine whose device is up, and the settings of a host program that sends `text` and shows what comes back on the screen.
-struct Rig {
-    sim: Arc<SimDevice>,
-    settings: HostSettings,
-    screen: Screen,
-}
-
 impl Rig {
-    fn new(seed: u64, text: &[u8]) -> Rig {
-        let profile = profile::load(None).unwrap().profile;
-        Rig::with_machine(Machine::build(&profile, seed).unwrap(), seed, text)
-    }
-
-    fn with_machine(machine: Machine, seed: u64, text: &[u8]) -> Rig {
-        let profile = profile::load(None).unwrap().profile;
-        let sim = SimDevice::with_machine(machine, &profile, Options::default()).unwrap();
-        let enumeration = Settings { map: AddressMap::default(), max_payload: 256, max_read_request: 512 };
-        let screen = Screen::default();
-        let console = Console::new(io::Cursor::new(text.to_vec()), screen.clone());
-        Rig { sim, settings: HostSettings { console, ..HostSettings::new(enumeration, seed) }, screen }
-    }
-
     /// Runs the host program against an emulation program.
     fn run(self, emulate: fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>) -> Result<Run, RunError> {
         let device = Device { emulate, ..*devices::find("serial").unwrap() };

@@ -2,17 +2,12 @@
 
 mod common;
 
-use std::io;
 use std::sync::Arc;
 
-use common::Screen;
-use mlx5_twin_harness::backend::sim::{Options, SimDevice};
+use common::Rig;
 use mlx5_twin_harness::channel::inject::{self, Injection, Mistake, Plan, When};
-use mlx5_twin_harness::devices::{self, Console, HostReport, HostSettings};
-use mlx5_twin_harness::profile;
+use mlx5_twin_harness::devices::{self, HostReport};
 use mlx5_twin_harness::run::{RunError, play};
-use mlx5_twin_model::Machine;
-use mlx5_twin_sim::host::{AddressMap, Settings};
 
 /// Enough for some hundred reads.
 fn text() -> Vec<u8> {
@@ -21,19 +16,14 @@ fn text() -> Vec<u8> {
 
 /// Runs `serial` with a mistake in the middle: what came of it, how often the mistake was made, and what the host's screen shows.
 fn run(mistake: Mistake, unchecked: bool, recoveries: u64) -> (Result<HostReport, RunError>, u64, Vec<u8>) {
-    let profile = profile::load(None).unwrap().profile;
-    let machine = Machine::build(&profile, 1).unwrap();
-    let sim = SimDevice::with_machine(machine, &profile, Options::default()).unwrap();
-    let enumeration = Settings { map: AddressMap::default(), max_payload: 256, max_read_request: 512 };
-    let screen = Screen::default();
-    let console = Console::new(io::Cursor::new(text()), screen.clone());
-    let settings = HostSettings { console, recoveries, ..HostSettings::new(enumeration, 1) };
+    let mut rig = Rig::new(1, &text());
+    rig.settings.recoveries = recoveries;
     let plan = Plan::new(vec![Injection { mistake, when: When::Nth(200) }]);
     let plan = Arc::new(if unchecked { plan.unchecked() } else { plan });
     let device = devices::find("serial").unwrap();
-    let played = inject::while_running(&plan, || play(&sim, device, settings));
+    let played = inject::while_running(&plan, || play(&rig.sim, device, rig.settings));
     let made = plan.outcome().made[0];
-    let shown = screen.bytes();
+    let shown = rig.screen.bytes();
     (played.map(|(host, _)| host), made, shown)
 }
 
