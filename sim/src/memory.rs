@@ -1,4 +1,7 @@
-//! Memory of a root complex: large, sparse, and read as zero where nothing was written (ours).
+//! Memory of a root complex: large, sparse, and read as zero where nothing was written (ours); or memory of software outside the simulation.
+
+use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -42,6 +45,14 @@ pub enum MemoryError {
         /// Length in bytes.
         length: usize,
     },
+    /// Nothing is there, or it may not be accessed so. Nothing of the access was done.
+    #[error("{length} bytes at {address:#x} aren't mapped")]
+    NotMapped {
+        /// First address.
+        address: u64,
+        /// Length of the access in bytes.
+        length: usize,
+    },
     /// A memory can't be so large.
     #[error("a memory of {size:#x} bytes is larger than {MAX_SIZE:#x}")]
     TooLarge {
@@ -50,13 +61,33 @@ pub enum MemoryError {
     },
 }
 
-/// Memory from address 0 to its size. Extents of 2 MiB are allocated by the first write.
+/// Memory of software outside the simulation, a guest for example. It may change at any time.
+pub trait Outside: fmt::Debug + Send + Sync {
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotMapped`]; `out` is then as it was.
+    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryError>;
+
+    /// Writes bytes: none is seen before those of an earlier call.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotMapped`]; nothing is then written.
+    fn write(&self, address: u64, data: &[u8]) -> Result<(), MemoryError>;
+
+    /// Whether all of the range can be read.
+    fn has(&self, address: u64, length: u64) -> bool;
+}
+
+/// Memory from address 0 to its size. Extents of 2 MiB are allocated by the first write. Beyond the size there may be memory of
+/// software outside.
 #[derive(Clone, Debug)]
 pub struct Memory {
     size: u64,
     limit: u64,
     resident: u64,
     extents: Vec<Option<Box<[u8]>>>,
+    outside: Option<Arc<dyn Outside>>,
 }
 
 impl Memory {
@@ -78,7 +109,23 @@ impl Memory {
             return Err(MemoryError::TooLarge { size });
         }
         let extents = vec![None; size.div_ceil(EXTENT) as usize];
-        Ok(Memory { size, limit, resident: 0, extents })
+        Ok(Memory { size, limit, resident: 0, extents, outside: None })
+    }
+
+    /// Nothing but the memory of software outside.
+    pub fn outside(memory: Arc<dyn Outside>) -> Memory {
+        Memory { size: 0, limit: 0, resident: 0, extents: Vec::new(), outside: Some(memory) }
+    }
+
+    /// Whether all of a range is there.
+    #[inline]
+    pub fn has(&self, address: u64, length: u64) -> bool {
+        address.checked_add(length).is_some_and(|end| end <= self.size) || self.has_outside(address, length)
+    }
+
+    #[cold]
+    fn has_outside(&self, address: u64, length: u64) -> bool {
+        self.outside.as_ref().is_some_and(|outside| outside.has(address, length))
     }
 
     /// Size in bytes.
@@ -94,10 +141,12 @@ impl Memory {
     /// Reads `out.len()` bytes from `address`.
     ///
     /// # Errors
-    /// [`MemoryError::OutOfRange`]; `out` is then as it was.
+    /// [`MemoryError::OutOfRange`], or [`MemoryError::NotMapped`] of memory outside; `out` is then as it was.
     #[inline]
     pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryError> {
-        self.check(address, out.len())?;
+        if let Err(error) = self.check(address, out.len()) {
+            return self.outside_or(error, |outside| outside.read(address, out));
+        }
         let (index, offset) = split(address);
         if out.len() <= EXTENT as usize - offset {
             if let Some(Some(extent)) = self.extents.get(index)
@@ -116,10 +165,12 @@ impl Memory {
     /// Writes `data` to `address`.
     ///
     /// # Errors
-    /// [`MemoryError::OutOfRange`] and [`MemoryError::ResidentLimit`]; nothing is then written.
+    /// [`MemoryError::OutOfRange`] and [`MemoryError::ResidentLimit`], or [`MemoryError::NotMapped`] of memory outside; nothing is then written.
     #[inline]
     pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), MemoryError> {
-        self.check(address, data.len())?;
+        if let Err(error) = self.check(address, data.len()) {
+            return self.outside_or(error, |outside| outside.write(address, data));
+        }
         let (index, offset) = split(address);
         if let Some(Some(extent)) = self.extents.get_mut(index)
             && let Some(bytes) = extent.get_mut(offset..offset + data.len())
@@ -225,6 +276,16 @@ impl Memory {
         }
     }
 
+    /// What the memory outside gives, or `error` if there's none.
+    #[cold]
+    fn outside_or(
+        &self,
+        error: MemoryError,
+        access: impl FnOnce(&dyn Outside) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        self.outside.as_ref().map_or(Err(error), |outside| access(&**outside))
+    }
+
     #[cold]
     fn read_across(&self, address: u64, out: &mut [u8]) {
         let mut done = 0;
@@ -280,14 +341,18 @@ impl Memory {
     /// A masked write with a first or last dword that isn't whole. Room is made for all of it
     /// before any of it is written.
     fn write_partial(&mut self, address: u64, data: &[u8], first_be: u8, last_be: u8) -> Result<(), MemoryError> {
-        self.check(address, data.len())?;
+        if self.outside.is_none() {
+            self.check(address, data.len())?;
+        }
         let Some((first, rest)) = data.split_first_chunk::<4>() else {
             return Ok(());
         };
         if rest.is_empty() && first_be & 0xf == 0 {
             return Ok(()); // a zero-length write
         }
-        self.reserve(address, data.len())?;
+        if self.outside.is_none() {
+            self.reserve(address, data.len())?;
+        }
         self.merge(address, *first, first_be)?;
         if let Some((middle, last)) = rest.split_last_chunk::<4>() {
             self.write(address + 4, middle)?;

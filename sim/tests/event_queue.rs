@@ -9,6 +9,8 @@ use proptest::prelude::*;
 enum Step {
     Push(u64),
     Pop,
+    /// Time passes up to the next event, or half the way there.
+    Idle(bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -21,7 +23,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         0..(1u64 << 45),
         prop::sample::select(vec![0, 511, 512, 1 << 21, (1 << 21) - 1, 1 << 33, (1 << 33) - 1]),
     ];
-    prop::collection::vec(prop_oneof![3 => ahead.prop_map(Step::Push), 2 => Just(Step::Pop)], 1..400)
+    prop::collection::vec(
+        prop_oneof![3 => ahead.prop_map(Step::Push), 2 => Just(Step::Pop), 1 => any::<bool>().prop_map(Step::Idle)],
+        1..400,
+    )
 }
 
 proptest! {
@@ -39,6 +44,12 @@ proptest! {
                     let popped = wheel.pop();
                     prop_assert_eq!(popped, heap.pop());
                     now = popped.map_or(now, |(at, _)| at.0);
+                }
+                Step::Idle(half) => {
+                    let next = wheel.next_time();
+                    prop_assert_eq!(next, heap.next_time());
+                    let wait = next.map_or(1 << 40, |next| next.0 - now);
+                    now += if half { wait / 2 } else { wait };
                 }
             }
             prop_assert_eq!(wheel.len(), heap.len());

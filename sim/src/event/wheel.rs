@@ -82,6 +82,12 @@ impl Level {
         }
         None
     }
+
+    /// As [`Level::first`], but nothing is noted.
+    fn peek(&self) -> Option<usize> {
+        let words = self.words.iter().enumerate().skip(self.first);
+        words.filter(|(_, word)| **word != 0).map(|(number, word)| number * 64 + word.trailing_zeros() as usize).next()
+    }
 }
 
 /// An event queue on a timing wheel: a push and a pop together take about 100 instructions, however many events wait.
@@ -190,6 +196,23 @@ impl<E: Copy> Wheel<E> {
                 list.tail = id;
             }
         }
+    }
+
+    /// When the earliest event happens. The queue stays as it is, so that an earlier one can still be pushed.
+    pub fn next_time(&self) -> Option<Time> {
+        if let Some(slot) = self.near.peek() {
+            // In order of time.
+            return self.entries.get(self.near.lists[slot].head as usize).map(|entry| Time(entry.at));
+        }
+        let Some(slot) = self.far.peek() else { return self.beyond.next_time() };
+        // In order of arrival.
+        let mut earliest = None;
+        let mut id = self.far.lists[slot].head;
+        while let Some(entry) = self.entries.get(id as usize) {
+            earliest = Some(earliest.unwrap_or(entry.at).min(entry.at));
+            id = entry.next;
+        }
+        earliest.map(Time)
     }
 
     /// Moves on until level 0 holds the earliest event, and gives its slot.

@@ -273,6 +273,19 @@ impl Fabric {
         self.core.arena.len()
     }
 
+    /// When the next event happens. `None` if there's none.
+    pub fn next_time(&self) -> Option<Time> {
+        self.core.queue.next_time()
+    }
+
+    /// Lets time pass up to `at`, as far as no event lies before it: for software outside the simulation, whose accesses come at times of its
+    /// own. Gives the time that it is then.
+    pub fn advance_to(&mut self, at: Time) -> Time {
+        let until = self.next_time().map_or(at, |next| next.min(at));
+        self.core.now = self.core.now.max(until);
+        self.core.now
+    }
+
     /// Lets the next event happen. `false` if there's none.
     #[inline]
     pub fn step(&mut self) -> bool {

@@ -149,7 +149,7 @@ impl RootComplex {
     /// Whether the memory has all that a request names.
     #[inline]
     fn has(&self, header: &Header) -> bool {
-        header.address().checked_add(extent(header)).is_some_and(|end| end <= self.memory.size())
+        self.memory.has(header.address(), extent(header))
     }
 
     #[inline]

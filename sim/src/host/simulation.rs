@@ -169,6 +169,25 @@ impl Simulation {
         happened
     }
 
+    /// When something happens next: now, if a program is ready. `None` if nothing ever will without an access from outside.
+    pub fn next_time(&self) -> Option<Time> {
+        let ready = !self.ready.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if ready { Some(self.fabric.now()) } else { self.fabric.next_time() }
+    }
+
+    /// Lets time pass up to `at`, as far as nothing happens before it: for software outside, whose accesses come at times of its own. Gives the
+    /// time that it is then.
+    pub fn advance_to(&mut self, at: Time) -> Time {
+        let now = match self.next_time() {
+            Some(next) if next <= self.fabric.now() => self.fabric.now(),
+            _ => self.fabric.advance_to(at),
+        };
+        for cores in &self.cores {
+            cores.host.lock().now = now;
+        }
+        now
+    }
+
     /// Makes an access from outside, as software on the cores of `root` that isn't one of the programs here. Its result is had by
     /// [`Simulation::result`].
     ///
