@@ -63,11 +63,20 @@ impl Machine {
     /// # Errors
     /// What the profile breaks.
     pub fn build(profile: &Profile, seed: u64) -> Result<Machine, BuildError> {
+        let memory = Memory::new(profile.topology.dpu.memory_mib << 20)?;
+        Machine::with_memory(profile, seed, memory)
+    }
+
+    /// As [`Machine::build`], but the memory of the DPU's cores is this.
+    ///
+    /// # Errors
+    /// What the profile breaks.
+    pub fn with_memory(profile: &Profile, seed: u64, memory: Memory) -> Result<Machine, BuildError> {
         let mut firmware = Firmware::new(profile)?;
         let topology = &profile.topology;
         let mut fabric = Fabric::new(profile.timing, seed);
         let host = fabric.add_root(Machine::root_complex(profile, &topology.host)?);
-        let dpu = fabric.add_root(Machine::root_complex(profile, &topology.dpu)?);
+        let dpu = fabric.add_root(RootSpec { memory, ..Machine::root_complex(profile, &topology.dpu)? });
 
         let vendor_id = profile.device.vendor_id;
         let identity = PortIdentity { vendor_id, device_id: SWITCH_PORT, max_payload: topology.max_payload };

@@ -9,6 +9,7 @@ use mlx5_twin_fw_cmds::field::{Field, FieldError};
 use mlx5_twin_fw_cmds::layout::{cmd_layout, cmd_prot_block, mbox_in, status_own};
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::DeliveryStatus;
+use mlx5_twin_sim::time::Time;
 
 use crate::bus::Bus;
 use crate::firmware::{Executed, MIN_OUTPUT};
@@ -45,7 +46,8 @@ struct Slot {
     block: u64,
     /// Where the blocks of the output are.
     output: Vec<u64>,
-    /// Whether a queue for command events was there when the doorbell was rung.
+    /// When the doorbell was rung, and whether a queue for command events was there then.
+    rung: Time,
     events: bool,
 }
 
@@ -84,6 +86,7 @@ impl CommandQueue {
             output_len: 0,
             block: 0,
             output: Vec::new(),
+            rung: Time::ZERO,
             events: false,
         };
         let slots = (0..SLOTS.min(1 << log_size)).map(|_| slot()).collect();
@@ -126,6 +129,11 @@ impl CommandQueue {
         self.slots.get(slot).map_or(&[], |slot| &slot.input)
     }
 
+    /// When the doorbell was rung for the command in `slot`.
+    pub(super) fn rung(&self, slot: usize) -> Time {
+        self.slots.get(slot).map_or(Time::ZERO, |slot| slot.rung)
+    }
+
     /// What a timer needs to find the command in `slot` again: 5 bits of slot, 27 bits of generation.
     pub(super) fn timer_token(&self, slot: usize) -> u64 {
         let generation = self.slots.get(slot).map_or(0, |slot| slot.generation);
@@ -150,6 +158,7 @@ impl CommandQueue {
                     self.generation = self.generation.wrapping_add(1);
                     slot.generation = self.generation;
                     slot.stage = Stage::Entry;
+                    slot.rung = bus.core.now();
                     slot.events = events;
                     bus.read(self.address + ((number as u64) << self.log_stride), ENTRY, number as u64);
                 }

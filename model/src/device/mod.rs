@@ -6,6 +6,7 @@ mod bar0;
 mod command_queue;
 mod event_queue;
 mod init_segment;
+mod tally;
 
 use std::any::Any;
 
@@ -23,6 +24,7 @@ use crate::emulation::Emulation;
 use crate::firmware::{Effect, Executed, Failure, Firmware, PageNeed};
 use crate::profile::{PortState, ProfileError};
 
+pub use self::tally::{Tallies, Tally};
 pub use crate::bus::Counters;
 
 /// Tags of the function's DMA engine: all 8-bit ones.
@@ -50,6 +52,7 @@ pub struct Dpu {
     msix: MsixTable,
     emulation: Emulation,
     counters: Counters,
+    tallies: Tallies,
 }
 
 impl Dpu {
@@ -78,6 +81,7 @@ impl Dpu {
             msix,
             emulation,
             counters: Counters::default(),
+            tallies: Tallies::default(),
             firmware,
         })
     }
@@ -95,6 +99,11 @@ impl Dpu {
     /// What happened that nobody is told of otherwise.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The commands that there were, by opcode.
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     fn parts<'a>(
@@ -268,6 +277,7 @@ impl Dpu {
         });
         let Some((executed, events)) = executed else { return };
         self.counters.commands += 1;
+        self.tallies.count(&executed, core.now().since(self.queue.rung(slot)));
         let Executed { opcode, op_mod, uid, status, syndrome, effect } = executed;
         tracing::debug!(at = %core.now(), %opcode, op_mod, uid, %status, syndrome, "command");
         if events {

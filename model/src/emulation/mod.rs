@@ -205,6 +205,16 @@ impl Emulation {
         self.ports.iter().filter(|port| port.claimed.is_some()).count()
     }
 
+    /// Whether software holds something of the host's, or something waits for it: a message that it hasn't freed, a request that it hasn't answered,
+    /// a TLP for which it has no slot.
+    pub fn waits_for_software(&self) -> bool {
+        let open = |claimed: &Claimed| claimed.requests.iter().next().is_some();
+        self.channels.values().any(|channel| !channel.is_drained())
+            || self.ports.iter().any(|port| {
+                port.waiting.iter().any(|waiting| !waiting.is_empty()) || port.claimed.as_ref().is_some_and(open)
+            })
+    }
+
     /// The next channel that has asked for an event which has come.
     pub(crate) fn next_event(&mut self) -> Option<u32> {
         self.events.pop_front()
