@@ -9,6 +9,7 @@
 //! - [`capture`]: TLPs recorded, read back and counted.
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
+//! - [`serve`]: the device as a vfio-user server, for a guest in QEMU.
 //! - [`cli`]: the command line.
 
 pub mod backend;
@@ -23,3 +24,4 @@ pub mod profile;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod serve;

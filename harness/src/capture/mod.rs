@@ -62,6 +62,11 @@ impl<P> Shared<P> {
         Shared(Arc::new(Mutex::new(Some(probe))))
     }
 
+    /// Looks at the probe. `None` if it was taken.
+    pub fn with<T>(&self, look: impl FnOnce(&mut P) -> T) -> Option<T> {
+        self.lock().as_mut().map(look)
+    }
+
     /// Takes the probe back; the other handles see nothing from then on. `None` if it was taken before.
     pub fn take(&self) -> Option<P> {
         self.lock().take()

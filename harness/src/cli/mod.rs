@@ -1,4 +1,4 @@
-//! The command line: `mlx5-twin run DEVICE`, `mlx5-twin caps` and `mlx5-twin replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `mlx5-twin caps`, `mlx5-twin serve` and `mlx5-twin replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -9,6 +9,7 @@
 mod caps;
 mod replay;
 mod run;
+mod serve;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Command {
     Run(RunArguments),
     /// Show the capability pages by field name
     Caps(CapsArguments),
+    /// Serve the device as a PCI function to QEMU, by vfio-user; ends at SIGINT or SIGTERM with a report
+    Serve(ServeArguments),
     /// Play captures into the simulation: of real devices, and our own
     Replay(ReplayArguments),
 }
@@ -71,6 +74,37 @@ struct RunArguments {
     /// The text is a greeting, and not standard input.
     #[arg(skip)]
     greeting: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// Where to listen: a path that doesn't exist, of at most 107 bytes
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Write each TLP on each link to this file (pcapng)
+    #[arg(long, value_name = "OUT.pcapng")]
+    capture: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArguments,
+    /// Draws latencies within the ranges of the profile, and the host's choices
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A simulated host on the other side of the device.
+#[derive(Debug, Args)]
+struct HostArguments {
+    /// Run this device's host program on the host's side, as soon as software emulates a function: scratch or serial
+    #[arg(long, value_name = "PROGRAM")]
+    host: Option<String>,
+    /// The text that the host program sends; what comes back goes to standard output
+    #[arg(long, value_name = "FILE", requires = "host")]
+    host_input: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +180,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
     };
     let (code, message) = match result {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::capture::{Description, Recorder};
 use crate::channel::inject;
-use crate::devices::{self, Console, DEVICES, Device};
+use crate::devices::{self, Console, Device};
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
 
@@ -24,15 +24,7 @@ For text of your own: echo hi | mlx5-twin run serial
 
 /// Checks everything that was given, then runs.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    let Some(device) = devices::find(&arguments.device) else {
-        let known: Vec<_> =
-            DEVICES.iter().map(|device| format!("\n  {:<10}{}", device.name, device.description)).collect();
-        return Err(Failure::Input(format!(
-            "there is no device {:?}; known devices:{}",
-            arguments.device,
-            known.concat()
-        )));
-    };
+    let device = devices::known(&arguments.device).map_err(Failure::Input)?;
     if !BACKENDS.contains(&arguments.backend.as_str()) {
         let known = BACKENDS.join(", ");
         return Err(Failure::Input(format!("there is no backend {:?}; known backends: {known}", arguments.backend)));

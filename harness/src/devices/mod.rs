@@ -66,6 +66,17 @@ pub fn find(name: &str) -> Option<&'static Device> {
     DEVICES.iter().find(|device| device.name == name)
 }
 
+/// The device of that name.
+///
+/// # Errors
+/// There's none: a message that lists those there are.
+pub fn known(name: &str) -> Result<&'static Device, String> {
+    find(name).ok_or_else(|| {
+        let known = DEVICES.iter().map(|device| format!("\n  {:<10}{}", device.name, device.description));
+        format!("there is no device {name:?}; known devices:{}", known.collect::<String>())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,13 @@ mod bar0;
 mod command_queue;
 mod event_queue;
 mod init_segment;
+mod lives;
 mod tally;
 
 use std::any::Any;
 
 use mlx5_twin_fw_cmds::event::EventType;
+use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixOutcome, MsixTable, Reset};
 use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, TlpId};
@@ -24,6 +26,7 @@ use crate::emulation::Emulation;
 use crate::firmware::{Effect, Executed, Failure, Firmware, PageNeed};
 use crate::profile::{PortState, ProfileError};
 
+pub use self::lives::Lives;
 pub use self::tally::{Tallies, Tally};
 pub use crate::bus::Counters;
 
@@ -53,6 +56,7 @@ pub struct Dpu {
     emulation: Emulation,
     counters: Counters,
     tallies: Tallies,
+    lives: Lives,
 }
 
 impl Dpu {
@@ -82,6 +86,7 @@ impl Dpu {
             emulation,
             counters: Counters::default(),
             tallies: Tallies::default(),
+            lives: Lives::default(),
             firmware,
         })
     }
@@ -104,6 +109,11 @@ impl Dpu {
     /// The commands that there were, by opcode.
     pub fn tallies(&self) -> &Tallies {
         &self.tallies
+    }
+
+    /// How often the function was given up, and what was left then.
+    pub fn lives(&self) -> Lives {
+        self.lives
     }
 
     fn parts<'a>(
@@ -270,6 +280,10 @@ impl Dpu {
 
     /// Carries out the command in `slot`, or answers it with `refusal`.
     fn carry_out(&mut self, core: &mut Core, slot: usize, refusal: Option<Failure>) {
+        let opcode = self.queue.opcode(slot);
+        if matches!(opcode, Opcode::INIT_HCA | Opcode::TEARDOWN_HCA | Opcode::DISABLE_HCA) {
+            self.lives.command(opcode, self.firmware.resources().balance());
+        }
         let (mut bus, queue, firmware, emulation) = self.parts(core);
         let executed = queue.execute(&mut bus, slot, |input, output| match refusal {
             None => firmware.execute(input, output, emulation),
@@ -347,6 +361,7 @@ impl Dpu {
 
     /// A reset of the function or of its link, or the one that a driver asks for by the interface state: everything that software made is gone.
     fn reset(&mut self, core: &mut Core) {
+        self.lives.resets += 1;
         self.dma.reset(core.now());
         self.queue.reset();
         self.waiting.clear();

@@ -5,6 +5,7 @@
 //! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
 
 mod arena;
+mod clock;
 mod core;
 mod credits;
 mod dma;
@@ -385,6 +386,23 @@ impl Fabric {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// What the clock of a root complex's cores and of their requests shows: it's the fabric's, less the time for which it was held.
+    pub fn own_time(&self, root: NodeId) -> Time {
+        self.root(root).map_or(self.core.now, |root| root.own_time(self.core.now))
+    }
+
+    /// When on the fabric's clock a root complex's own will show `own`, if it isn't held until then. `None` while it's held.
+    pub(crate) fn fabric_time(&self, root: NodeId, own: Time) -> Option<Time> {
+        self.root(root).map_or(Some(own), |root| root.fabric_time(own))
+    }
+
+    /// Holds the clock of a root complex's cores, and of the time limits of their requests, or lets it run again.
+    pub(crate) fn hold_clock(&mut self, root: NodeId, hold: bool) {
+        if let Some((root, core)) = self.root_mut(root) {
+            root.hold_clock(core, hold);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::arena::TlpId;
+use super::clock::HeldClock;
 use super::core::{Core, NodeId, Owner, PortId};
 use super::downstream::DownstreamPort;
 use super::function::extent;
@@ -48,7 +49,7 @@ struct Pending {
     serial: u64,
     access: Access,
     data: Data,
-    /// Until when a configuration request is repeated.
+    /// Until when a configuration request is repeated, on the cores' own clock.
     retry_until: Time,
 }
 
@@ -78,6 +79,9 @@ pub(crate) struct RootComplex {
     serial: u64,
     results: VecDeque<(Ticket, Result<Data, AccessError>)>,
     interrupts: VecDeque<u32>,
+    clock: HeldClock,
+    /// A deadline came on the fabric's clock while our own was held.
+    overdue: bool,
 }
 
 impl RootComplex {
@@ -97,6 +101,8 @@ impl RootComplex {
             serial: 0,
             results: VecDeque::new(),
             interrupts: VecDeque::new(),
+            clock: HeldClock::default(),
+            overdue: false,
         }
     }
 
@@ -122,6 +128,25 @@ impl RootComplex {
 
     pub(crate) fn next_result(&mut self) -> Option<(Ticket, Result<Data, AccessError>)> {
         self.results.pop_front()
+    }
+
+    /// What the clock of its cores and their requests shows.
+    #[inline]
+    pub(crate) fn own_time(&self, fabric: Time) -> Time {
+        self.clock.now(fabric)
+    }
+
+    /// When on the fabric's clock its own will show `own`. `None` while it's held.
+    pub(crate) fn fabric_time(&self, own: Time) -> Option<Time> {
+        (!self.clock.is_held()).then(|| self.clock.at(own))
+    }
+
+    /// Holds its own clock, or lets it run again.
+    pub(crate) fn hold_clock(&mut self, core: &mut Core, hold: bool) {
+        self.clock.hold(hold, core.now);
+        if !hold && std::mem::take(&mut self.overdue) {
+            self.expire(core);
+        }
     }
 
     /// A TLP has come in at root port `number`, whose link is `port`.
@@ -288,7 +313,8 @@ impl RootComplex {
         let serial = self.serial;
         self.serial += 1;
         let index = self.free.pop().unwrap_or(self.pending.len() as u32);
-        let pending = Some(Pending { serial, access, data: Data::EMPTY, retry_until: core.now + CRS_LIMIT });
+        let retry_until = self.own_time(core.now) + CRS_LIMIT;
+        let pending = Some(Pending { serial, access, data: Data::EMPTY, retry_until });
         match self.pending.get_mut(index as usize) {
             Some(free) => *free = pending,
             None => self.pending.push(pending),
@@ -368,9 +394,10 @@ impl RootComplex {
         };
         let expected = if header.completion_length_dw() == 0 { 0 } else { header.completion_byte_count() };
         let lower = header.completion_lower_address();
-        let Some((tag, call)) = self.requester.begin(u64::from(index), expected, lower, core.now) else { return };
+        let now = self.own_time(core.now);
+        let Some((tag, call)) = self.requester.begin(u64::from(index), expected, lower, now) else { return };
         if let Some(at) = call {
-            core.set_timer(self.node, at, timer::EXPIRE);
+            core.set_timer(self.node, self.clock.at(at), timer::EXPIRE);
         }
         header.set_tag(tag);
         let value = if let Access::ConfigWrite { value, .. } = access { value.to_le_bytes() } else { [0; 4] };
@@ -427,7 +454,7 @@ impl RootComplex {
         let Some(pending) = self.pending.get(index as usize).copied().flatten() else { return };
         let place = place(&pending.access);
         match status {
-            Status::ConfigRequestRetry if core.now < pending.retry_until => {
+            Status::ConfigRequestRetry if self.own_time(core.now) < pending.retry_until => {
                 core.set_timer(self.node, core.now + CRS_RETRY, timer::RETRY | u64::from(index));
             }
             Status::ConfigRequestRetry => self.finish(index, Err(AccessError::NotReady(place))),
@@ -438,9 +465,11 @@ impl RootComplex {
 
     fn expire(&mut self, core: &mut Core) {
         let mut late = Vec::new();
-        let call = self.requester.expire(core.now, |token| late.push(token as u32));
-        if let Some(at) = call {
-            core.set_timer(self.node, at, timer::EXPIRE);
+        let call = self.requester.expire(self.own_time(core.now), |token| late.push(token as u32));
+        match call {
+            Some(_) if self.clock.is_held() => self.overdue = true,
+            Some(at) => core.set_timer(self.node, self.clock.at(at), timer::EXPIRE),
+            None => {}
         }
         for index in late {
             core.count(|faults| faults.completion_timeout += 1);

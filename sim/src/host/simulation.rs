@@ -63,9 +63,11 @@ pub struct Simulation {
     askers: HashMap<Ticket, Asker>,
     /// Results of accesses that no program asked for: they were made by [`Simulation::access`].
     results: BTreeMap<Ticket, Result<Data, AccessError>>,
-    /// By number of the wake-up: who sleeps.
-    sleepers: Vec<Option<Asker>>,
+    /// By number of the wake-up: who sleeps, and until when on the clock of its cores.
+    sleepers: Vec<Option<(Asker, Time)>>,
     free_sleepers: Vec<u32>,
+    /// Sleepers whose wake-up came while the clock of their cores was held.
+    held_sleepers: Vec<u32>,
     /// Reused while requests are taken up.
     taken: Vec<(u32, Request)>,
 }
@@ -93,6 +95,7 @@ impl Simulation {
             results: BTreeMap::new(),
             sleepers: Vec::new(),
             free_sleepers: Vec::new(),
+            held_sleepers: Vec::new(),
             taken: Vec::new(),
         }
     }
@@ -113,7 +116,7 @@ impl Simulation {
             return cores.host.clone();
         }
         let host = Host::new();
-        host.lock().now = self.fabric.now();
+        host.lock().now = self.fabric.own_time(root);
         self.cores.push(Cores { root, host: host.clone(), pending: BTreeMap::new(), waiting: BTreeMap::new() });
         host
     }
@@ -182,10 +185,15 @@ impl Simulation {
             Some(next) if next <= self.fabric.now() => self.fabric.now(),
             _ => self.fabric.advance_to(at),
         };
-        for cores in &self.cores {
-            cores.host.lock().now = now;
-        }
+        self.tell_time();
         now
+    }
+
+    /// Tells each host what its clock shows.
+    fn tell_time(&self) {
+        for cores in &self.cores {
+            cores.host.lock().now = self.fabric.own_time(cores.root);
+        }
     }
 
     /// Makes an access from outside, as software on the cores of `root` that isn't one of the programs here. Its result is had by
@@ -277,10 +285,40 @@ impl Simulation {
     fn sleep(&mut self, asker: Asker, until: Time) {
         let number = self.free_sleepers.pop().unwrap_or(self.sleepers.len() as u32);
         match self.sleepers.get_mut(number as usize) {
-            Some(free) => *free = Some(asker),
-            None => self.sleepers.push(Some(asker)),
+            Some(free) => *free = Some((asker, until)),
+            None => self.sleepers.push(Some((asker, until))),
         }
-        self.fabric.wake_at(until, number);
+        self.wake_later(number, asker, until);
+    }
+
+    /// Sees that a sleeper is woken when the clock of its cores shows `until`.
+    fn wake_later(&mut self, number: u32, asker: Asker, until: Time) {
+        match self.fabric.fabric_time(self.cores[asker.cores].root, until) {
+            Some(at) => self.fabric.wake_at(at, number),
+            None => self.held_sleepers.push(number),
+        }
+    }
+
+    /// A wake-up has come: it's answered, unless the clock of its cores was held in the meantime and has some way to go.
+    fn woken(&mut self, number: u32) {
+        let Some(Some((asker, until))) = self.sleepers.get(number as usize).copied() else { return };
+        if self.fabric.own_time(self.cores[asker.cores].root) < until {
+            return self.wake_later(number, asker, until);
+        }
+        self.sleepers[number as usize] = None;
+        self.free_sleepers.push(number);
+        self.answer(asker, Ok(Reply::Done));
+    }
+
+    /// Holds the clock that the programs on the cores of `root` have, and the time limits of their accesses, or lets it run again: for as long as
+    /// software outside the simulation keeps them waiting.
+    pub fn hold_clock(&mut self, root: NodeId, hold: bool) {
+        self.fabric.hold_clock(root, hold);
+        if !hold {
+            for number in std::mem::take(&mut self.held_sleepers) {
+                self.woken(number);
+            }
+        }
     }
 
     fn interrupt(&mut self, asker: Asker, vector: u32) {
@@ -309,15 +347,9 @@ impl Simulation {
 
     /// Hands out what the last event brought: answers, wake-ups and interrupts.
     fn hand_out(&mut self) {
-        let now = self.fabric.now();
-        for cores in &self.cores {
-            cores.host.lock().now = now;
-        }
+        self.tell_time();
         while let Some(number) = self.fabric.next_woken() {
-            if let Some(asker) = self.sleepers.get_mut(number as usize).and_then(Option::take) {
-                self.free_sleepers.push(number);
-                self.answer(asker, Ok(Reply::Done));
-            }
+            self.woken(number);
         }
         for number in 0..self.cores.len() {
             let root = self.cores[number].root;

@@ -93,6 +93,32 @@ impl Balance {
     pub fn is_zero(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Each kind by name, with how many of it are alive.
+    #[must_use]
+    pub fn rows(&self) -> [(&'static str, usize); 19] {
+        [
+            ("user contexts", self.uctxs),
+            ("UARs", self.uars),
+            ("protection domains", self.pds),
+            ("transport domains", self.transport_domains),
+            ("XRC domains", self.xrcds),
+            ("UMEMs", self.umems),
+            ("event queues", self.eqs),
+            ("completion queues", self.cqs),
+            ("memory keys", self.mkeys),
+            ("shared receive queues", self.srqs),
+            ("receive memory pools", self.rmps),
+            ("queue pairs", self.qps),
+            ("multicast attachments", self.attachments),
+            ("general objects", self.objects),
+            ("Q counters", self.q_counters),
+            ("flow counters", self.flow_counters),
+            ("uses of one by another", self.uses),
+            ("page list entries", self.page_entries),
+            ("pages of host memory", self.pages_given),
+        ]
+    }
 }
 
 /// What went when a user context was destroyed, in the order in which it went.

@@ -1,0 +1,55 @@
+//! `mlx5-twin serve`.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{Failure, HostArguments, ServeArguments, print, print_json};
+use crate::devices::{self, Console, Device};
+use crate::profile;
+use crate::serve::{Error, HostOutcome, Options, Server};
+
+impl HostArguments {
+    /// The host program, with its text.
+    pub(super) fn program(&self) -> Result<Option<(&'static Device, Console)>, Failure> {
+        let Some(name) = &self.host else { return Ok(None) };
+        let device = devices::known(name).map_err(Failure::Input)?;
+        let console = match &self.host_input {
+            None => Console::nobody(),
+            Some(path) => {
+                let file = File::open(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+                Console::new(BufReader::new(file), io::stdout())
+            }
+        };
+        Ok(Some((device, console)))
+    }
+}
+
+/// Serves until a signal comes, then tells what there was.
+pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    let profile =
+        profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    let host = arguments.host.program()?;
+    // Before there is anything to be ended.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
+    let options = Options { profile, seed: arguments.seed, capture: arguments.capture.clone(), host };
+    let server = Server::start(&arguments.socket, options).map_err(|error| match error {
+        Error::Bus(_) | Error::Thread(_) => Failure::Run(error.to_string()),
+        _ => Failure::Input(error.to_string()),
+    })?;
+    // Nobody is there to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "mlx5-twin: listening at {}; ^C ends", arguments.socket.display());
+    signals.forever().next();
+    let report = server.finish().map_err(|error| Failure::Run(error.to_string()))?;
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    match report.host {
+        Some(HostOutcome::Failed(error)) => Err(Failure::Run(format!("the host program: {error}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,148 @@
+//! The simulation as software outside sees it: accesses go in, and interrupts come out.
+//!
+//! Each access is stamped once, with the virtual time at which it enters; from there on all that happens follows from the stamps. A capture has
+//! them: what the root complex sends is on its link.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::time::Duration;
+
+use mlx5_twin_model::{Dpu, Machine};
+use mlx5_twin_sim::Time;
+use mlx5_twin_sim::fabric::NodeId;
+use mlx5_twin_sim::host::{Access, AccessError, Data, Simulation};
+
+use super::clock::Clock;
+use super::host::HostRun;
+
+/// Events that are carried out before others may have their turn: some tens of microseconds.
+const CHUNK: usize = 256;
+
+/// What an interrupt is told to.
+#[derive(Debug)]
+pub(super) struct Vector {
+    /// An event descriptor (eventfd).
+    pub(super) event: File,
+}
+
+/// What a client has asked for so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// Reads of BAR 0 and configuration space.
+    pub reads: u64,
+    /// Writes of them.
+    pub writes: u64,
+    /// Ranges of memory that it mapped, and that it unmapped.
+    pub maps: u64,
+    /// Requests to unmap ranges.
+    pub unmaps: u64,
+    /// Interrupts that were signalled to it.
+    pub interrupts: u64,
+}
+
+/// The machine, and what's outside of it.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) simulation: Simulation,
+    dpu: NodeId,
+    device: NodeId,
+    clock: Clock,
+    /// By number: the vectors that the client listens to.
+    pub(super) vectors: BTreeMap<u32, Vector>,
+    pub(super) traffic: Traffic,
+    pub(super) host: Option<HostRun>,
+}
+
+impl Engine {
+    /// An engine for a machine whose clock starts now.
+    pub(super) fn new(machine: Machine, host: Option<HostRun>) -> Engine {
+        let Machine { mut simulation, dpu, device, .. } = machine;
+        // From now on the root complex's interrupts are kept.
+        simulation.host(dpu);
+        let clock = Clock::new(simulation.fabric().now());
+        Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host }
+    }
+
+    /// Looks at the device.
+    pub(super) fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
+        self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
+    }
+
+    /// Makes an access at the virtual time that it is now, and lets the simulation go on until its result is there.
+    ///
+    /// # Errors
+    /// What the bus answers.
+    pub(super) fn access(&mut self, access: Access) -> Result<Data, AccessError> {
+        self.simulation.advance_to(self.clock.due());
+        let ticket = self.simulation.access(self.dpu, access)?;
+        loop {
+            if let Some(result) = self.simulation.result(ticket) {
+                self.signal();
+                return result;
+            }
+            if !self.step() {
+                // An access to nothing has its result at once, and every other has a time limit.
+                return Err(AccessError::Timeout(0));
+            }
+        }
+    }
+
+    fn step(&mut self) -> bool {
+        let more = self.simulation.step();
+        if let Some(host) = &mut self.host {
+            host.follow(&mut self.simulation, self.device);
+        }
+        more
+    }
+
+    /// Carries out what is due, but not all of it if that's much. When to come again: `None` if nothing will happen by itself.
+    pub(super) fn catch_up(&mut self) -> Option<Duration> {
+        let due = self.clock.due();
+        for _ in 0..CHUNK {
+            match self.simulation.next_time() {
+                Some(next) if next <= due => {
+                    self.step();
+                }
+                next => {
+                    self.simulation.advance_to(due);
+                    self.signal();
+                    let watchdog = self.host.as_mut().and_then(|host| host.watch(&mut self.simulation));
+                    let event = next.map(|next| self.clock.until(next));
+                    return event.into_iter().chain(watchdog).min();
+                }
+            }
+        }
+        self.signal();
+        self.clock.lag(self.simulation.fabric().now());
+        Some(Duration::ZERO)
+    }
+
+    /// Signals the interrupts that have come.
+    fn signal(&mut self) {
+        while let Some(vector) = self.simulation.next_interrupt(self.dpu) {
+            self.tell(vector);
+        }
+    }
+
+    fn tell(&mut self, vector: u32) {
+        let Some(listener) = self.vectors.get(&vector) else { return };
+        self.traffic.interrupts += 1;
+        if let Err(error) = (&listener.event).write(&1_u64.to_ne_bytes()) {
+            tracing::debug!(vector, %error, "an interrupt can't be signalled");
+        }
+    }
+
+    /// Signals vectors that the device didn't raise, as a client may ask for to try them.
+    pub(super) fn trigger(&mut self, vectors: Range<u32>) {
+        for vector in vectors {
+            self.tell(vector);
+        }
+    }
+
+    /// The virtual time.
+    pub(super) fn now(&self) -> Time {
+        self.simulation.fabric().now()
+    }
+}
