@@ -202,7 +202,10 @@ impl Simulation {
     /// # Errors
     /// What is wrong with the access itself.
     pub fn access(&mut self, root: NodeId, access: Access) -> Result<Ticket, AccessError> {
-        self.fabric.access(root, access)
+        let ticket = self.fabric.access(root, access)?;
+        // Some need no TLP and have their result at once.
+        self.hand_out();
+        Ok(ticket)
     }
 
     /// Takes the result of such an access, if it has come.
