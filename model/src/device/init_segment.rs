@@ -10,7 +10,7 @@ use crate::profile::FirmwareVersion;
 
 /// The interface state in bits 10:8 of `cmdq_addr_l_sz`: all is well (mlx5_ifc.h, `nic_interface`).
 const FULL_DRIVER: u32 = 0;
-/// The interface is down: what a driver sees after it asked for a reset.
+/// The interface is down: what a driver sees after a reset.
 const DISABLED: u32 = 1;
 /// A driver asks for a reset.
 const SW_RESET: u32 = 7;
@@ -65,14 +65,10 @@ impl InitSegment {
         }
     }
 
-    /// Forgets the queue's address; the interface is as after power-on.
+    /// Forgets the queue's address. The interface is down until a driver writes a new one: one that doesn't know of the reset learns of it by
+    /// its health poll, and recovers (health.c, `mlx5_health_check_fatal_sensors`; that every reset shows itself so is ours).
     pub(super) fn reset(&mut self) {
         self.address_high = 0;
-        self.interface = FULL_DRIVER;
-    }
-
-    /// The interface is down, as after a reset that the driver asked for, until it writes a new address.
-    pub(super) fn take_down(&mut self) {
         self.interface = DISABLED;
     }
 

@@ -185,10 +185,7 @@ impl Dpu {
                     self.queue.set_address(address);
                     self.waiting.clear();
                 }
-                Written::ResetRequest => {
-                    self.reset(core);
-                    self.init.take_down();
-                }
+                Written::ResetRequest => self.reset(core),
                 Written::Doorbell(vector) => {
                     let events = event_queue::exists(&self.firmware, EventType::CMD);
                     let (mut bus, queue, ..) = self.parts(core);
