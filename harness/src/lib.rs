@@ -9,6 +9,7 @@
 //! - [`capture`]: TLPs recorded, read back and counted.
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
+//! - [`guest`]: a Linux guest whose device is the model.
 //! - [`cli`]: the command line.
 
 pub mod backend;
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
+pub mod guest;
 mod hash;
 pub mod profile;
 pub mod replay;
