@@ -2,6 +2,7 @@
 //! [--boot]`. With `--boot` it starts the guest, on this terminal and without a device.
 
 use std::error::Error;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 use std::{env, fs};
@@ -53,8 +54,14 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
     }
     let assets = prepare(&request, &Lines(Instant::now()))?;
-    println!("kernel {}: {}\nvmlinuz {}", assets.kernel.release, assets.kernel.origin, assets.kernel.vmlinuz.display());
-    println!("root image {}\nkey {}\nqemu {:?}", assets.root.display(), assets.key, assets.qemu.command());
+    writeln!(
+        stdout(),
+        "kernel {}: {}\nvmlinuz {}",
+        assets.kernel.release,
+        assets.kernel.origin,
+        assets.kernel.vmlinuz.display()
+    )?;
+    writeln!(stdout(), "root image {}\nkey {}\nqemu {:?}", assets.root.display(), assets.key, assets.qemu.command())?;
     if boot {
         let mut qemu = assets.qemu.command();
         qemu.args([
@@ -75,7 +82,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         qemu.arg(format!("if=none,id=root,format=raw,snapshot=on,file={}", assets.root.display()));
         qemu.arg("-kernel").arg(&assets.kernel.vmlinuz);
         qemu.args(["-append", "console=ttyS0 quiet panic=-1 root=/dev/nvme0n1 rootfstype=ext4 rw init=/init"]);
-        println!("QEMU ended: {}", qemu.status()?);
+        writeln!(stdout(), "QEMU ended: {}", qemu.status()?)?;
     }
     Ok(())
 }

@@ -77,18 +77,18 @@ impl Cache {
         Ok(to)
     }
 
-    /// Removes all files whose names begin with `prefix`, but the `count` that were used last and `keep`.
-    pub(super) fn keep_newest(&self, _: &Making, prefix: &str, count: usize, keep: &Path) -> Result<(), Error> {
+    /// Removes all files and folders whose names begin with `prefix`, but the `count` that were used last.
+    pub(super) fn keep_newest(&self, _: &Making, prefix: &str, count: usize) -> Result<(), Error> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(Error::file("reading", &self.folder))? {
             let entry = entry.map_err(Error::file("reading", &self.folder))?;
-            if entry.file_name().to_string_lossy().starts_with(prefix) && entry.path() != keep {
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
                 let used = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
                 found.push((used, entry.path()));
             }
         }
         found.sort();
-        let surplus = found.len().saturating_sub(count.saturating_sub(1));
+        let surplus = found.len().saturating_sub(count);
         found.iter().take(surplus).try_for_each(|(_, path)| remove(path))
     }
 }
@@ -100,7 +100,7 @@ fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
         .or_else(|| variable("HOME").map(|home| home.join(".cache/mlx5-twin")))
 }
 
-/// Notes that a file was used now. No harm is done if it can't be noted: the file counts as older then.
+/// Notes that a file or folder was used now. No harm is done if it can't be noted: it counts as older then.
 pub(super) fn used(path: &Path) {
     let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
@@ -187,9 +187,9 @@ mod tests {
             let file = File::create(cache.path(name)).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
         }
-        cache.keep_newest(&making, "image-", 2, &cache.path("image-b")).unwrap();
-        assert!(["image-a", "image-b", "other"].iter().all(|name| cache.path(name).exists()));
-        assert!(!cache.path("image-c").exists());
+        cache.keep_newest(&making, "image-", 2).unwrap();
+        assert!(["image-a", "image-c", "other"].iter().all(|name| cache.path(name).exists()));
+        assert!(!cache.path("image-b").exists());
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub struct Kernel {
     pub(super) id: String,
 }
 
+impl Kernel {
+    /// Its folder in the cache.
+    pub(super) fn folder(&self) -> &Path {
+        self.vmlinuz.parent().unwrap_or(&self.vmlinuz)
+    }
+}
+
 /// Where a kernel is from. Shown, it says what it is and why it was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -40,10 +40,10 @@ pub use tool::Tool;
 use cache::Cache;
 use system::System;
 
-/// How many root images stay in the cache.
-const IMAGES: usize = 4;
-/// Their names in the cache.
+/// The beginning of root images' names in the cache.
 const IMAGE: &str = "root-";
+/// How many of each stay in the cache, with the beginning of their names. Whoever still uses one that goes has its files open.
+const KEPT: &[(&str, usize)] = &[(IMAGE, 4), ("kernel-", 8), ("system-", 2)];
 
 /// What a guest is to be.
 #[derive(Clone, Debug)]
@@ -135,7 +135,9 @@ fn prepare_unfinished(request: &Request, progress: &dyn Progress) -> Result<Asse
     root::make(&system, &kernel, &request.files, &image, progress)?;
     unpack::sync(&image)?;
     let image = cache.keep(&making, &image, &image_name(&key))?;
-    cache.keep_newest(&making, IMAGE, IMAGES, &image)?;
+    for (prefix, count) in KEPT {
+        cache.keep_newest(&making, prefix, *count)?;
+    }
     Ok(assets(&system, kernel, image, &key))
 }
 
@@ -146,7 +148,7 @@ fn cached(cache: &Cache, request: &Request) -> Option<Assets> {
     let key = root::key(&system, &kernel, &request.files);
     let image = cache.path(&image_name(&key));
     image.is_file().then(|| {
-        cache::used(&image);
+        [&image, kernel.folder(), system.folder()].into_iter().for_each(|path| cache::used(path));
         assets(&system, kernel, image, &key)
     })
 }

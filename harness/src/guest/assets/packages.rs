@@ -116,7 +116,6 @@ pub(super) const NOT_UNPACKED: &[&str] = &[
     "usr/lib/python3.*/pydoc_data",
     "usr/lib/python3.*/test",
     "usr/lib/python3.*/turtledemo",
-    "usr/lib/python3/dist-packages/scapy/contrib",
     "usr/lib/python3/dist-packages/scapy/tools",
     "usr/lib/valgrind",
     "usr/lib/x86_64-linux-gnu/gconv",

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use super::apt::Apt;
 use super::cache::{Cache, Making, Name};
@@ -67,6 +68,11 @@ impl System {
     fn read(folder: &Path) -> Option<System> {
         let list = fs::read(folder.join(LIST)).ok()?;
         Some(System { tree: folder.join(TREE), id: Name::default().add(name()).add(list).hex() })
+    }
+
+    /// Its folder in the cache.
+    pub(super) fn folder(&self) -> &Path {
+        self.tree.parent().unwrap_or(&self.tree)
     }
 
     /// The tree as files and links.
@@ -138,16 +144,22 @@ impl System {
         progress.stage("compiling Python code", Unit::Steps, PYTHON_CODE.len() as u64);
         let python = find(&self.tree, "usr/bin/python3.*")?;
         let python = python.strip_prefix(&self.tree).unwrap_or(&python).to_string_lossy().into_owned();
-        for (done, pattern) in (1..).zip(PYTHON_CODE) {
+        let compile = |pattern: &str| {
             let folder = find(&self.tree, pattern)?;
             let mut command = self.tool(&python, "python3").command();
             command.env("PYTHONHOME", self.tree.join("usr")).env("PYTHONHASHSEED", "0");
             command.args(["-s", "-B", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s"]);
             command.arg(&self.tree).args(["-p", "/"]).arg(folder);
-            run(&mut command, &format!("compiling Python code in {pattern}"))?;
-            progress.position(done);
-        }
-        Ok(())
+            run(&mut command, &format!("compiling Python code in {pattern}")).map(|_| ())
+        };
+        thread::scope(|scope| {
+            let threads = PYTHON_CODE.iter().map(|pattern| scope.spawn(|| compile(pattern))).collect::<Vec<_>>();
+            for (done, thread) in (1..).zip(threads) {
+                thread.join().unwrap_or_else(|_| Err(Error::Missing { what: "result of a thread".to_owned() }))?;
+                progress.position(done);
+            }
+            Ok(())
+        })
     }
 
     /// That all libraries are there which the host's and the guest's programs need.
