@@ -10,6 +10,7 @@
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
 //! - [`serve`]: the device as a vfio-user server, for a guest in QEMU.
+//! - [`guest`]: a Linux guest whose device is the model.
 //! - [`cli`]: the command line.
 
 pub mod backend;
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
+pub mod guest;
 mod hash;
 pub mod profile;
 pub mod replay;
