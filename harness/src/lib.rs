@@ -9,6 +9,8 @@
 //! - [`capture`]: TLPs recorded, read back and counted.
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
+//! - [`guest`]: a Linux guest whose device is the model.
+//! - [`serve`]: the model as a PCI function of such a guest.
 //! - [`cli`]: the command line.
 
 pub mod backend;
@@ -18,8 +20,10 @@ pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
+pub mod guest;
 mod hash;
 pub mod profile;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod serve;
