@@ -1,12 +1,22 @@
-//! The command line: `mlx5-twin run DEVICE`, `mlx5-twin caps`, `mlx5-twin serve` and `mlx5-twin replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `caps`, `serve`, `guest` and `replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
 //! | 1 | the run failed, the host found something that isn't as expected, a fault was asked for, or a replay differs from its capture |
 //! | 2 | an argument or a file that it names is wrong; nothing was run |
+//!
+//! `guest` with `--suite` has exit code 1 if a test failed, or none ran. With `--run`, or with a shell, the exit code is that of what ran in the
+//! guest: 0 to 255, and 128 and a signal's number if a signal ended it. Beside them:
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 124 | the command didn't end within `--timeout` |
+//! | 125 | the guest didn't start, or ended before its command did: its kernel panicked, it said nothing any more, QEMU ended |
+//! | 129, 130, 143 | the program itself was ended by SIGHUP, SIGINT or SIGTERM, and has ended the guest |
 
 mod caps;
+mod guest;
 mod replay;
 mod run;
 mod serve;
@@ -44,6 +54,8 @@ enum Command {
     Serve(ServeArguments),
     /// Play captures into the simulation: of real devices, and our own
     Replay(ReplayArguments),
+    /// A Linux guest with the function in it: a shell, one command, or a test suite. Needs no hardware and no root rights
+    Guest(guest::GuestArguments),
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +168,8 @@ enum Failure {
     Input(String),
     /// Running failed: exit code 1.
     Run(String),
+    /// A guest ended before its command did: exit code 125.
+    Guest(String),
 }
 
 /// The program. Results go to standard output; messages and logs to standard error.
@@ -182,11 +196,16 @@ pub fn main() -> ExitCode {
         Command::Caps(arguments) => caps::caps(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Guest(arguments) => match guest::guest(&arguments) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
     };
     let (code, message) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Run(message)) => (1, message),
         Err(Failure::Input(message)) => (2, message),
+        Err(Failure::Guest(message)) => (guest::FAILED, message),
     };
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {message}");

@@ -12,15 +12,15 @@ use crate::profile;
 use crate::serve::{Error, HostOutcome, Options, Server};
 
 impl HostArguments {
-    /// The host program, with its text.
-    pub(super) fn program(&self) -> Result<Option<(&'static Device, Console)>, Failure> {
+    /// The host program, with its text; what comes back goes to `output`.
+    pub(super) fn program(&self, output: Box<dyn Write + Send>) -> Result<Option<(&'static Device, Console)>, Failure> {
         let Some(name) = &self.host else { return Ok(None) };
         let device = devices::known(name).map_err(Failure::Input)?;
         let console = match &self.host_input {
             None => Console::nobody(),
             Some(path) => {
                 let file = File::open(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-                Console::new(BufReader::new(file), io::stdout())
+                Console::new(BufReader::new(file), output)
             }
         };
         Ok(Some((device, console)))
@@ -31,7 +31,7 @@ impl HostArguments {
 pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let profile =
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
-    let host = arguments.host.program()?;
+    let host = arguments.host.program(Box::new(io::stdout()))?;
     // Before there is anything to be ended.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
     let options = Options { profile, seed: arguments.seed, capture: arguments.capture.clone(), host };

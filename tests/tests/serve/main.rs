@@ -24,8 +24,12 @@ impl Rig {
     fn new(host: Option<(&str, Console)>) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let host = host.map(|(name, console)| (devices::find(name).unwrap(), console));
-        let options =
-            Options { profile: profile::load(None).unwrap(), seed: 1, capture: Some(folder.path().join("c.pcapng")), host };
+        let options = Options {
+            profile: profile::load(None).unwrap(),
+            seed: 1,
+            capture: Some(folder.path().join("c.pcapng")),
+            host,
+        };
         let server = Server::start(&folder.path().join("socket"), options).unwrap();
         Rig { server, folder }
     }

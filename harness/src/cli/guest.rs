@@ -1,0 +1,350 @@
+//! `mlx5-twin guest`.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::{Failure, HostArguments, ProfileArgument, print, print_json};
+use crate::guest::assets::{self, KernelChoice, Request, Unit};
+use crate::guest::control::LONGEST_COMMAND;
+use crate::guest::suite::Results;
+use crate::guest::{self, Error, Happening, Input, Job, Outcome, Pipes, Plan, terminal};
+use crate::profile;
+use crate::serve;
+
+/// How much of a command's output is put into the JSON object, in bytes. Ours.
+const CAPTURED: usize = 1 << 20;
+
+/// Exit code of a guest that ended before its command did.
+const DIED: u8 = 125;
+
+/// Exit code of a command that took too long, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+#[derive(Debug, Args)]
+pub(super) struct GuestArguments {
+    /// Run this command (for bash) instead of a shell; its exit code is the program's
+    #[arg(long, value_name = "CMD", conflicts_with = "suite")]
+    run: Option<String>,
+    /// Run this test suite instead of a shell
+    #[arg(long, value_name = "NAME")]
+    suite: Option<Suite>,
+    /// Of the suite, only tests whose name contains this; may be given several times
+    #[arg(short = 'k', value_name = "NAME", requires = "suite")]
+    names: Vec<String>,
+    /// The guest's kernel: a version of Debian's, or a kernel image (with --modules)
+    #[arg(long, value_name = "VERSION|PATH")]
+    kernel: Option<String>,
+    /// The folder with the modules of --kernel PATH: .../lib/modules/VERSION
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+    /// Give the guest an IOMMU, so that VFIO works in it
+    #[arg(long)]
+    iommu: bool,
+    /// Give the guest no function
+    #[arg(long, conflicts_with_all = ["capture", "host", "path"])]
+    no_function: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Write each TLP on each link to this file (pcapng)
+    #[arg(long, value_name = "OUT.pcapng")]
+    capture: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArguments,
+    /// Draws what the model and the simulated host choose
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// End a command that takes longer; the exit code is 124 then
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// The suites that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// rdma-core's Python tests
+    RdmaCore,
+}
+
+/// Starts a guest, and gives the exit code of what ran in it.
+pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
+    let job = job(arguments)?;
+    let function = function(arguments)?;
+    let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
+    let bar = Bar::new();
+    let assets = assets::prepare(&request, &bar);
+    bar.0.finish_and_clear();
+    let assets = assets.map_err(|error| Failure::Guest(error.to_string()))?;
+
+    let timeout = arguments.timeout.map(Duration::from_secs);
+    let suite = matches!(job, Job::Suite(_));
+    let input = match &job {
+        Job::Shell { terminal: Some(_) } => Input::Terminal,
+        Job::Suite(_) => Input::None,
+        Job::Run(_) | Job::Shell { .. } => Input::Standard,
+    };
+    let (out, err) = (Captured::default(), Captured::default());
+    let pipes = if arguments.json {
+        Pipes { input, out: Box::new(out.clone()), err: Box::new(err.clone()) }
+    } else if suite {
+        // What tests print is no result.
+        Pipes { input, out: Box::new(io::stderr()), err: Box::new(io::stderr()) }
+    } else {
+        Pipes { input, out: Box::new(io::stdout()), err: Box::new(io::stderr()) }
+    };
+    let stages = Bar::new();
+    let tell = |happening: Happening<'_>| match happening {
+        Happening::Stage(stage) => stages.0.set_message(stage.to_owned()),
+        Happening::Begins(warnings) => {
+            stages.0.finish_and_clear();
+            for warning in warnings {
+                note(warning);
+            }
+            if input == Input::Terminal {
+                note(terminal::HELP);
+            }
+        }
+        // Nobody is there to be told if standard output is closed.
+        Happening::Test(test) if !arguments.json => drop(print(&format!("{test}\n"))),
+        Happening::Test(_) => {}
+    };
+    let plan = Plan { job, iommu: arguments.iommu, function, timeout };
+    let outcome = guest::run(plan, &assets, pipes, &tell);
+    stages.0.finish_and_clear();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return ended(&error),
+    };
+    match &outcome.results {
+        Some(results) => tested(arguments.json, results, &outcome),
+        None => {
+            if arguments.json {
+                print_json(&Ran { outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
+            } else if let Some(server) = &outcome.server {
+                tracing::info!("{server}");
+            }
+            Ok(outcome.exit_code)
+        }
+    }
+}
+
+/// What came of a suite.
+fn tested(json: bool, results: &Results, outcome: &Outcome) -> Result<u8, Failure> {
+    if json {
+        print_json(&Tested { results, outcome })?;
+    } else {
+        let Outcome { seconds, kernel, .. } = outcome;
+        print(&format!("\nLinux {kernel}, {seconds:.1} s\n{results}\n"))?;
+    }
+    Ok(u8::from(!results.good()))
+}
+
+/// What is told, and the exit code, if the guest ended before its command.
+fn ended(error: &Error) -> Result<u8, Failure> {
+    match error {
+        Error::Left => Ok(0),
+        Error::Signal { signal } => Ok(128 + u8::try_from(*signal).unwrap_or_default()),
+        Error::Timeout { .. } => {
+            note(&format!("mlx5-twin: {error}"));
+            Ok(TIMED_OUT)
+        }
+        _ => {
+            for line in error.console() {
+                note(&format!("guest: {line}"));
+            }
+            Err(Failure::Guest(error.to_string()))
+        }
+    }
+}
+
+/// The exit code of [`Failure::Guest`].
+pub(super) const FAILED: u8 = DIED;
+
+fn job(arguments: &GuestArguments) -> Result<Job, Failure> {
+    if let Some(command) = &arguments.run {
+        if command.len() > LONGEST_COMMAND || command.contains('\0') {
+            let length = command.len();
+            let rule = format!(
+                "--run: a command has no zero bytes and at most {LONGEST_COMMAND} bytes, this one has {length}"
+            );
+            return Err(Failure::Input(rule));
+        }
+        return Ok(Job::Run(command.clone()));
+    }
+    if arguments.suite.is_some() {
+        return Ok(Job::Suite(arguments.names.clone()));
+    }
+    if arguments.json {
+        return Err(Failure::Input("--json is for --run and --suite; a shell has no result".to_owned()));
+    }
+    let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let kind = std::env::var("TERM").ok().filter(|kind| kind.len() < 64);
+    Ok(Job::Shell { terminal: terminal.then(|| kind.unwrap_or_else(|| "linux".to_owned())) })
+}
+
+fn function(arguments: &GuestArguments) -> Result<Option<serve::Options>, Failure> {
+    if arguments.no_function {
+        return Ok(None);
+    }
+    let profile =
+        profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    let GuestArguments { seed, capture, .. } = arguments;
+    let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
+    let host = arguments.host.program(output)?;
+    Ok(Some(serve::Options { profile, seed: *seed, capture: capture.clone(), host }))
+}
+
+/// What is a path has a slash in it.
+fn kernel(arguments: &GuestArguments) -> Result<KernelChoice, Failure> {
+    match (&arguments.kernel, &arguments.modules) {
+        (None, _) => Ok(KernelChoice::Default),
+        (Some(path), Some(modules)) => {
+            Ok(KernelChoice::Path { vmlinuz: PathBuf::from(path), modules: modules.clone() })
+        }
+        (Some(path), None) if path.contains('/') => Err(Failure::Input(format!(
+            "--kernel {path}: a kernel that is a file needs its modules too: --modules DIR"
+        ))),
+        (Some(version), None) => Ok(KernelChoice::Version(version.clone())),
+    }
+}
+
+/// A line on standard error. Nobody is there to be told if that is closed.
+fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The result of `--run`.
+#[derive(Debug, Serialize)]
+struct Ran<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    #[serde(flatten, serialize_with = "as_stdout")]
+    stdout: Text,
+    #[serde(flatten, serialize_with = "as_stderr")]
+    stderr: Text,
+}
+
+/// The result of `--suite`.
+#[derive(Debug, Serialize)]
+struct Tested<'a> {
+    #[serde(flatten)]
+    results: &'a Results,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+/// The beginning of a command's output.
+#[derive(Debug)]
+struct Text {
+    text: String,
+    bytes: u64,
+    cut: bool,
+}
+
+fn as_stdout<S: serde::Serializer>(text: &Text, serializer: S) -> Result<S::Ok, S::Error> {
+    as_fields(text, ["stdout", "stdout_bytes", "stdout_cut"], serializer)
+}
+
+fn as_stderr<S: serde::Serializer>(text: &Text, serializer: S) -> Result<S::Ok, S::Error> {
+    as_fields(text, ["stderr", "stderr_bytes", "stderr_cut"], serializer)
+}
+
+fn as_fields<S: serde::Serializer>(text: &Text, names: [&'static str; 3], serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    let mut map = serializer.serialize_map(Some(3))?;
+    map.serialize_entry(names[0], &text.text)?;
+    map.serialize_entry(names[1], &text.bytes)?;
+    map.serialize_entry(names[2], &text.cut)?;
+    map.end()
+}
+
+/// Keeps the beginning of what is written to it.
+#[derive(Clone, Debug, Default)]
+struct Captured(Arc<Mutex<(Vec<u8>, u64)>>);
+
+impl Captured {
+    fn take(&self) -> Text {
+        let (kept, bytes) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = *bytes > kept.len() as u64;
+        Text { text: String::from_utf8_lossy(kept).into_owned(), bytes: *bytes, cut }
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (kept, count) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = CAPTURED.saturating_sub(kept.len()).min(bytes.len());
+        kept.extend_from_slice(&bytes[..room]);
+        *count += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How far it is, on standard error if that's a terminal.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = match ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl assets::Progress for Bar {
+    fn stage(&self, name: &str, unit: Unit, total: u64) {
+        let template = match (unit, total) {
+            (_, 0) => "{spinner} {msg}, {elapsed}",
+            (Unit::Bytes, _) => "{spinner} {msg} {bar:30} {bytes} of {total_bytes}, {eta} left",
+            (Unit::Steps, _) => "{spinner} {msg} {bar:30} {pos} of {len}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+        self.0.set_length(total);
+        self.0.set_position(0);
+        self.0.set_message(name.to_owned());
+    }
+
+    fn position(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captured_output_is_cut_and_says_so() {
+        let captured = Captured::default();
+        let mut sink = captured.clone();
+        sink.write_all(b"a\xffb").unwrap();
+        let text = captured.take();
+        assert_eq!((text.text.as_str(), text.bytes, text.cut), ("a\u{fffd}b", 3, false));
+        sink.write_all(&vec![b'x'; 2 * CAPTURED]).unwrap();
+        let text = captured.take();
+        assert_eq!((text.bytes, text.cut), (3 + 2 * CAPTURED as u64, true));
+        assert!(text.text.len() <= CAPTURED + 2);
+    }
+}
