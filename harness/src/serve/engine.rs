@@ -99,24 +99,30 @@ impl Engine {
 
     /// Carries out what is due, but not all of it if that's much. When to come again: `None` if nothing will happen by itself.
     pub(super) fn catch_up(&mut self) -> Option<Duration> {
-        let due = self.clock.due();
+        let next = self.run();
+        let watchdog = self.host.as_mut().and_then(|host| host.watch(&mut self.simulation));
+        let event = next.map(|next| self.clock.until(next));
+        if event == Some(Duration::ZERO) {
+            self.clock.lag(self.simulation.fabric().now());
+        } else {
+            self.simulation.advance_to(self.clock.due());
+        }
+        event.into_iter().chain(watchdog).min()
+    }
+
+    /// Carries out what is due, but not all of it if that's much. Gives the time of what happens next.
+    pub(super) fn run(&mut self) -> Option<Time> {
+        let horizon = self.clock.horizon();
+        let mut next = self.simulation.next_time();
         for _ in 0..CHUNK {
-            match self.simulation.next_time() {
-                Some(next) if next <= due => {
-                    self.step();
-                }
-                next => {
-                    self.simulation.advance_to(due);
-                    self.signal();
-                    let watchdog = self.host.as_mut().and_then(|host| host.watch(&mut self.simulation));
-                    let event = next.map(|next| self.clock.until(next));
-                    return event.into_iter().chain(watchdog).min();
-                }
+            if next.is_none_or(|next| next > horizon) {
+                break;
             }
+            self.step();
+            next = self.simulation.next_time();
         }
         self.signal();
-        self.clock.lag(self.simulation.fabric().now());
-        Some(Duration::ZERO)
+        next
     }
 
     /// Signals the interrupts that have come.

@@ -45,7 +45,7 @@ impl Shared {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         let State { engine, platform, .. } = &mut *state;
         let result = act(engine, platform);
-        let next = engine.simulation.next_time();
+        let next = engine.run();
         if next.is_some_and(|next| state.alarm.is_none_or(|alarm| next < alarm)) {
             self.call.notify_one();
         }

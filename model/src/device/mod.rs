@@ -19,6 +19,7 @@ use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEv
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
+use self::bar0::UarStore;
 use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
 use crate::bus::Bus;
@@ -200,7 +201,8 @@ impl Dpu {
             self.go_on(core);
         } else if map.uars.contains(&offset) {
             match bar0::uar_store(&self.firmware, offset, bytes) {
-                Some(doorbell) => event_queue::doorbell(self, core, doorbell),
+                Some(UarStore::Eq(doorbell)) => event_queue::doorbell(self, core, doorbell),
+                Some(UarStore::Cq) => {}
                 None => self.counters.stray_accesses += 1,
             }
         } else if map.virtio_vars.as_ref().is_none_or(|window| window.locate(offset).is_none()) {

@@ -83,10 +83,16 @@ impl Level {
         None
     }
 
-    /// As [`Level::first`], but nothing is noted.
-    fn peek(&self) -> Option<usize> {
-        let words = self.words.iter().enumerate().skip(self.first);
-        words.filter(|(_, word)| **word != 0).map(|(number, word)| number * 64 + word.trailing_zeros() as usize).next()
+    /// The first slot from `start` on that isn't empty. Nothing is noted: earlier ones may still be filled.
+    fn peek(&self, start: usize) -> Option<usize> {
+        let mut number = start / 64;
+        while let Some(&word) = self.words.get(number) {
+            if word != 0 {
+                return Some(number * 64 + word.trailing_zeros() as usize);
+            }
+            number += 1;
+        }
+        None
     }
 }
 
@@ -200,11 +206,13 @@ impl<E: Copy> Wheel<E> {
 
     /// When the earliest event happens. The queue stays as it is, so that an earlier one can still be pushed.
     pub fn next_time(&self) -> Option<Time> {
-        if let Some(slot) = self.near.peek() {
+        // Nothing lies before what was popped last, which may be of an earlier turn.
+        let past = if self.last >> TURN_BITS == self.turn { (self.last >> SLOT_BITS) as usize % SLOTS } else { 0 };
+        if let Some(slot) = self.near.peek(past) {
             // In order of time.
             return self.entries.get(self.near.lists[slot].head as usize).map(|entry| Time(entry.at));
         }
-        let Some(slot) = self.far.peek() else { return self.beyond.next_time() };
+        let Some(slot) = self.far.peek(self.turn as usize % SLOTS) else { return self.beyond.next_time() };
         // In order of arrival.
         let mut earliest = None;
         let mut id = self.far.lists[slot].head;

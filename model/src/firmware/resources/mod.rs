@@ -61,7 +61,7 @@ pub struct Balance {
     pub umems: usize,
     /// Event queues.
     pub eqs: usize,
-    /// Completion queues.
+    /// All completion queues with their owners.
     pub cqs: usize,
     /// Memory keys.
     pub mkeys: usize,
@@ -273,6 +273,12 @@ impl Resources {
     #[must_use]
     pub fn umems(&self) -> &Table<Umem> {
         &self.umems
+    }
+
+    /// All completion queues with their owners.
+    #[must_use]
+    pub fn cqs(&self) -> &Table<Cq> {
+        &self.cqs
     }
 
     /// All UARs with their owners.
