@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use mlx5_twin_model::BuildError;
 use mlx5_twin_sim::Time;
 use serde::Serialize;
@@ -199,11 +200,27 @@ pub fn replay(path: &Path, options: &Options<'_>) -> Result<FileReport, FileErro
     replay_input(&path.display().to_string(), file, options).map_err(failed)
 }
 
-/// Plays a capture that is read from `input`; the report will call it `name`.
+/// How a file begins that gzip has compressed (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Plays a capture that is read from `input`; the report will call it `name`. It may be compressed by gzip: offsets are then those of what was
+/// compressed.
 ///
 /// # Errors
 /// [`ReplayError`] with the offset and the reason.
-pub fn replay_input<R: Read>(name: &str, input: R, options: &Options<'_>) -> Result<FileReport, ReplayError> {
+pub fn replay_input<R: Read>(name: &str, mut input: R, options: &Options<'_>) -> Result<FileReport, ReplayError> {
+    let mut begin = Vec::new();
+    (&mut input).take(GZIP.len() as u64).read_to_end(&mut begin).map_err(ReplayError::Open)?;
+    let compressed = begin == GZIP;
+    let whole = io::Cursor::new(begin).chain(input);
+    if compressed {
+        replay_plain(name, MultiGzDecoder::new(whole), options)
+    } else {
+        replay_plain(name, whole, options)
+    }
+}
+
+fn replay_plain<R: Read>(name: &str, input: R, options: &Options<'_>) -> Result<FileReport, ReplayError> {
     let mut counts = Counts::default();
     let (container, detail) = match Records::open(input)? {
         Records::Ours(blocks) => ("pcapng", exact::replay(Reader::from_blocks(blocks), options, &mut counts)?),

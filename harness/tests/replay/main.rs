@@ -3,6 +3,7 @@
 mod broken;
 #[path = "../common/mod.rs"]
 mod common;
+mod driver;
 mod exact;
 mod frames;
 mod fuzz;

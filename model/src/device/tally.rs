@@ -32,7 +32,7 @@ impl Tallies {
         tally.count += 1;
         tally.failed += u64::from(executed.status != Status::OK);
         tally.unknown += u64::from(executed.syndrome == Failure::UNKNOWN_OPCODE.syndrome.0);
-        tally.time = tally.time + time;
+        tally.time += time;
     }
 
     /// All opcodes that were sent, in rising order. There are at most 65,536.

@@ -11,6 +11,7 @@ use crate::devices;
 use crate::profile::Loaded;
 use crate::replay::report::Counts;
 use crate::replay::{PROGRESS_FRAMES, Progress, ReplayError, Wrong};
+use crate::serve::NO_DEVICE;
 
 /// The latest time that a TLP may have: 106 days. Ours, so that nothing overflows.
 const MAX_TIME: Time = Time::ps(1 << 63);
@@ -36,7 +37,7 @@ impl About {
         };
         let wrong = |item: &'static str, found: &str| Wrong::Comment { item, found: found.to_owned() };
         let device = line("device")?;
-        if devices::find(device).is_none() {
+        if devices::find(device).is_none() && device != NO_DEVICE {
             return Err(Wrong::Device { found: device.to_owned() });
         }
         let found = line("profile")?;
