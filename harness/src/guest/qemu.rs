@@ -233,7 +233,7 @@ impl Qemu {
         }
         let mut qemu = Self { child, words };
         let begin = Instant::now();
-        let mut open = listeners.into_iter().map(|(name, path, listener)| qemu.accept(name, path, &listener, begin));
+        let mut open = listeners.into_iter().map(|(name, path, listener)| qemu.accept(name, &path, &listener, begin));
         let mut next = || open.next().unwrap_or(Err(QemuError::Silent { name: "a socket" }));
         let ports =
             Ports { qmp: next()?, console: next()?, control: next()?, input: next()?, out: next()?, err: next()? };
@@ -244,12 +244,12 @@ impl Qemu {
     fn accept(
         &mut self,
         name: &'static str,
-        path: PathBuf,
+        path: &Path,
         listener: &UnixListener,
         begin: Instant,
     ) -> Result<UnixStream, QemuError> {
         loop {
-            let failed = |source| QemuError::Socket { path: path.clone(), source };
+            let failed = |source| QemuError::Socket { path: path.to_owned(), source };
             match listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(false).map_err(failed)?;

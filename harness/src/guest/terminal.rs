@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn ctrl_a_x_is_for_us_and_the_rest_for_the_guest() {
-        let cases: [(&[&[u8]], &[u8], bool); 6] = [
+        type Case<'a> = (&'a [&'a [u8]], &'a [u8], bool);
+        let cases: [Case<'_>; 6] = [
             (&[b"ls\r"], b"ls\r", false),
             (&[b"a\x01xb"], b"a", true),
             (&[b"a\x01", b"X"], b"a", true),

@@ -13,6 +13,7 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend, ServerRegion
 
 use super::engine::Vector;
 use super::memory::{ClientMemory, MapError};
+use super::platform::Platform;
 use super::shared::Shared;
 use mlx5_twin_sim::host::{Access, Data, LINE};
 
@@ -106,7 +107,7 @@ impl ServerBackend for Client {
             } else if region == VFIO_PCI_CONFIG_REGION_INDEX {
                 for piece in pieces(offset, data.len(), 4) {
                     let at = offset + piece.start as u64;
-                    let dword = platform.config_read(engine, at as u16).to_le_bytes();
+                    let dword = Platform::config_read(engine, at as u16 / 4).to_le_bytes();
                     let skip = (at % 4) as usize;
                     data[piece.clone()].copy_from_slice(&dword[skip..skip + piece.len()]);
                 }

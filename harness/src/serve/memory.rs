@@ -87,7 +87,7 @@ pub(super) struct ClientMemory {
 }
 
 impl Mapped {
-    fn new(file: File, len: u64, may_write: bool) -> Result<Mapped, MapError> {
+    fn new(file: &File, len: u64, may_write: bool) -> Result<Mapped, MapError> {
         let system = |error: &dyn std::fmt::Display| MapError::System(error.to_string());
         let metadata = file.metadata().map_err(|error| system(&error))?;
         let len = usize::try_from(len).map_err(|error| system(&error))?;
@@ -111,7 +111,7 @@ impl Mapped {
 
 impl Table {
     /// The mapping of a file, made if there's none that is long enough.
-    fn file(&mut self, file: File, end: u64, may_write: bool) -> Result<Arc<Mapped>, MapError> {
+    fn file(&mut self, file: &File, end: u64, may_write: bool) -> Result<Arc<Mapped>, MapError> {
         let metadata = file.metadata().map_err(|error| MapError::System(error.to_string()))?;
         self.files.retain(|known| known.strong_count() > 0);
         let fits = |known: &Arc<Mapped>| {
@@ -190,7 +190,7 @@ impl ClientMemory {
                 let len = file.metadata().map_err(|error| MapError::System(error.to_string()))?.len();
                 let end = offset.checked_add(size).filter(|end| *end <= len);
                 let end = end.ok_or(MapError::File { len, offset, size })?;
-                Some((table.file(file, end, may_write)?, offset))
+                Some((table.file(&file, end, may_write)?, offset))
             }
         };
         let writable = may_write && memory.as_ref().is_some_and(|(mapped, _)| mapped.writable);

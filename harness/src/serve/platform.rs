@@ -164,10 +164,10 @@ impl Platform {
         self.window.map(|window| window + offset)
     }
 
-    /// Reads bytes of configuration space: at most four, within a dword.
-    pub(super) fn config_read(&self, engine: &mut Engine, offset: u16) -> u32 {
+    /// Reads a dword of configuration space.
+    pub(super) fn config_read(engine: &mut Engine, register: u16) -> u32 {
         // Nothing but a function that's gone doesn't answer.
-        config_read(engine, FUNCTION, offset / 4).unwrap_or(u32::MAX)
+        config_read(engine, FUNCTION, register).unwrap_or(u32::MAX)
     }
 
     /// Writes bytes of a dword of configuration space for the guest.

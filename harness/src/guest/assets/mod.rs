@@ -148,7 +148,7 @@ fn cached(cache: &Cache, request: &Request) -> Option<Assets> {
     let key = root::key(&system, &kernel, &request.files);
     let image = cache.path(&image_name(&key));
     image.is_file().then(|| {
-        [&image, kernel.folder(), system.folder()].into_iter().for_each(|path| cache::used(path));
+        [&image, kernel.folder(), system.folder()].into_iter().for_each(cache::used);
         assets(&system, kernel, image, &key)
     })
 }

@@ -64,11 +64,8 @@ pub(super) fn run_lines(command: &mut Command, what: &str, mut line: impl FnMut(
         .spawn()
         .map_err(|error| not_started(command, error))?;
     if let Some(stdout) = child.stdout.take() {
-        for text in BufReader::new(stdout).lines() {
-            // A line that isn't UTF-8 tells nothing of progress.
-            if let Ok(text) = text {
-                line(&text);
-            }
+        for text in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            line(&String::from_utf8_lossy(&text));
         }
     }
     let status = child.wait().map_err(io)?;

@@ -1,0 +1,7 @@
+//! Real Linux guests whose device is the model.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod driver;
+mod rig;
+mod runner;

@@ -1,0 +1,37 @@
+//! What a guest is to whoever runs it: exact bytes, exact exit codes, and nothing left behind.
+
+use crate::rig::Guest;
+
+#[test]
+fn output_input_and_exit_codes_are_exact() {
+    let Some(guest) = Guest::new() else { return };
+    let ran = guest.run("echo out; echo err >&2; exit 7");
+    assert_eq!((ran.code, ran.stdout.as_slice(), ran.stderr.as_str()), (7, &b"out\n"[..], "err\n"));
+    let bytes: Vec<u8> = (0..1_u32 << 20).map(|number| (number.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    let ran = Guest::new().unwrap().arguments(&["--run", "cat"]).run_with(&bytes);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout == bytes, "{} bytes of {}", ran.stdout.len(), bytes.len());
+}
+
+#[test]
+fn this_program_is_in_the_guest() {
+    let Some(guest) = Guest::new() else { return };
+    let ran = guest.run("mlx5-twin --version");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("mlx5-twin {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_takes_too_long_is_ended() {
+    let Some(guest) = Guest::new() else { return };
+    let ran = guest.arguments(&["--timeout", "2"]).run("sleep 1000");
+    assert_eq!(ran.code, 124, "{}", ran.stderr);
+}
+
+/// The exit code is 125, and the last words are told.
+#[test]
+fn a_kernel_that_panics_is_told_of() {
+    let Some(guest) = Guest::new() else { return };
+    let ran = guest.run("echo c >/proc/sysrq-trigger; sleep 1000");
+    assert_eq!(ran.code, 125, "{}", ran.stderr);
+    assert!(ran.stderr.contains("sysrq triggered crash"), "{}", ran.stderr);
+}
