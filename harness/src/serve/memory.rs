@@ -9,7 +9,11 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use mlx5_twin_sim::memory::{MemoryError, Outside};
+use rustix::fs::OFlags;
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
+
+#[cfg(test)]
+mod tests;
 
 /// Writes to these addresses are interrupt messages, never memory (Intel SDM volume 3, 'Message Address Register Format').
 const INTERRUPTS: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
@@ -86,43 +90,42 @@ pub(super) struct ClientMemory {
     table: RwLock<Table>,
 }
 
+/// Whether a descriptor lets its holder write.
+fn is_writable(file: &File) -> Result<bool, MapError> {
+    let flags = rustix::fs::fcntl_getfl(file).map_err(|error| MapError::System(error.to_string()))?;
+    Ok(flags & OFlags::RWMODE == OFlags::RDWR)
+}
+
 impl Mapped {
-    fn new(file: &File, len: u64, may_write: bool) -> Result<Mapped, MapError> {
+    fn new(file: File, len: u64, writable: bool) -> Result<Mapped, MapError> {
         let system = |error: &dyn std::fmt::Display| MapError::System(error.to_string());
         let metadata = file.metadata().map_err(|error| system(&error))?;
         let len = usize::try_from(len).map_err(|error| system(&error))?;
         let (device, inode) = (metadata.dev(), metadata.ino());
-        let read_only = || {
-            let file = file.try_clone().map_err(|error| system(&error))?;
-            let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_NORESERVE);
-            MmapRegion::build(Some(FileOffset::new(file, 0)), len, protection, flags).map_err(|error| system(&error))
+        let place = FileOffset::new(file, 0);
+        let region = if writable {
+            MmapRegion::from_file(place, len)
+        } else {
+            MmapRegion::build(Some(place), len, libc::PROT_READ, libc::MAP_SHARED | libc::MAP_NORESERVE)
         };
-        if !may_write {
-            return Ok(Mapped { device, inode, writable: false, region: read_only()? });
-        }
-        let writable = file.try_clone().map(|file| MmapRegion::from_file(FileOffset::new(file, 0), len));
-        match writable.map_err(|error| system(&error))? {
-            Ok(region) => Ok(Mapped { device, inode, writable: true, region }),
-            // The file was opened for reading only.
-            Err(_) => Ok(Mapped { device, inode, writable: false, region: read_only()? }),
-        }
+        Ok(Mapped { device, inode, writable, region: region.map_err(|error| system(&error))? })
     }
 }
 
 impl Table {
     /// The mapping of a file, made if there's none that is long enough.
-    fn file(&mut self, file: &File, end: u64, may_write: bool) -> Result<Arc<Mapped>, MapError> {
+    fn file(&mut self, file: File, end: u64, writable: bool) -> Result<Arc<Mapped>, MapError> {
         let metadata = file.metadata().map_err(|error| MapError::System(error.to_string()))?;
         self.files.retain(|known| known.strong_count() > 0);
         let fits = |known: &Arc<Mapped>| {
             (known.device, known.inode) == (metadata.dev(), metadata.ino())
                 && known.region.len() as u64 >= end
-                && (known.writable || !may_write)
+                && (known.writable || !writable)
         };
         if let Some(known) = self.files.iter().filter_map(Weak::upgrade).find(fits) {
             return Ok(known);
         }
-        let mapped = Arc::new(Mapped::new(file, metadata.len(), may_write)?);
+        let mapped = Arc::new(Mapped::new(file, metadata.len(), writable)?);
         self.files.push(Arc::downgrade(&mapped));
         Ok(mapped)
     }
@@ -153,7 +156,9 @@ impl Table {
                 return false;
             };
             let inside = at - start;
-            let piece = (range.size - inside).min((len - done) as u64) as usize;
+            // Not beyond the first interrupt message.
+            let room = if at < INTERRUPTS.start { INTERRUPTS.start - at } else { u64::MAX };
+            let piece = (range.size - inside).min(room).min((len - done) as u64) as usize;
             visit(mapped, (offset + inside) as usize, done, piece);
             done += piece;
         }
@@ -171,7 +176,7 @@ impl ClientMemory {
         address: u64,
         size: u64,
         file: Option<(File, u64)>,
-        may_write: bool,
+        mut writable: bool,
     ) -> Result<(), MapError> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let last = size.checked_sub(1).and_then(|size| address.checked_add(size));
@@ -190,10 +195,11 @@ impl ClientMemory {
                 let len = file.metadata().map_err(|error| MapError::System(error.to_string()))?.len();
                 let end = offset.checked_add(size).filter(|end| *end <= len);
                 let end = end.ok_or(MapError::File { len, offset, size })?;
-                Some((table.file(&file, end, may_write)?, offset))
+                // A client may ask for more than its descriptor gives.
+                writable &= is_writable(&file)?;
+                Some((table.file(file, end, writable)?, offset))
             }
         };
-        let writable = may_write && memory.as_ref().is_some_and(|(mapped, _)| mapped.writable);
         table.ranges.insert(address, Range { size, writable, memory });
         Ok(())
     }

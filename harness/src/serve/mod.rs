@@ -10,6 +10,7 @@
 //! - `platform`: the root port above the function, and what a hypervisor takes for granted.
 //! - `memory`: the client's memory.
 //! - `host`: the simulated host on the device's other side.
+//! - `quiet`: panics of the vfio_user crate.
 
 mod client;
 mod clock;
@@ -17,13 +18,13 @@ mod engine;
 mod host;
 mod memory;
 mod platform;
+mod quiet;
 mod report;
 mod shared;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -237,17 +238,18 @@ fn serve(
     while !stopping.load(Ordering::SeqCst) {
         let mut client = Client::new(Arc::clone(shared), Arc::clone(memory));
         // The vfio_user crate takes some malformed messages for impossible: that ends the client, not the server.
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| protocol.run(&mut client)));
+        let ended = quiet::quietly(|| protocol.run(&mut client));
         if stopping.load(Ordering::SeqCst) {
             break;
         }
         match ended {
-            Ok(Ok(())) => tracing::info!("the client has gone"),
-            Ok(Err(error)) => tracing::warn!(%error, "the client's connection has ended"),
-            Err(_) => tracing::warn!("the client's connection was ended: it sent a malformed message"),
+            Some(Ok(())) => tracing::info!("the client has gone"),
+            Some(Err(error)) => tracing::warn!(%error, "the client's connection has ended"),
+            None => tracing::warn!("the client's connection was ended: it sent a malformed message"),
         }
-        clients.fetch_add(1, Ordering::SeqCst);
         client.gone();
+        // Whoever hears of it finds nothing of its any more.
+        clients.fetch_add(1, Ordering::SeqCst);
         let used = report::cpu_time_ns();
         // The receiver is there as long as the server.
         let _ = cpu.send(used - told);

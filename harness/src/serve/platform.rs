@@ -189,7 +189,12 @@ impl Platform {
             register if register == FIRST_BAR + 1 => self.bar[1] = merge(self.bar[1]),
             COMMAND if byte_enables & 1 == 1 => self.memory_space = written & MEMORY_SPACE != 0,
             register if Some(register) == self.power.map(|power| power + 1) && byte_enables & 1 == 1 => {
-                self.awake = written & POWER_STATE == 0;
+                // The function has no other states, and ignores who asks for them.
+                match written & POWER_STATE {
+                    0 => self.awake = true,
+                    POWER_STATE => self.awake = false,
+                    _ => {}
+                }
             }
             register if Some(register) == self.pcie.map(|pcie| pcie + 2) => {
                 if byte_enables & 1 == 1 {

@@ -19,18 +19,23 @@ use vfio_user::Client;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// Registers of configuration space, and their bits.
-const COMMAND: u64 = 0x04;
-const BAR0: u64 = 0x10;
+pub(crate) const COMMAND: u64 = 0x04;
+pub(crate) const BAR0: u64 = 0x10;
 const CAPABILITIES: u64 = 0x34;
-const MEMORY_SPACE: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
+pub(crate) const MEMORY_SPACE: u16 = 1 << 1;
+pub(crate) const BUS_MASTER: u16 = 1 << 2;
+const POWER: u8 = 0x01;
 const PCIE: u8 = 0x10;
 const MSIX: u8 = 0x11;
 const MSIX_ENABLE: u16 = 1 << 15;
 const FLR: u16 = 1 << 15;
 
+/// In BAR 0 (`struct mlx5_init_seg`): the command queue's address, and its doorbell.
+const CMDQ_ADDRESS: u64 = 0x10;
+const DOORBELL: u64 = 0x18;
+
 /// Where BAR 0 lies, and the memory.
-const BAR_ADDRESS: u64 = 0x10_0000_0000;
+pub(crate) const BAR_ADDRESS: u64 = 0x10_0000_0000;
 const MEMORY_ADDRESS: u64 = 0x4000_0000;
 const MEMORY_SIZE: u64 = 64 << 20;
 
@@ -80,6 +85,11 @@ impl State {
         self.set_config(COMMAND, &command.to_le_bytes());
     }
 
+    fn set_interrupt(&mut self, vector: u32, events: &[i32]) {
+        let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+        self.client.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, flags, vector, 1, events).expect("answers");
+    }
+
     fn capability(&mut self, id: u8) -> u64 {
         let [mut at] = self.config(CAPABILITIES);
         while at != 0 {
@@ -102,8 +112,7 @@ impl ClientDoor {
         let bar_len = client.region(VFIO_PCI_BAR0_REGION_INDEX).expect("has BAR 0").size;
         let mut state = State { client, events: BTreeMap::new(), next: MEMORY_ADDRESS, free: Vec::new() };
         let vectors = state.client.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX).expect("answers").count;
-        let mapped = state.client.dma_map(0, MEMORY_ADDRESS, MEMORY_SIZE, memory.as_raw_fd());
-        mapped.expect("answers");
+        state.client.dma_map(0, MEMORY_ADDRESS, MEMORY_SIZE, memory.as_raw_fd()).expect("answers");
         state.set_config(BAR0, &(BAR_ADDRESS as u32).to_le_bytes());
         state.set_config(BAR0 + 4, &((BAR_ADDRESS >> 32) as u32).to_le_bytes());
         state.set_command(MEMORY_SPACE, true);
@@ -129,6 +138,64 @@ impl ClientDoor {
         call(&mut self.lock().client)
     }
 
+    /// Closes the connection, as the end of a process does.
+    pub(crate) fn hang_up(&self) {
+        self.with_client(|client| client.shutdown()).expect("is connected");
+    }
+
+    /// Unmaps the memory.
+    pub(crate) fn unmap(&self) {
+        self.with_client(|client| client.dma_unmap(MEMORY_ADDRESS, MEMORY_SIZE)).expect("answers");
+    }
+
+    /// Maps it again.
+    pub(crate) fn map(&self) {
+        let file = self.memory.as_raw_fd();
+        self.with_client(|client| client.dma_map(0, MEMORY_ADDRESS, MEMORY_SIZE, file)).expect("answers");
+    }
+
+    /// Reads configuration space.
+    pub(crate) fn config<const N: usize>(&self, offset: u64) -> [u8; N] {
+        self.lock().config(offset)
+    }
+
+    /// Sets or clears bits of the command register.
+    pub(crate) fn set_command(&self, bits: u16, on: bool) {
+        self.lock().set_command(bits, on);
+    }
+
+    /// Writes the power state, and gives what it is then.
+    pub(crate) fn set_power(&self, value: u16) -> u16 {
+        let mut state = self.lock();
+        let at = state.capability(POWER) + 4;
+        state.set_config(at, &value.to_le_bytes());
+        u16::from_le_bytes(state.config(at)) & 3
+    }
+
+    /// A vector's entry in the MSI-X table, and whether it's pending.
+    pub(crate) fn msix_entry(&self, vector: u32) -> ([u32; 4], bool) {
+        let [table, pending] = [4, 8].map(|at| u32::from_le_bytes(self.config(self.msix + at)) & !7);
+        let read = |offset| u32::from_le_bytes(self.read32(offset).expect("answers"));
+        let entry = u64::from(table) + u64::from(vector) * 16;
+        let words = [0, 4, 8, 12].map(|at| read(entry + at));
+        (words, read(u64::from(pending) + u64::from(vector / 32 * 4)) >> (vector % 32) & 1 == 1)
+    }
+
+    /// Takes a vector's event away from the server: nobody listens to it any more.
+    pub(crate) fn stop_listening(&self, vector: u32) {
+        self.lock().set_interrupt(vector, &[]);
+    }
+
+    /// Gives the device a command queue of one page, which the first command is then written to: ENABLE_HCA, in slot 0.
+    pub(crate) fn post_enable_hca(&self) -> Posted {
+        let queue = self.alloc_dma(4096).expect("room").iova;
+        self.write32(CMDQ_ADDRESS, ((queue >> 32) as u32).to_be_bytes()).expect("answers");
+        self.write32(CMDQ_ADDRESS + 4, (queue as u32).to_be_bytes()).expect("answers");
+        let posted = Posted { queue };
+        posted.post(self);
+        posted
+    }
+
     fn offset(&self, offset: u64, width: u64) -> Result<u64, Error> {
         let inside = offset.checked_add(width).is_some_and(|end| end <= self.bar_len);
         let error = Error::Offset { offset: offset as usize, width: width as usize, len: self.bar_len as usize };
@@ -150,6 +217,40 @@ impl ClientDoor {
             }
             came
         })
+    }
+}
+
+/// A command queue with a command in its slot 0, written without a driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Posted {
+    queue: u64,
+}
+
+impl Posted {
+    /// Writes the command and rings the doorbell.
+    pub(crate) fn post(self, door: &ClientDoor) {
+        let mut entry = [0; 64];
+        // Type 7 (PCIe), input length, opcode; output length, and the owner is the hardware.
+        (entry[0], entry[7], entry[0x3b], entry[0x3f]) = (7, 16, 16, 1);
+        entry[0x10..0x12].copy_from_slice(&0x104_u16.to_be_bytes());
+        door.dma_write(self.queue, &entry).expect("room");
+        door.write32(DOORBELL, 1_u32.to_be_bytes()).expect("answers");
+    }
+
+    /// Delivery status and status, once the command is answered.
+    pub(crate) fn answer(self, door: &ClientDoor) -> Option<(u8, u8)> {
+        let mut entry = [0; 64];
+        door.dma_read(self.queue, &mut entry).expect("room");
+        (entry[0x3f] & 1 == 0).then_some((entry[0x3f] >> 1, entry[0x20]))
+    }
+
+    /// Waits for the answer, at most so long.
+    pub(crate) fn wait(self, door: &ClientDoor, most: Duration) -> Option<(u8, u8)> {
+        let begun = Instant::now();
+        while self.answer(door).is_none() && begun.elapsed() < most {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.answer(door)
     }
 }
 
@@ -225,9 +326,7 @@ impl Door for ClientDoor {
     fn enable_vector(&self, vector: u32) -> Result<(), Error> {
         let event = EventFd::new(EFD_NONBLOCK).map_err(|error| failed(&error))?;
         let mut state = self.lock();
-        let flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-        let set = state.client.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, flags, vector, 1, &[event.as_raw_fd()]);
-        set.map_err(|error| failed(&error))?;
+        state.set_interrupt(vector, &[event.as_raw_fd()]);
         state.events.insert(vector, event);
         Ok(())
     }

@@ -19,7 +19,7 @@ const MAX_TIME: Time = Time::ps(1 << 63);
 /// What a capture says of the run that it's from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct About {
-    /// The device that was run.
+    /// The device that was run, or [`NO_DEVICE`].
     pub(super) device: String,
     /// The seed.
     pub(super) seed: u64,
@@ -37,7 +37,7 @@ impl About {
         };
         let wrong = |item: &'static str, found: &str| Wrong::Comment { item, found: found.to_owned() };
         let device = line("device")?;
-        if devices::find(device).is_none() && device != NO_DEVICE {
+        if device != NO_DEVICE && devices::find(device).is_none() {
             return Err(Wrong::Device { found: device.to_owned() });
         }
         let found = line("profile")?;
