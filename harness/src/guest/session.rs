@@ -222,6 +222,8 @@ impl Session {
             streams::output(out, Stream::Out, pipes.out, self.sender.clone()),
             streams::output(err, Stream::Err, pipes.err, self.sender.clone()),
         ];
+        // Open until the command has ended: QEMU drops what it hasn't read of a closed socket.
+        let _input = input.try_clone().map_err(Error::Port)?;
         let begin = Instant::now();
         self.deadline = timeout.and_then(|timeout| Some((begin.checked_add(timeout)?, timeout)));
         self.order(order)?;

@@ -21,7 +21,7 @@ active() {
 const ROUNDS: &str = r#"
 set -e
 active
-modprobe -r rdma_ucm ib_umad
+rmmod rdma_ucm ib_umad
 for _ in $(seq 20); do
     rmmod mlx5_ib mlx5_core
     modprobe mlx5_core
@@ -144,7 +144,7 @@ fn a_driver_recovers_from_a_reset() {
     let script = "active; function=$(basename /sys/bus/pci/drivers/mlx5_core/0000:*); \
                   echo flr >/sys/bus/pci/devices/$function/reset_method; echo 1 >/sys/bus/pci/devices/$function/reset; \
                   for _ in $(seq 100); do dmesg | grep -q 'health recovery succeeded' && break; sleep 0.1; done; \
-                  dmesg | grep 'health recovery'; active; ibv_devinfo | grep state; modprobe -r rdma_ucm ib_umad; rmmod mlx5_ib mlx5_core";
+                  dmesg | grep 'health recovery'; active; ibv_devinfo | grep state; rmmod rdma_ucm ib_umad; rmmod mlx5_ib mlx5_core";
     let result = guest.json(&format!("{ACTIVE}{script}"));
     assert_eq!(result["exit_code"], 0, "{}", result["stderr"]);
     let text = result["stdout"].as_str().unwrap();

@@ -74,13 +74,15 @@ pub(crate) struct DownstreamPort {
     pub(crate) attempt: u32,
     /// Whether the slot's power was on when the device in it was last told.
     pub(crate) powered: bool,
+    /// A write has forbidden the link since the last look at it: also if another has allowed it again in the same instant.
+    pub(crate) forbidden: bool,
 }
 
 impl DownstreamPort {
     /// A port without a link.
     pub(crate) fn new(config: ConfigSpace) -> DownstreamPort {
         let powered = config.slot_powered();
-        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered }
+        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered, forbidden: false }
     }
 
     /// Connects a link. It's up at once if the registers say so.
@@ -111,6 +113,7 @@ impl DownstreamPort {
         let changed = self.config.write(register, byte_enables, value);
         let mut affairs = Vec::new();
         if changed.intersects(Changed::BRIDGE_CONTROL | Changed::LINK_CONTROL) {
+            self.forbidden |= !self.wants_link();
             affairs.push(Affair::Review);
         }
         if changed.contains(Changed::SLOT_CONTROL) {

@@ -184,7 +184,8 @@ impl Fabric {
             let Some(link) = port.port else { continue };
             let powered = port.config.slot_powered();
             let switched = std::mem::replace(&mut port.powered, powered) != powered;
-            let wanted = !held && port.wants_link();
+            let forbidden = std::mem::take(&mut port.forbidden);
+            let wanted = !held && !forbidden && port.wants_link();
             if wanted && port.link == LinkState::Down {
                 port.link = LinkState::Training;
                 port.attempt = port.attempt.wrapping_add(1);

@@ -8,7 +8,7 @@ import time
 import traceback
 import unittest
 
-FOLDER = "/usr/share/doc/rdma-core/tests"
+FOLDER = "/usr/share/rdma-core/tests"
 DEVICE = "mlx5_0"
 # A reason or a traceback longer than this is cut.
 LONGEST_REASON = 8 << 10
