@@ -53,6 +53,8 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("PCI: Using host bridge windows from ACPI", "x86 says so of every machine, with the words 'report a bug'"),
     ("mem auto-init:", "a list of settings"),
     ("DMAR-IR: x2apic", "of QEMU's IOMMU"),
+    ("OS now controls [PME AER PCIeCapability]", "of ACPI: the kernel has error reporting to itself"),
+    ("AER: enabled with IRQ", "of a root port"),
 ];
 
 /// What sounds like trouble.
