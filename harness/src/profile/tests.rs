@@ -192,6 +192,19 @@ fn unreadable_files() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// The profile whose firmware asks for pages is the built-in one in all else.
+#[test]
+fn the_profile_with_pages_differs_in_pages_only() {
+    let pages = include_str!("../../../fixtures/profiles/bluefield3-ib-pages.toml");
+    assert!(parse("pages", "pages.toml", pages).is_ok());
+    let lines =
+        |text: &'static str| text.lines().skip_while(|line| line.starts_with("# ") && !line.contains("Sources"));
+    assert_eq!(lines(DEFAULT).count(), lines(pages).count());
+    let changed = lines(DEFAULT).zip(lines(pages)).filter(|(one, other)| one != other);
+    let names: Vec<_> = changed.filter_map(|(_, line)| line.split(' ').next()).collect();
+    assert_eq!(names, ["page_request_disable", "boot", "init", "runtime"]);
+}
+
 proptest! {
     #[test]
     fn any_text_does_no_harm(text in any::<String>()) {

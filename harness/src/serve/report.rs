@@ -194,7 +194,7 @@ impl fmt::Display for Report {
         let lives = &self.lives;
         writeln!(
             f,
-            "Drivers   brought it up {} times, took it down {} times, left something {} times; {} resets",
+            "Drivers   INIT_HCA {}, TEARDOWN_HCA {}, {} of them left something; {} resets",
             lives.begun, lives.torn_down, lives.unclean, lives.resets
         )?;
         if lives.unclean > 0 {

@@ -1,5 +1,7 @@
 //! Guests for tests: only where `MLX5_TWIN_GUEST_TESTS=1` says that QEMU and Debian's packages may be had.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use mlx5_twin_harness::profile;
 use mlx5_twin_model::profile::Profile;
 use serde_json::Value;
@@ -19,14 +21,21 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// One guest at a time: on two cores, two would have twice the time and be taken for hanging.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// `mlx5-twin guest`.
-pub(crate) struct Guest(Vec<String>);
+pub(crate) struct Guest {
+    arguments: Vec<String>,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Guest {
     /// `None`, and says so, if no guest may be run.
     pub(crate) fn new() -> Option<Guest> {
         if std::env::var_os("MLX5_TWIN_GUEST_TESTS").is_some_and(|value| value == "1") {
-            return Some(Guest(vec!["guest".to_owned()]));
+            let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            return Some(Guest { arguments: vec!["guest".to_owned()], _turn: turn });
         }
         println!("SKIPPED: tests with a Linux guest need MLX5_TWIN_GUEST_TESTS=1, which downloads Debian packages");
         None
@@ -34,13 +43,13 @@ impl Guest {
 
     /// With these arguments too.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Guest {
-        self.0.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
     /// Runs it, with this on standard input.
     pub(crate) fn run_with(&self, input: &[u8]) -> Ran {
-        let arguments: Vec<_> = self.0.iter().map(String::as_str).collect();
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
         let output = piped(&arguments, input);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ran { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr }
