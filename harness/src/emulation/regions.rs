@@ -44,7 +44,7 @@ impl Channel {
     /// read by one command (16 KiB) is of one moment.
     ///
     /// # Errors
-    /// [`Error::NoFunction`]; [`channel::Error::Bytes`] if the region hasn't got them; what the device answers.
+    /// [`Error::NoFunction`]; [`crate::channel::Error::Bytes`] if the region hasn't got them; what the device answers.
     pub fn region(&mut self, port: Port, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
         self.function(port)?;
         Ok(self.protocol.query_region(port.0, region, offset, len)?)

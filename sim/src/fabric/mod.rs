@@ -107,6 +107,8 @@ pub struct Fabric {
     links: Links,
     timing: profile::Timing,
     rng: Rng,
+    /// Whether a root complex's clock was ever held: if not, all show the fabric's time.
+    ever_held: bool,
 }
 
 impl fmt::Debug for Fabric {
@@ -124,6 +126,7 @@ impl Fabric {
             links: Links::default(),
             timing,
             rng: Rng::stream(seed, "links"),
+            ever_held: false,
         }
     }
 
@@ -390,7 +393,11 @@ impl Fabric {
     }
 
     /// What the clock of a root complex's cores and of their requests shows: it's the fabric's, less the time for which it was held.
+    #[inline]
     pub fn own_time(&self, root: NodeId) -> Time {
+        if !self.ever_held {
+            return self.core.now;
+        }
         self.root(root).map_or(self.core.now, |root| root.own_time(self.core.now))
     }
 
@@ -401,6 +408,7 @@ impl Fabric {
 
     /// Holds the clock of a root complex's cores, and of the time limits of their requests, or lets it run again.
     pub(crate) fn hold_clock(&mut self, root: NodeId, hold: bool) {
+        self.ever_held |= hold;
         if let Some((root, core)) = self.root_mut(root) {
             root.hold_clock(core, hold);
         }
