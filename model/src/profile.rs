@@ -1,5 +1,5 @@
-//! The parts of a profile file that describe the device: `[device]`, `[port]`, `[capabilities.*]`, `[pages]`
-//! and `[firmware_timing]`.
+//! The parts of a profile file that describe the device: `[device]`, `[port]`, `[capabilities.*]`, `[pages]`,
+//! `[firmware_timing]` and `[timeouts]`.
 //!
 //! A profile is a TOML file; other sections of it belong to other crates. Every section refuses
 //! keys it doesn't know and checks its own ranges; [`Capabilities::build`] and [`Profile::bar0`]
@@ -10,6 +10,7 @@ mod capabilities;
 mod device;
 mod pages;
 mod port;
+mod timeouts;
 mod timing;
 
 use core::fmt::Display;
@@ -26,6 +27,7 @@ pub use device::{Device, FirmwareVersion};
 pub use pages::{MAX_PAGES, MAX_RUNTIME_PAGES, PagesWanted};
 pub use port::{LinkSpeed, NODE_DESCRIPTION_BYTES, Port, PortState};
 pub(crate) use port::{gid_table_len, pkey_table_len};
+pub use timeouts::Timeouts;
 pub use timing::{FirmwareTiming, MAX_COMMAND_NS};
 
 /// What the model takes from a profile file.
@@ -42,6 +44,8 @@ pub struct Profile {
     pub pages: PagesWanted,
     /// `[firmware_timing]`: how long commands take.
     pub firmware_timing: FirmwareTiming,
+    /// `[timeouts]`: how long a driver is to wait, if the device says so.
+    pub timeouts: Option<Timeouts>,
     /// `[topology]`: the fabric around the device.
     pub topology: Topology,
     /// `[timing]`: how long things take on the fabric.
@@ -58,6 +62,9 @@ impl Profile {
         self.port.validate()?;
         self.pages.validate()?;
         self.firmware_timing.validate()?;
+        if let Some(timeouts) = &self.timeouts {
+            timeouts.validate()?;
+        }
         self.topology.validate()?;
         self.timing.validate()?;
         let capabilities = Capabilities::build(&self.capabilities)?;

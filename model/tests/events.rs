@@ -6,6 +6,7 @@ use common::commands::{Events, create_eq, plain};
 use common::{CMDQ_ADDR_L, Rig, profile};
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_model::device::Injection;
 use mlx5_twin_model::firmware::State;
 
 const CMD: u8 = 0x0a;
@@ -61,6 +62,25 @@ fn a_command_in_event_mode_posts_its_slot() {
         events.update(&mut rig, true);
     }
     assert!(events.next(&rig).is_none());
+}
+
+/// The event is there, and only nobody is told of it.
+#[test]
+fn an_interrupt_is_lost() {
+    let (mut rig, mut events) = event_mode(4);
+    rig.with_device(|dpu| dpu.inject(Injection::LostInterrupt { vector: Some(2) }));
+    run_in_slot(&mut rig, 1);
+    assert_eq!(rig.interrupts(), [0x103], "another vector isn't meant");
+    assert_eq!(slots(&events.next(&rig).expect("an event")), 2);
+    events.update(&mut rig, true);
+    rig.with_device(|dpu| dpu.inject(Injection::LostInterrupt { vector: None }));
+    run_in_slot(&mut rig, 2);
+    assert_eq!(rig.interrupts(), []);
+    assert_eq!(slots(&events.next(&rig).expect("an event")), 4);
+    events.update(&mut rig, true);
+    run_in_slot(&mut rig, 3);
+    assert_eq!(rig.interrupts(), [0x103]);
+    assert_eq!(rig.device(|dpu| (dpu.injected().0.lost_interrupts, dpu.injected().1)), (1, 1));
 }
 
 /// Linux makes its other queues in event mode: it waits for the event of each CREATE_EQ but the first.

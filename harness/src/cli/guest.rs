@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, HostArguments, ProfileArgument, print, print_json};
+use super::{Failure, HostArguments, InjectArguments, ProfileArgument, print, print_json};
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
 use crate::guest::suite::Results;
@@ -47,7 +47,7 @@ pub(super) struct GuestArguments {
     #[arg(long)]
     iommu: bool,
     /// Give the guest no function
-    #[arg(long, conflicts_with_all = ["capture", "host", "path"])]
+    #[arg(long, conflicts_with_all = ["capture", "host", "inject", "path"])]
     no_function: bool,
     #[command(flatten)]
     profile: ProfileArgument,
@@ -56,6 +56,8 @@ pub(super) struct GuestArguments {
     capture: Option<PathBuf>,
     #[command(flatten)]
     host: HostArguments,
+    #[command(flatten)]
+    inject: InjectArguments,
     /// Draws what the model and the simulated host choose
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -199,7 +201,8 @@ fn function(arguments: &GuestArguments) -> Result<Option<serve::Options>, Failur
     let GuestArguments { seed, capture, .. } = arguments;
     let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     let host = arguments.host.program(output)?;
-    Ok(Some(serve::Options { profile, seed: *seed, capture: capture.clone(), host }))
+    let schedule = arguments.inject.schedule()?;
+    Ok(Some(serve::Options { profile, seed: *seed, capture: capture.clone(), host, schedule }))
 }
 
 /// What is a path has a slash in it.

@@ -31,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::channel::inject::{Injection, Mistake};
+use crate::serve::Schedule;
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
 #[derive(Debug, Parser)]
@@ -100,12 +101,30 @@ struct ServeArguments {
     capture: Option<PathBuf>,
     #[command(flatten)]
     host: HostArguments,
+    #[command(flatten)]
+    inject: InjectArguments,
     /// Draws latencies within the ranges of the profile, and the host's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Faults of the device.
+#[derive(Debug, Args)]
+struct InjectArguments {
+    /// Faults that the device has, by a timetable (TOML): its firmware dies, commands are never answered or fail, interrupts are lost
+    #[arg(long, value_name = "FILE")]
+    inject: Option<PathBuf>,
+}
+
+impl InjectArguments {
+    /// The timetable.
+    fn schedule(&self) -> Result<Schedule, Failure> {
+        let loaded = self.inject.as_deref().map(Schedule::load).transpose();
+        Ok(loaded.map_err(|error| Failure::Input(error.to_string()))?.unwrap_or_default())
+    }
 }
 
 /// A simulated host on the other side of the device.

@@ -34,7 +34,8 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let host = arguments.host.program(Box::new(io::stdout()))?;
     // Before there is anything to be ended.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
-    let options = Options { profile, seed: arguments.seed, capture: arguments.capture.clone(), host };
+    let schedule = arguments.inject.schedule()?;
+    let options = Options { profile, seed: arguments.seed, capture: arguments.capture.clone(), host, schedule };
     let server = Server::start(&arguments.socket, options).map_err(|error| match error {
         Error::Bus(_) | Error::Thread(_) => Failure::Run(error.to_string()),
         _ => Failure::Input(error.to_string()),

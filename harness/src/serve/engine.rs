@@ -16,6 +16,7 @@ use mlx5_twin_sim::host::{Access, AccessError, Data, Simulation};
 
 use super::clock::Clock;
 use super::host::HostRun;
+use super::schedule::Schedule;
 
 /// Events that are carried out before others may have their turn: some tens of microseconds.
 const CHUNK: usize = 256;
@@ -53,16 +54,18 @@ pub(super) struct Engine {
     pub(super) vectors: BTreeMap<u32, Vector>,
     pub(super) traffic: Traffic,
     pub(super) host: Option<HostRun>,
+    /// Faults that are to come.
+    schedule: Schedule,
 }
 
 impl Engine {
     /// An engine for a machine whose clock starts now.
-    pub(super) fn new(machine: Machine, host: Option<HostRun>) -> Engine {
+    pub(super) fn new(machine: Machine, host: Option<HostRun>, schedule: Schedule) -> Engine {
         let Machine { mut simulation, dpu, device, .. } = machine;
         // From now on the root complex's interrupts are kept.
         simulation.host(dpu);
         let clock = Clock::new(simulation.fabric().now());
-        Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host }
+        Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host, schedule }
     }
 
     /// Looks at the device.
@@ -75,7 +78,7 @@ impl Engine {
     /// # Errors
     /// What the bus answers.
     pub(super) fn access(&mut self, access: Access) -> Result<Data, AccessError> {
-        self.simulation.advance_to(self.clock.due());
+        self.advance();
         let ticket = self.simulation.access(self.dpu, access)?;
         loop {
             if let Some(result) = self.simulation.result(ticket) {
@@ -86,6 +89,15 @@ impl Engine {
                 // An access to nothing has its result at once, and every other has a time limit.
                 return Err(AccessError::Timeout(0));
             }
+        }
+    }
+
+    /// Lets virtual time follow the wall's, as far as nothing happens before it, and makes the faults that are due.
+    fn advance(&mut self) {
+        let now = self.simulation.advance_to(self.clock.due());
+        while let Some(injection) = self.schedule.due(now) {
+            tracing::info!(at = %now, ?injection, "a fault");
+            self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| dpu.inject(injection));
         }
     }
 
@@ -105,9 +117,10 @@ impl Engine {
         if event == Some(Duration::ZERO) {
             self.clock.lag(self.simulation.fabric().now());
         } else {
-            self.simulation.advance_to(self.clock.due());
+            self.advance();
         }
-        event.into_iter().chain(watchdog).min()
+        let fault = self.schedule.next_time().map(|at| self.clock.until(at));
+        event.into_iter().chain(watchdog).chain(fault).min()
     }
 
     /// Carries out what is due, but not all of it if that's much. Gives the time of what happens next.
@@ -145,6 +158,11 @@ impl Engine {
         for vector in vectors {
             self.tell(vector);
         }
+    }
+
+    /// How many faults are still to come.
+    pub(super) fn scheduled(&self) -> usize {
+        self.schedule.len()
     }
 
     /// The virtual time.

@@ -10,6 +10,7 @@
 //! - `platform`: the root port above the function, and what a hypervisor takes for granted.
 //! - `memory`: the client's memory.
 //! - `host`: the simulated host on the device's other side.
+//! - `schedule`: faults by a timetable.
 //! - `quiet`: panics of the vfio_user crate.
 
 mod client;
@@ -20,6 +21,7 @@ mod memory;
 mod platform;
 mod quiet;
 mod report;
+mod schedule;
 mod shared;
 
 use std::fs::File;
@@ -43,6 +45,7 @@ use crate::profile::Loaded;
 pub use self::engine::Traffic;
 pub use self::host::HOLD_LIMIT;
 pub use self::report::{CommandRow, HostOutcome, LivesReport, Report};
+pub use self::schedule::{Schedule, ScheduleError};
 
 use self::client::Client;
 use self::engine::Engine;
@@ -65,6 +68,8 @@ pub struct Options {
     pub capture: Option<PathBuf>,
     /// The program on the host's side of the device, with its text.
     pub host: Option<(&'static Device, Console)>,
+    /// Faults that the device has. A capture doesn't hold them: replayed against the model, it will differ.
+    pub schedule: Schedule,
 }
 
 /// Why the device can't be served.
@@ -126,7 +131,7 @@ impl Server {
     /// # Errors
     /// [`Error`].
     pub fn start(socket: &Path, options: Options) -> Result<Server, Error> {
-        let Options { profile, seed, capture, host } = options;
+        let Options { profile, seed, capture, host, schedule } = options;
         let topology = profile.profile.topology;
         let memory = Arc::new(ClientMemory::default());
         let outside = Memory::outside(Arc::clone(&memory) as Arc<_>);
@@ -147,7 +152,7 @@ impl Server {
             let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
             HostRun::new(device, &mut machine.simulation, machine.host, settings)
         });
-        let mut engine = Engine::new(machine, host);
+        let mut engine = Engine::new(machine, host, schedule);
         let platform = Platform::new(&mut engine)?;
         let failed = |source| Error::Socket { path: socket.to_owned(), source };
         let listener = UnixListener::bind(socket).map_err(failed)?;

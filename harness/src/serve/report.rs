@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use mlx5_twin_fw_cmds::opcode::Opcode;
-use mlx5_twin_model::device::{Lives, Tally};
+use mlx5_twin_model::device::{Injected, Lives, Tally};
 use mlx5_twin_model::firmware::Balance;
 use mlx5_twin_sim::Time;
 use serde::Serialize;
@@ -36,6 +36,8 @@ pub struct Report {
     pub balance: BTreeMap<&'static str, usize>,
     /// Commands that could not be delivered, stray accesses, full event queues, failed DMA: what the device counted.
     pub device: BTreeMap<&'static str, u64>,
+    /// Faults that were made on purpose.
+    pub injected: InjectedReport,
     /// What came of the program on the host's side, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostOutcome>,
@@ -86,6 +88,31 @@ pub struct LivesReport {
     pub resets: u64,
 }
 
+/// Faults that were made on purpose: how many of each kind have happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InjectedReport {
+    /// The firmware died.
+    pub fatal: u64,
+    /// A command was never answered.
+    pub hangs: u64,
+    /// A command was answered with INT_ERR.
+    pub internal_errors: u64,
+    /// An interrupt wasn't sent.
+    pub lost_interrupts: u64,
+    /// Faults for which there was no room.
+    pub refused: u64,
+    /// Faults whose time, or whose command or interrupt, hasn't come.
+    pub waiting: u64,
+}
+
+impl InjectedReport {
+    fn new((injected, waiting): (Injected, usize), scheduled: usize) -> InjectedReport {
+        let Injected { fatal, hangs, internal_errors, lost_interrupts, refused } = injected;
+        let waiting = (waiting + scheduled) as u64;
+        InjectedReport { fatal, hangs, internal_errors, lost_interrupts, refused, waiting }
+    }
+}
+
 /// What came of a program on the host's side.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,9 +144,9 @@ impl Report {
     pub(super) fn new(about: &Description, engine: &mut Engine, statistics: &Statistics, clients: u64) -> Report {
         let look = |dpu: &mlx5_twin_model::Dpu| {
             let all: Vec<_> = dpu.tallies().iter().collect();
-            (all, dpu.lives(), dpu.firmware().resources().balance(), dpu.counters())
+            (all, dpu.lives(), dpu.firmware().resources().balance(), dpu.counters(), dpu.injected())
         };
-        let (tallies, lives, balance, counters) = engine.with_device(look).unwrap_or_default();
+        let (tallies, lives, balance, counters, injected) = engine.with_device(look).unwrap_or_default();
         let Lives { begun, torn_down, unclean, left, resets } = lives;
         let unknown = tallies.iter().copied().filter(|(_, tally)| tally.unknown > 0).map(row).collect();
         let host = engine.host.as_ref().map(|host| match host.result() {
@@ -147,6 +174,7 @@ impl Report {
                 ("dma_errors", counters.dma_errors),
             ]
             .into(),
+            injected: InjectedReport::new(injected, engine.scheduled()),
             host,
             tlps: tlp_rows(statistics),
             links: link_rows(statistics, &about.links),
@@ -214,6 +242,11 @@ impl fmt::Display for Report {
             .collect();
         if !counted.is_empty() {
             writeln!(f, "Device    {}", counted.join(", "))?;
+        }
+        if self.injected != InjectedReport::default() {
+            let InjectedReport { fatal, hangs, internal_errors, lost_interrupts, refused, waiting } = self.injected;
+            write!(f, "Faults    {fatal} fatal, {hangs} hangs, {internal_errors} internal errors, ")?;
+            writeln!(f, "{lost_interrupts} lost interrupts; {waiting} still to come, {refused} refused")?;
         }
         match &self.host {
             None => {}

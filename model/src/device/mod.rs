@@ -6,6 +6,7 @@ mod bar0;
 mod command_queue;
 mod event_queue;
 mod init_segment;
+mod injection;
 mod lives;
 mod tally;
 
@@ -22,11 +23,13 @@ use mlx5_twin_sim::tlp::{Header, Kind, Status};
 use self::bar0::UarStore;
 use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
+use self::injection::{Faults, Verdict};
 use crate::bus::Bus;
 use crate::emulation::Emulation;
 use crate::firmware::{Effect, Executed, Failure, Firmware, PageNeed};
 use crate::profile::{PortState, ProfileError};
 
+pub use self::injection::{Injected, Injection};
 pub use self::lives::Lives;
 pub use self::tally::{Tallies, Tally};
 pub use crate::bus::Counters;
@@ -58,6 +61,7 @@ pub struct Dpu {
     counters: Counters,
     tallies: Tallies,
     lives: Lives,
+    faults: Faults,
 }
 
 impl Dpu {
@@ -82,12 +86,13 @@ impl Dpu {
             dma: Dma::new(TAGS, timeout),
             queue: CommandQueue::new(device.log_cmdq_size, device.log_cmdq_stride),
             waiting: Vec::new(),
-            init: InitSegment::new(device.version()?),
+            init: InitSegment::new(device.version()?, firmware.profile().timeouts),
             msix,
             emulation,
             counters: Counters::default(),
             tallies: Tallies::default(),
             lives: Lives::default(),
+            faults: Faults::default(),
             firmware,
         })
     }
@@ -221,7 +226,7 @@ impl Dpu {
         }
         for (dword, bytes) in (offset..).step_by(4).zip(data.chunks_exact_mut(4)) {
             let value = if self.firmware.bar0().init_segment.contains(&dword) {
-                self.init.read(dword, now, &self.queue)
+                self.init.read(dword, now, &self.queue, self.faults.syndrome())
             } else {
                 0
             };
@@ -267,6 +272,11 @@ impl Dpu {
 
     /// The command in `slot` has had its time. It may have to wait for pages that the driver must give first.
     fn execute(&mut self, core: &mut Core, slot: usize) {
+        match self.faults.command(self.queue.opcode(slot)) {
+            Verdict::CarriedOut => {}
+            Verdict::Refused(failure) => return self.carry_out(core, slot, Some(failure)),
+            Verdict::Lost => return,
+        }
         let need = self.firmware.page_need(self.queue.input(slot));
         if need == PageNeed::None {
             return self.carry_out(core, slot, None);
@@ -328,8 +338,9 @@ impl Dpu {
     /// Sends an interrupt, if the host's settings let it go now.
     pub(crate) fn interrupt(&mut self, core: &mut Core, vector: u16) {
         let config = self.function.config();
-        if let Ok(MsixOutcome::Send(message)) =
-            self.msix.raise(vector, config.msix_enabled(), config.msix_function_masked())
+        let raised = self.msix.raise(vector, config.msix_enabled(), config.msix_function_masked());
+        if let Ok(MsixOutcome::Send(message)) = raised
+            && !self.faults.loses_interrupt(vector)
         {
             self.send_interrupt(core, message.address, message.data);
         }
@@ -365,6 +376,7 @@ impl Dpu {
         self.queue.reset();
         self.waiting.clear();
         self.init.reset();
+        self.faults.reset();
         self.msix.reset();
         self.firmware.reset(&mut self.emulation);
         self.go_on(core);

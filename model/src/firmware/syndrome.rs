@@ -104,6 +104,7 @@ syndromes! {
     0x0006 UID_UNKNOWN BAD_RES "The uid in the command's header belongs to no user context.";
     0x0007 DRIVER_ONLY BAD_PARAM "The command is the driver's own and has a user context's uid in its header.";
     0x0008 INTERNAL INT_ERR "The firmware broke a rule of its own: a defect of the model.";
+    0x0009 INJECTED INT_ERR "An internal error was asked for (fault injection).";
 
     // Function, pages, capabilities.
     0x0101 OTHER_FUNCTION BAD_PARAM "The command names another function than the one it was sent to.";

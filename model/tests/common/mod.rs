@@ -120,6 +120,12 @@ impl Rig {
         self.machine.with_device(look).expect("the device")
     }
 
+    /// Changes the device, as nothing outside of it could.
+    pub(crate) fn with_device(&mut self, change: impl FnOnce(&mut Dpu)) {
+        let device = self.machine.device;
+        self.machine.simulation.fabric_mut().device(device, |dpu: &mut Dpu, _| change(dpu)).expect("a device");
+    }
+
     pub(crate) fn counters(&mut self) -> Counters {
         self.device(Dpu::counters)
     }

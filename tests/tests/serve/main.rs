@@ -17,7 +17,7 @@ use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::driver::{Door, Driver};
 use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::Agents;
-use mlx5_twin_harness::serve::{HostOutcome, Options, Report, Server};
+use mlx5_twin_harness::serve::{HostOutcome, Options, Report, Schedule, Server};
 use tempfile::TempDir;
 
 /// A server at a socket of its own.
@@ -44,8 +44,13 @@ impl Rig {
     fn with_profile(profile: Loaded, host: Option<(&str, Console)>) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let host = host.map(|(name, console)| (devices::find(name).unwrap(), console));
-        let options =
-            Options { profile: profile.clone(), seed: 1, capture: Some(folder.path().join("c.pcapng")), host };
+        let options = Options {
+            profile: profile.clone(),
+            seed: 1,
+            capture: Some(folder.path().join("c.pcapng")),
+            host,
+            schedule: Schedule::default(),
+        };
         let server = Server::start(&folder.path().join("socket"), options).unwrap();
         Rig { server, profile, folder }
     }

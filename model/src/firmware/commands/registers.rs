@@ -139,9 +139,12 @@ const TIMEOUTS: &[(Bytes, u32)] = &[
     (dtor_reg::RESET_UNLOAD_TO, 300_000),
 ];
 
-pub(super) fn read_dtor(_: &mut Firmware, _: &Command<'_>, answer: &mut Answer<'_>) -> Done {
+pub(super) fn read_dtor(firmware: &mut Firmware, _: &Command<'_>, answer: &mut Answer<'_>) -> Done {
     for (timeout, milliseconds) in TIMEOUTS {
         answer.set(default_timeout::TO_VALUE.within(timeout.bits()), *milliseconds)?;
+    }
+    if let Some(timeouts) = &firmware.profile.timeouts {
+        answer.set(default_timeout::TO_VALUE.within(dtor_reg::HEALTH_POLL_TO.bits()), timeouts.health_poll_ms)?;
     }
     Ok(())
 }
