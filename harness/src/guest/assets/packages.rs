@@ -305,6 +305,12 @@ mod tests {
     }
 
     #[test]
+    fn the_guest_looks_for_the_tests_where_they_are() {
+        let line = format!("FOLDER = \"/{TESTS}\"");
+        assert!(include_str!("../rootfs/suite.py").lines().any(|found| found == line), "{line}");
+    }
+
+    #[test]
     fn no_table_has_a_row_twice() {
         for table in [PACKAGES, NOT_NEEDED, NOT_UNPACKED, GUEST, NOT_IN_GUEST, MODULES] {
             let mut rows = table.to_vec();
