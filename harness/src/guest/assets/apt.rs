@@ -72,6 +72,8 @@ impl<'a> Apt<'a> {
         let mirror = env::var("MLX5_TWIN_MIRROR").ok().filter(|mirror| !mirror.is_empty());
         let url = url(mirror.as_deref().unwrap_or(MIRROR), suite);
         let apt = Apt { folder: folder.to_owned(), suite, url, progress };
+        // What an interrupted update left may be half of an index, which counts as up to date.
+        super::cache::remove(&apt.folder.join("lists"))?;
         for name in ["lists/partial", "cache/archives/partial", "no-archives/partial", "log"] {
             let folder = apt.folder.join(name);
             fs::create_dir_all(&folder).map_err(Error::file("making", folder))?;

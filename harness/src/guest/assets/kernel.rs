@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -294,8 +295,7 @@ fn store(
     fs::write(&vmlinuz, &image).map_err(Error::file("writing", &vmlinuz))?;
     sync(&vmlinuz)?;
     modules::collect(system, &modules, &release, &new.path().join(MODULES), progress)?;
-    let description =
-        Description { release, id: id(&image, &parts.name), origin: parts.origin.clone() };
+    let description = Description { release, id: id(&image, &parts.name), origin: parts.origin.clone() };
     let path = new.path().join(ORIGIN);
     let text = serde_json::to_vec_pretty(&description).map_err(|error| Error::file("writing", &path)(error.into()))?;
     fs::write(&path, text).map_err(Error::file("writing", &path))?;
@@ -316,10 +316,16 @@ struct Description {
     origin: Origin,
 }
 
-/// A kernel in the cache, if it's there.
+/// A kernel in the cache, if it's there and wasn't cut short.
 fn read(folder: &Path) -> Option<Kernel> {
     let description = fs::read(folder.join(ORIGIN)).ok()?;
     let Description { release, id, origin } = serde_json::from_slice(&description).ok()?;
+    let mut header = [0; image::HEADER];
+    let mut vmlinuz = fs::File::open(folder.join(VMLINUZ)).ok()?;
+    vmlinuz.read_exact(&mut header).ok()?;
+    if vmlinuz.metadata().ok()?.len() < image::least_size(&header) {
+        return None;
+    }
     Some(Kernel { vmlinuz: folder.join(VMLINUZ), release, origin, modules: folder.join(MODULES), id })
 }
 
