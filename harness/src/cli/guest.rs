@@ -82,7 +82,10 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
     bar.0.finish_and_clear();
-    let assets = assets.map_err(|error| Failure::Guest(error.to_string()))?;
+    let assets = assets.map_err(|error| {
+        let message = error.to_string();
+        if error.is_the_requests() { Failure::Input(format!("--kernel: {message}")) } else { Failure::Guest(message) }
+    })?;
 
     let timeout = arguments.timeout.map(Duration::from_secs);
     let suite = matches!(job, Job::Suite(_));

@@ -1,5 +1,6 @@
 //! What a guest is to whoever runs it: exact bytes, exact exit codes, and this program in it.
 
+use crate::common::Folder;
 use crate::rig::Guest;
 
 #[test]
@@ -18,4 +19,20 @@ fn this_program_is_in_the_guest() {
     let Some(guest) = Guest::new() else { return };
     let ran = guest.run("mlx5-twin --version");
     assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("mlx5-twin {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Nothing is run, and nothing downloaded.
+#[test]
+fn a_kernel_that_is_none_is_the_users_mistake() {
+    let Some(guest) = Guest::new() else { return };
+    assert_eq!(guest.run("true").code, 0);
+    let folder = Folder::new("kernel");
+    let (file, modules) = (folder.write("vmlinuz", b"no kernel"), folder.file("6.1"));
+    for (path, rule) in
+        [(file.as_str(), "must be a bzImage"), (&folder.file("none"), "must be a file that can be read")]
+    {
+        let ran = Guest::new().unwrap().arguments(&["--kernel", path, "--modules", &modules]).run("true");
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(path) && ran.stderr.contains(rule), "{}", ran.stderr);
+    }
 }

@@ -105,6 +105,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it's what was asked for that is wrong: a kernel that isn't there, or isn't one.
+    pub fn is_the_requests(&self) -> bool {
+        matches!(self, Error::Kernel { .. } | Error::NoKernel { .. })
+    }
+
     /// Whether apt says that the mirror hasn't the suite. It's the only way to know: its exit code is the same for all failures.
     pub(super) fn is_no_suite(&self) -> bool {
         matches!(self, Error::Program { output, .. } if output.contains("does not have a Release file"))

@@ -282,12 +282,19 @@ fn store(
     parts: &Parts<'_>,
     progress: &dyn Progress,
 ) -> Result<String, Error> {
-    let image = fs::read(parts.vmlinuz).map_err(Error::file("reading", parts.vmlinuz))?;
+    let image = fs::read(parts.vmlinuz).map_err(|error| Error::Kernel {
+        path: parts.vmlinuz.to_owned(),
+        rule: format!("a kernel image must be a file that can be read: {error}"),
+    })?;
     let release = image::release(&image);
     let release = release.map_err(|rule| Error::Kernel { path: parts.vmlinuz.to_owned(), rule })?;
     let modules = std::path::absolute(parts.modules).map_err(Error::file("finding", parts.modules))?;
     if modules.file_name().is_none_or(|name| name != release.as_str()) {
         let rule = format!("the modules of {} must be in a folder called {release}", parts.vmlinuz.display());
+        return Err(Error::Kernel { path: modules, rule });
+    }
+    if let Err(error) = fs::read_dir(&modules) {
+        let rule = format!("a kernel's modules must be in a folder that can be read: {error}");
         return Err(Error::Kernel { path: modules, rule });
     }
     let new = cache.new_folder(making)?;
