@@ -39,6 +39,9 @@ pub(super) const DEVICE_SECONDS: f64 = 15.0;
 /// How long the guest waits for the disk with this program, in seconds.
 pub(super) const PROGRAM_SECONDS: f64 = 5.0;
 
+/// How far a start has come when the guest waits for orders.
+const STARTED: &str = "its start";
+
 /// A running guest.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -340,7 +343,9 @@ impl Rest<'_> {
                 self.watchdog.sign(Instant::now());
                 match notice {
                     Notice::Stage(stage) => self.stage.clone_from(stage),
+                    Notice::Pong(_) => STARTED.clone_into(self.stage),
                     Notice::Ready(kernel) => {
+                        STARTED.clone_into(self.stage);
                         self.kernel.clone_from(kernel);
                         self.watchdog.agent(Instant::now());
                     }
