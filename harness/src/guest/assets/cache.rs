@@ -176,12 +176,14 @@ mod tests {
     fn programs_that_outlive_their_parent_keep_the_lock() {
         let (_folder, cache) = cache();
         let making = cache.lock(|| ()).unwrap();
-        let mut orphan = std::process::Command::new("sleep").arg("0.2").spawn().unwrap();
+        // Ends when its input does.
+        let mut orphan = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut pipe = orphan.stdin.take();
         // As if this process had been killed.
         drop(making);
-        let mut waited = false;
-        cache.lock(|| waited = true).unwrap();
-        assert!(waited && orphan.try_wait().unwrap().is_some());
+        cache.lock(|| drop(pipe.take())).unwrap();
+        assert!(pipe.is_none(), "the lock was free while the program ran");
+        orphan.wait().unwrap();
     }
 
     #[test]
