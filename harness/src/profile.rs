@@ -21,7 +21,8 @@ pub const DEFAULT_NAME: &str = "bluefield3-ib";
 pub const DEFAULT: &str = include_str!("../../fixtures/profiles/bluefield3-ib.toml");
 
 /// The sections that there are. One that a file lacks has its defaults.
-pub const SECTIONS: &[&str] = &["device", "port", "capabilities", "pages", "firmware_timing", "topology", "timing"];
+pub const SECTIONS: &[&str] =
+    &["device", "port", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
 
 /// Longest profile file, in bytes. Ours; the default has about 12,000.
 pub const MAX_BYTES: u64 = 1 << 20;

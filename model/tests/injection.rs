@@ -8,6 +8,7 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::device::Injection;
 use mlx5_twin_model::firmware::Failure;
 use mlx5_twin_model::profile::Timeouts;
+use mlx5_twin_sim::time::Time;
 
 /// `synd`, and the byte with the bit that asks for a reset (`struct health_buffer` of device.h); `initializing`, and the two timeouts.
 const SYND: u64 = 0x23c;
@@ -52,7 +53,7 @@ fn a_firmware_that_dies_answers_nothing_until_it_is_reset() {
 #[test]
 fn a_command_is_never_answered() {
     let mut rig = Rig::initialised();
-    inject(&mut rig, Injection::Hang { opcode: Some(Opcode::NOP) });
+    inject(&mut rig, Injection::Hang { opcode: Some(Opcode::NOP), late: None });
     let other = ring(&mut rig, 0, &plain(Opcode::QUERY_ISSI, 0, &[]));
     assert!(rig.is_over(&other), "it isn't meant");
     let lost = ring(&mut rig, 1, &nop());
@@ -62,6 +63,18 @@ fn a_command_is_never_answered() {
     assert_eq!(rig.device(|dpu| (dpu.injected().0.hangs, dpu.injected().1)), (1, 0));
     rig.function_level_reset();
     rig.bring_up().ok(&nop());
+}
+
+#[test]
+fn a_command_is_answered_late() {
+    let mut rig = Rig::initialised();
+    inject(&mut rig, Injection::Hang { opcode: None, late: Some(Time::ms(70)) });
+    let begun = rig.machine.simulation.fabric().now();
+    let issued = rig.enter(0, &nop(), 16);
+    rig.ring(1);
+    assert_eq!(rig.wait(&issued).delivery, 0);
+    let took = rig.machine.simulation.fabric().now().since(begun);
+    assert!(took > Time::ms(70) && took < Time::ms(71), "{took}");
 }
 
 #[test]

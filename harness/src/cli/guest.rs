@@ -84,7 +84,10 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
     bar.0.finish_and_clear();
-    let assets = assets.map_err(|error| Failure::Guest(error.to_string()))?;
+    let assets = assets.map_err(|error| {
+        let message = error.to_string();
+        if error.is_the_requests() { Failure::Input(format!("--kernel: {message}")) } else { Failure::Guest(message) }
+    })?;
 
     let timeout = arguments.timeout.map(Duration::from_secs);
     let suite = matches!(job, Job::Suite(_));
@@ -126,7 +129,15 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
         Err(error) => return ended(&error),
     };
     match &outcome.results {
-        Some(results) => tested(arguments.json, results, &outcome),
+        Some(results) => {
+            if arguments.json {
+                print_json(&Tested { results, outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
+            } else {
+                let Outcome { seconds, kernel, .. } = &outcome;
+                print(&format!("\nLinux {kernel}, {seconds:.1} s\n{results}\n"))?;
+            }
+            tested(results, &arguments.names)
+        }
         None => {
             if arguments.json {
                 print_json(&Ran { outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
@@ -138,13 +149,17 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
     }
 }
 
-/// What came of a suite.
-fn tested(json: bool, results: &Results, outcome: &Outcome) -> Result<u8, Failure> {
-    if json {
-        print_json(&Tested { results, outcome })?;
-    } else {
-        let Outcome { seconds, kernel, .. } = outcome;
-        print(&format!("\nLinux {kernel}, {seconds:.1} s\n{results}\n"))?;
+/// The exit code of a suite. That no test ran is told beside it: the results alone don't look wrong.
+fn tested(results: &Results, names: &[String]) -> Result<u8, Failure> {
+    let Results { run, passed, skipped, .. } = results;
+    if *run == 0 && names.is_empty() {
+        return Err(Failure::Run("--suite: there is no test".to_owned()));
+    }
+    if *run == 0 {
+        return Err(Failure::Run(format!("--suite: no test's name contains {}", names.join(" or "))));
+    }
+    if *passed == 0 && results.harmless() {
+        return Err(Failure::Run(format!("--suite: no test ran, {skipped} of {run} were skipped")));
     }
     Ok(u8::from(!results.good()))
 }
@@ -242,6 +257,10 @@ struct Tested<'a> {
     results: &'a Results,
     #[serde(flatten)]
     outcome: &'a Outcome,
+    #[serde(flatten, serialize_with = "as_stdout")]
+    stdout: Text,
+    #[serde(flatten, serialize_with = "as_stderr")]
+    stderr: Text,
 }
 
 /// The beginning of a command's output.
@@ -337,6 +356,28 @@ impl assets::Progress for Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_of_which_nothing_ran_says_so() {
+        let results = |run, passed, skipped, failed| {
+            let mut results = Results::default();
+            (results.run, results.passed, results.skipped, results.failed) = (run, passed, skipped, failed);
+            results
+        };
+        let message = |results: &Results, names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            match tested(results, &names) {
+                Ok(code) => code.to_string(),
+                Err(Failure::Run(message)) => message,
+                Err(failure) => format!("{failure:?}"),
+            }
+        };
+        assert_eq!(message(&results(0, 0, 0, 0), &["x", "y"]), "--suite: no test's name contains x or y");
+        assert_eq!(message(&results(0, 0, 0, 0), &[]), "--suite: there is no test");
+        assert_eq!(message(&results(2, 0, 2, 0), &["x"]), "--suite: no test ran, 2 of 2 were skipped");
+        assert_eq!(message(&results(2, 1, 1, 0), &["x"]), "0");
+        assert_eq!(message(&results(2, 0, 1, 1), &["x"]), "1");
+    }
 
     #[test]
     fn captured_output_is_cut_and_says_so() {

@@ -2,6 +2,8 @@
 //!
 //! A command's own bytes have ports of their own (`in`, `out`, `err`); here is told how many of them belong to it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::suite::Test;
@@ -80,6 +82,15 @@ pub enum Stream {
     Out,
     /// Standard error.
     Err,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Out => "standard output",
+            Self::Err => "standard error",
+        })
+    }
 }
 
 /// What the agent tells.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::assets;
+use super::control::Stream;
 use super::qemu::QemuError;
 use super::qmp::QmpError;
 use super::snapshot::SnapshotError;
@@ -26,6 +27,14 @@ pub enum Error {
     /// A port.
     #[error("a port of the guest: {0}")]
     Port(io::Error),
+    /// What the command writes can't be given to whoever wants it.
+    #[error("what the command writes to {stream} is lost: {source}")]
+    Output {
+        /// Where it writes.
+        stream: Stream,
+        /// Why.
+        source: io::Error,
+    },
     /// The terminal.
     #[error("the terminal: {0}")]
     Terminal(io::Error),

@@ -46,6 +46,7 @@ use qemu::{Launch, Machine};
 use session::Session;
 pub use session::{Input, Pipes};
 use snapshot::Snapshot;
+use streams::SignalEvents;
 use suite::{Results, Test, Verdict};
 
 /// The guest's files that are ours: its path, its mode, and what is in it.
@@ -138,16 +139,18 @@ pub fn root_files() -> Vec<RootFile> {
 /// The guest ended before its command did. Nothing is left of it.
 pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_>)) -> Result<Outcome, Error> {
     let begin = Instant::now();
-    let folder = Folder::new().map_err(Error::Folder)?;
     // Beside the root image, which is in this user's cache.
     let cache = assets.root.parent().unwrap_or(Path::new("."));
+    // It may take long, and a signal simply ends it: nothing is there yet that would be left.
     let accel = accel::detect(&assets.qemu, &assets.kernel.vmlinuz, cache);
+    let signals = SignalEvents::new().map_err(Error::Signals)?;
+    let folder = Folder::new().map_err(Error::Folder)?;
     let machine = Machine { accel, iommu: plan.iommu, memory_mib: MEMORY_MIB, cpus: CPUS };
     let snapshot = Snapshot::new(cache, &assets.key, &machine);
     let (kernel, root) = (&assets.kernel.vmlinuz, &assets.root);
     let launch = Launch { tool: &assets.qemu, machine, kernel, root, folder: folder.path(), restore: false };
     let stage = |stage: &str| tell(Happening::Stage(stage));
-    let mut session = Session::start(&launch, Some(&snapshot), &stage)?;
+    let mut session = Session::start(&launch, Some(&snapshot), &signals, &stage)?;
 
     let server =
         plan.function.map(|options| Server::start(&qemu::socket(folder.path(), "device"), options)).transpose()?;
@@ -164,7 +167,15 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
         }
     };
     stage("waiting for the device");
-    let started = session.begin(server.is_some(), program)?;
+    let started = match session.begin(server.is_some(), program) {
+        // Nobody has done anything to this guest yet: it may be its snapshot that is broken, and the next start shouldn't find it again.
+        Err(error) if session.warm && !error.is_the_users() => {
+            snapshot.remove();
+            tracing::warn!("the guest's snapshot is removed, for the guest ended early: the next start boots it anew");
+            return Err(error);
+        }
+        started => started?,
+    };
     tracing::info!(?started, "the guest is ready");
     if server.is_some() && started.device.as_ref().is_none_or(|device| !device.state.starts_with("4:")) {
         let state = started.device.as_ref().map_or("there's no RDMA device", |device| device.state.as_str());
@@ -224,9 +235,9 @@ fn carry_out(
     if let Some(test) = results.end(&format!("the tests' process ended here, with exit code {}", exit.code)) {
         tell(Happening::Test(test));
     }
-    // A process that ends badly although each test ended well did so between tests.
-    if exit.code != 0 && results.good() {
-        let reason = format!("the tests' process ended with exit code {} after them", exit.code);
+    // A process that ends badly although each test ended well did so before, between or after them.
+    if exit.code != 0 && results.harmless() {
+        let reason = format!("the tests' process ended with exit code {}, and not in a test", exit.code);
         let test = Test { id: "(the suite)".to_owned(), result: Verdict::Error, seconds: 0.0, reason };
         if let Some(test) = results.take(test) {
             tell(Happening::Test(test));

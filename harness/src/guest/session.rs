@@ -39,6 +39,9 @@ pub(super) const DEVICE_SECONDS: f64 = 15.0;
 /// How long the guest waits for the disk with this program, in seconds.
 pub(super) const PROGRAM_SECONDS: f64 = 5.0;
 
+/// How far a start has come when the guest waits for orders.
+const STARTED: &str = "its start";
+
 /// A running guest.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -57,8 +60,6 @@ pub(super) struct Session {
     pub(super) kernel: String,
     /// Whether it comes from a snapshot.
     pub(super) warm: bool,
-    // After the last sender: it ends the thread.
-    _signals: SignalEvents,
 }
 
 impl Session {
@@ -67,10 +68,15 @@ impl Session {
     ///
     /// # Errors
     /// [`Error`]
-    pub(super) fn start(launch: &Launch<'_>, snapshot: Option<&Snapshot>, tell: &dyn Fn(&str)) -> Result<Self, Error> {
+    pub(super) fn start(
+        launch: &Launch<'_>,
+        snapshot: Option<&Snapshot>,
+        signals: &SignalEvents,
+        tell: &dyn Fn(&str),
+    ) -> Result<Self, Error> {
         if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.exists()) {
             tell("restoring the guest");
-            match Self::restore(launch, snapshot) {
+            match Self::restore(launch, snapshot, signals) {
                 Err(error) if !error.is_the_users() => {
                     tracing::info!(%error, "the snapshot can't be restored, and is made anew");
                     snapshot.remove();
@@ -79,7 +85,7 @@ impl Session {
             }
         }
         tell("booting the guest");
-        let mut session = Self::launch(&Launch { restore: false, ..*launch })?;
+        let mut session = Self::launch(&Launch { restore: false, ..*launch }, signals)?;
         let mut stage = String::new();
         while session.kernel.is_empty() {
             session.next(TICK)?;
@@ -101,8 +107,8 @@ impl Session {
         Ok(session)
     }
 
-    fn restore(launch: &Launch<'_>, snapshot: &Snapshot) -> Result<Self, Error> {
-        let mut session = Self::launch(&Launch { restore: true, ..*launch })?;
+    fn restore(launch: &Launch<'_>, snapshot: &Snapshot, signals: &SignalEvents) -> Result<Self, Error> {
+        let mut session = Self::launch(&Launch { restore: true, ..*launch }, signals)?;
         session.with_qmp(|session, qmp| snapshot.restore(qmp, || session.next(POLL).map(drop)))?;
         session.qmp.execute("cont", &json!({}))?;
         session.order(&Order::Ping)?;
@@ -117,9 +123,9 @@ impl Session {
         Ok(session)
     }
 
-    fn launch(launch: &Launch<'_>) -> Result<Self, Error> {
+    fn launch(launch: &Launch<'_>, signals: &SignalEvents) -> Result<Self, Error> {
         let (sender, events) = sync_channel(1024);
-        let signals = SignalEvents::new(sender.clone()).map_err(Error::Signals)?;
+        signals.listen(sender.clone());
         let (qemu, Ports { qmp, console, control, input, out, err }) = Qemu::start(launch)?;
         let qmp = Qmp::open(qmp)?;
         streams::control(control.try_clone().map_err(Error::Port)?, sender.clone());
@@ -138,7 +144,6 @@ impl Session {
             stage: "nothing".to_owned(),
             kernel: String::new(),
             warm: false,
-            _signals: signals,
         })
     }
 
@@ -328,6 +333,7 @@ impl Rest<'_> {
             return Err(Error::Timeout { seconds: limit.as_secs() });
         }
         let event = match self.events.recv_timeout(wait) {
+            Ok(Event::Lost(stream, source)) => return Err(Error::Output { stream, source }),
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout) => return Ok(None),
             Err(RecvTimeoutError::Disconnected) => Event::Closed,
@@ -337,7 +343,9 @@ impl Rest<'_> {
                 self.watchdog.sign(Instant::now());
                 match notice {
                     Notice::Stage(stage) => self.stage.clone_from(stage),
+                    Notice::Pong(_) => STARTED.clone_into(self.stage),
                     Notice::Ready(kernel) => {
+                        STARTED.clone_into(self.stage);
                         self.kernel.clone_from(kernel);
                         self.watchdog.agent(Instant::now());
                     }
@@ -345,7 +353,7 @@ impl Rest<'_> {
                 }
             }
             Event::Console(bytes) => {
-                self.watchdog.sign(Instant::now());
+                self.watchdog.words(Instant::now());
                 self.console.push(bytes);
                 if self.console.panic().is_some() {
                     return Err(self.died());
@@ -358,7 +366,7 @@ impl Rest<'_> {
             }
             Event::Closed => return Err(self.died()),
             Event::Leave => return Err(Error::Left),
-            Event::Signal(SIGWINCH) | Event::HungUp(_) | Event::InputEnd(_) => {}
+            Event::Signal(SIGWINCH) | Event::HungUp(_) | Event::Lost(..) | Event::InputEnd(_) => {}
             Event::Signal(signal) => return Err(Error::Signal { signal: *signal }),
         }
         Ok(Some(event))

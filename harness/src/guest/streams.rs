@@ -2,9 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
@@ -32,6 +32,8 @@ pub(super) enum Event {
     Moved,
     /// Nobody takes this output any more.
     HungUp(Stream),
+    /// This output can't be given to whoever wants it.
+    Lost(Stream, io::Error),
     /// Our input has ended, after that many bytes.
     InputEnd(u64),
     /// The user wants to leave.
@@ -95,9 +97,11 @@ pub(super) fn output(
     thread::spawn(move || {
         let mut open = true;
         read_all(stream, |bytes| {
-            if open && sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
+            if open && let Err(error) = sink.write_all(bytes).and_then(|()| sink.flush()) {
                 open = false;
-                let _ = events.send(Event::HungUp(which));
+                // A terminal that is gone is an I/O error.
+                let nobody = error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO);
+                let _ = events.send(if nobody { Event::HungUp(which) } else { Event::Lost(which, error) });
             }
             taken.fetch_add(bytes.len() as u64, Ordering::SeqCst);
             // If the queue is full, whoever looks there will look at the count too.
@@ -138,24 +142,109 @@ pub(super) fn input(mut stream: UnixStream, stop: UnixStream, terminal: bool, ev
     });
 }
 
-/// Signals as events, until this is dropped.
+/// Signals as events, until this is dropped: for one listener after the other, because a guest may be started twice.
 #[derive(Debug)]
-pub(super) struct SignalEvents(Handle);
+pub(super) struct SignalEvents {
+    handle: Handle,
+    state: Arc<Mutex<Heard>>,
+}
+
+/// What is known of signals.
+#[derive(Debug, Default)]
+struct Heard {
+    listener: Option<SyncSender<Event>>,
+    /// The last one that ends us.
+    end: Option<i32>,
+}
 
 impl SignalEvents {
-    /// Those that end us, and that the terminal's size has changed.
-    pub(super) fn new(events: SyncSender<Event>) -> io::Result<Self> {
+    /// Those that end us, and that the terminal's size has changed. From now on they do nothing else.
+    pub(super) fn new() -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
         let handle = signals.handle();
+        let state = Arc::new(Mutex::new(Heard::default()));
+        let heard = Arc::clone(&state);
         thread::spawn(move || {
-            signals.forever().take_while(|&signal| events.send(Event::Signal(signal)).is_ok()).count()
+            for signal in signals.forever() {
+                let listener = {
+                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    if signal != SIGWINCH {
+                        heard.end = Some(signal);
+                    }
+                    heard.listener.clone()
+                };
+                // A listener that is gone will be followed by one that is told.
+                drop(listener.map(|listener| listener.send(Event::Signal(signal))));
+            }
         });
-        Ok(Self(handle))
+        Ok(Self { handle, state })
+    }
+
+    /// From now on the events go to `listener`, first the one that has come when nobody listened.
+    pub(super) fn listen(&self, listener: SyncSender<Event>) {
+        let mut heard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = heard.end {
+            let _ = listener.try_send(Event::Signal(signal));
+        }
+        heard.listener = Some(listener);
     }
 }
 
 impl Drop for SignalEvents {
     fn drop(&mut self) {
-        self.0.close();
+        self.handle.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    #[test]
+    fn a_signal_that_nobody_heard_is_told_to_the_next_listener() {
+        let signals = SignalEvents::new().unwrap();
+        let (sender, first) = sync_channel(8);
+        signals.listen(sender);
+        signal_hook::low_level::raise(SIGHUP).unwrap();
+        let patience = Duration::from_secs(10);
+        assert!(matches!(first.recv_timeout(patience), Ok(Event::Signal(SIGHUP))));
+        drop(first);
+        let (sender, second) = sync_channel(8);
+        signals.listen(sender);
+        assert!(matches!(second.try_recv(), Ok(Event::Signal(SIGHUP))));
+    }
+
+    /// Takes nothing, for a reason.
+    struct Full(io::ErrorKind);
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_that_is_lost_is_told_apart_from_output_that_nobody_wants() {
+        for (kind, lost) in [(io::ErrorKind::BrokenPipe, false), (io::ErrorKind::StorageFull, true)] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let (sender, events) = sync_channel(8);
+            let count = output(ours, Stream::Out, Box::new(Full(kind)), sender);
+            theirs.write_all(b"abc").unwrap();
+            drop(theirs);
+            let event = events.recv_timeout(Duration::from_secs(10)).unwrap();
+            match event {
+                Event::HungUp(Stream::Out) => assert!(!lost),
+                Event::Lost(Stream::Out, error) => assert!(lost && error.kind() == kind),
+                other => panic!("{other:?}"),
+            }
+            assert!(matches!(events.recv_timeout(Duration::from_secs(10)), Ok(Event::Moved)));
+            assert_eq!(count.load(Ordering::SeqCst), 3);
+        }
     }
 }

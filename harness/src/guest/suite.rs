@@ -88,9 +88,14 @@ impl Results {
         self.take(Test { id, result: Verdict::Error, seconds: 0.0, reason: reason.to_owned() })
     }
 
+    /// Whether no test failed or broke.
+    pub fn harmless(&self) -> bool {
+        self.failed == 0 && self.errors == 0
+    }
+
     /// Whether at least one test ran, and none failed or broke.
     pub fn good(&self) -> bool {
-        self.passed > 0 && self.failed == 0 && self.errors == 0
+        self.passed > 0 && self.harmless()
     }
 }
 

@@ -36,6 +36,14 @@ impl Watchdog {
         self.last_sign = now;
     }
 
+    /// The guest's kernel has said something on its console. While it boots that's a sign; later only its agent gives one: a kernel that
+    /// hangs may complain about it for ever.
+    pub fn words(&mut self, now: Instant) {
+        if self.limit == BOOT {
+            self.sign(now);
+        }
+    }
+
     /// Looks at the clock. For how long the guest has said nothing, if that's too long.
     pub fn look(&mut self, now: Instant) -> Option<Duration> {
         if now.duration_since(self.last_look) > ABSENCE {
@@ -66,6 +74,20 @@ mod tests {
         assert_eq!(dead_at(&mut watchdog, begin, 0, 20), None);
         watchdog.sign(begin + Duration::from_secs(20));
         assert_eq!(dead_at(&mut watchdog, begin, 21, 1000), Some(51));
+    }
+
+    #[test]
+    fn a_kernel_that_complains_is_alive_only_while_it_boots() {
+        let begin = Instant::now();
+        let at = |second| begin + Duration::from_secs(second);
+        let mut watchdog = Watchdog::new(begin);
+        assert_eq!(dead_at(&mut watchdog, begin, 0, 100), None);
+        watchdog.words(at(100));
+        assert_eq!(dead_at(&mut watchdog, begin, 101, 200), None);
+        watchdog.agent(at(200));
+        assert_eq!(dead_at(&mut watchdog, begin, 201, 220), None);
+        watchdog.words(at(220));
+        assert_eq!(dead_at(&mut watchdog, begin, 221, 1000), Some(231));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //!
 //! | field | for | meaning |
 //! |---|---|---|
-//! | `kind` | all | `"fatal"`: the firmware dies. `"hang"`: a command is never answered. `"internal-error"`: a command is answered with INT_ERR and not carried out. `"lost-interrupt"`: an interrupt isn't sent |
+//! | `kind` | all | `"fatal"`: the firmware dies. `"hang"`: a command is answered too late, or never. `"internal-error"`: a command is answered with INT_ERR and not carried out. `"lost-interrupt"`: an interrupt isn't sent |
 //! | `at_ms` | all | when, in milliseconds of virtual time since the server began |
 //! | `times`, `every_ms` | all | how often (once, if it isn't said), and how many milliseconds lie between |
 //! | `command` | `hang`, `internal-error` | which command is meant, by its name in Linux's mlx5_ifc.h; else the next one, whichever it is |
+//! | `late_ms` | `hang` | how much later it's carried out; without it, never: Linux's driver then can't be unloaded any more |
 //! | `vector` | `lost-interrupt` | which MSI-X vector is meant; else the next interrupt, whichever it is |
 //! | `syndrome` | `fatal` | `synd` of the health buffer, 1 to 255 (`health.c` of Linux says what they mean); 1 if it isn't said |
 //!
@@ -83,6 +84,7 @@ struct Fault {
     times: Option<u64>,
     every_ms: Option<u64>,
     command: Option<String>,
+    late_ms: Option<u64>,
     vector: Option<u16>,
     syndrome: Option<u8>,
 }
@@ -123,6 +125,7 @@ impl Fault {
     fn injection(&self) -> Result<Injection, String> {
         let others = [
             ("command", self.command.is_some(), matches!(self.kind, Kind::Hang | Kind::InternalError)),
+            ("late_ms", self.late_ms.is_some(), matches!(self.kind, Kind::Hang)),
             ("vector", self.vector.is_some(), matches!(self.kind, Kind::LostInterrupt)),
             ("syndrome", self.syndrome.is_some(), matches!(self.kind, Kind::Fatal)),
         ];
@@ -136,7 +139,10 @@ impl Fault {
                 0 => Err("syndrome = 0: that is none; allowed is 1 to 255".to_owned()),
                 syndrome => Ok(Injection::Fatal { syndrome }),
             },
-            Kind::Hang => Ok(Injection::Hang { opcode }),
+            Kind::Hang => match self.late_ms {
+                Some(late @ (0 | MAX_MS..)) => Err(format!("late_ms = {late}: allowed is 1 to {}", MAX_MS - 1)),
+                late => Ok(Injection::Hang { opcode, late: late.map(Time::ms) }),
+            },
             Kind::InternalError => Ok(Injection::InternalError { opcode }),
             Kind::LostInterrupt => Ok(Injection::LostInterrupt { vector: self.vector }),
         }
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn faults_come_in_the_order_of_their_times() {
-        let text = "[[fault]]\nkind = 'hang'\nat_ms = 30\ncommand = 'CREATE_CQ'\n\
+        let text = "[[fault]]\nkind = 'hang'\nat_ms = 30\ncommand = 'CREATE_CQ'\nlate_ms = 5\n\
                     [[fault]]\nkind = 'fatal'\nat_ms = 10\ntimes = 2\nevery_ms = 20\nsyndrome = 8\n\
                     [[fault]]\nkind = 'lost-interrupt'\nat_ms = 20\nvector = 3\n\
                     [[fault]]\nkind = 'internal-error'\nat_ms = 21\n";
@@ -244,7 +250,7 @@ mod tests {
             (Time::ms(10), fatal),
             (Time::ms(20), Injection::LostInterrupt { vector: Some(3) }),
             (Time::ms(21), Injection::InternalError { opcode: None }),
-            (Time::ms(30), Injection::Hang { opcode: Some(Opcode::CREATE_CQ) }),
+            (Time::ms(30), Injection::Hang { opcode: Some(Opcode::CREATE_CQ), late: Some(Time::ms(5)) }),
             (Time::ms(30), fatal),
         ];
         assert_eq!(all, expected);
@@ -256,6 +262,8 @@ mod tests {
         for (fields, reason) in [
             ("kind = 'fatal'\nat_ms = 1\nsyndrome = 0", "fault 1: syndrome = 0"),
             ("kind = 'fatal'\nat_ms = 1\nvector = 0", "fault 1: a fault of this kind has no vector"),
+            ("kind = 'hang'\nat_ms = 1\nlate_ms = 0", "fault 1: late_ms = 0"),
+            ("kind = 'fatal'\nat_ms = 1\nlate_ms = 1", "fault 1: a fault of this kind has no late_ms"),
             ("kind = 'hang'\nat_ms = 1\nsyndrome = 1", "fault 1: a fault of this kind has no syndrome"),
             ("kind = 'hang'\nat_ms = 1\ncommand = 'NOTHING'", "fault 1: command = \"NOTHING\""),
             ("kind = 'hang'\nat_ms = 1\ntimes = 2", "fault 1: times, of 2 or more, and every_ms"),

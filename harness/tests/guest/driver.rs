@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::rig::{Guest, profile};
 
 /// Waits until the port is active.
-const ACTIVE: &str = r#"
+pub(crate) const ACTIVE: &str = r#"
 active() {
     for _ in $(seq 400); do
         state=$(cat /sys/class/infiniband/mlx5_0/ports/1/state 2>/dev/null)
@@ -68,13 +68,18 @@ fn complaints(log: &str) -> Vec<&str> {
     log.lines().filter(is_trouble).filter(|line| !is_accepted(line)).collect()
 }
 
+/// Checks that the device has no resource, and knew all commands.
+pub(crate) fn nothing_is_alive(server: &Value) {
+    assert_eq!(server["balance"], serde_json::json!({}));
+    assert_eq!(server["unknown"], serde_json::json!([]));
+}
+
 /// Checks what the server has to say of drivers that came `lives` times and went as often.
 fn nothing_is_left(server: &Value, lives: u64) {
     assert_eq!(server["lives"]["begun"], lives, "{server:#}");
     assert_eq!(server["lives"]["torn_down"], lives);
     assert_eq!(server["lives"]["unclean"], 0, "left by a driver: {}", server["lives"]["left"]);
-    assert_eq!(server["balance"], serde_json::json!({}));
-    assert_eq!(server["unknown"], serde_json::json!([]));
+    nothing_is_alive(server);
     let device = server["device"].as_object().unwrap();
     let faults: Vec<_> = device.iter().filter(|(name, count)| *name != "commands" && **count != 0).collect();
     assert!(faults.is_empty(), "{faults:?}");

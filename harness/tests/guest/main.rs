@@ -1,7 +1,13 @@
 //! Real Linux guests whose device is the model.
 
+mod bytes;
+mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod driver;
+mod ends;
+mod recovery;
 mod rig;
 mod runner;
+mod suite;
+mod terminal;

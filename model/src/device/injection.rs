@@ -1,6 +1,7 @@
 //! Faults that are made on purpose, to see what a driver does (ours).
 
 use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_sim::time::Time;
 
 use super::Dpu;
 use crate::firmware::Failure;
@@ -16,10 +17,13 @@ pub enum Injection {
         /// `synd` of the health buffer; `health.c` has a list of what they mean. Not 0, which is none.
         syndrome: u8,
     },
-    /// The next command, or the next with this opcode, is never answered. Its slot is lost until a reset.
+    /// The next command, or the next with this opcode, is answered too late, or never. Linux's driver can't be unloaded, and doesn't recover,
+    /// while a command has no answer (`cmd.c`, 'only real completion can free the cmd slot').
     Hang {
         /// Which command.
         opcode: Option<Opcode>,
+        /// How much later it's carried out. `None`: never; its slot is lost until a reset.
+        late: Option<Time>,
     },
     /// The next command, or the next with this opcode, is answered with status INT_ERR and not carried out.
     InternalError {
@@ -55,6 +59,8 @@ pub(super) enum Verdict {
     CarriedOut,
     /// It's refused.
     Refused(Failure),
+    /// It's carried out after this time.
+    Late(Time),
     /// It's never answered.
     Lost,
 }
@@ -87,15 +93,15 @@ impl Faults {
             return Verdict::Lost;
         }
         let meant = |fault: &Injection| match fault {
-            Injection::Hang { opcode: one } | Injection::InternalError { opcode: one } => {
+            Injection::Hang { opcode: one, .. } | Injection::InternalError { opcode: one } => {
                 one.is_none_or(|one| one == opcode)
             }
             _ => false,
         };
         match self.take(meant) {
-            Some(Injection::Hang { .. }) => {
+            Some(Injection::Hang { late, .. }) => {
                 self.count.hangs += 1;
-                Verdict::Lost
+                late.map_or(Verdict::Lost, Verdict::Late)
             }
             Some(_) => {
                 self.count.internal_errors += 1;

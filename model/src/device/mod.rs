@@ -275,6 +275,9 @@ impl Dpu {
         match self.faults.command(self.queue.opcode(slot)) {
             Verdict::CarriedOut => {}
             Verdict::Refused(failure) => return self.carry_out(core, slot, Some(failure)),
+            Verdict::Late(span) => {
+                return core.set_timer(self.node, core.now() + span, timer::COMMAND | self.queue.timer_token(slot));
+            }
             Verdict::Lost => return,
         }
         let need = self.firmware.page_need(self.queue.input(slot));

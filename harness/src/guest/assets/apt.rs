@@ -21,9 +21,14 @@ const SECURITY: &str = "-security";
 const KEYRING_PACKAGE: &str = "debian-archive-keyring";
 const KEYRINGS: &[&str] =
     &["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
-/// Programs of the host, and the packages that have them.
-const PROGRAMS: &[(&str, &str)] =
-    &[("apt-get", "apt"), ("apt-cache", "apt"), ("apt-config", "apt"), ("dpkg-deb", "dpkg"), ("gpgv", "gpgv")];
+/// Programs of the host, and the packages that have them. Of some one of several is enough: how apt verifies depends on its version.
+const PROGRAMS: &[(&[&str], &str)] = &[
+    (&["apt-get"], "apt"),
+    (&["apt-cache"], "apt"),
+    (&["apt-config"], "apt"),
+    (&["dpkg-deb"], "dpkg"),
+    (&["gpgv", "sqv"], "gpgv"),
+];
 /// Where apt keeps whole downloads.
 const ARCHIVES: &str = "cache/archives";
 /// A folder like that, with nothing in it.
@@ -33,6 +38,8 @@ const NO_ARCHIVES: &str = "no-archives";
 pub(super) struct Apt<'a> {
     folder: PathBuf,
     suite: Suite,
+    /// The archive's address.
+    url: String,
     progress: &'a dyn Progress,
 }
 
@@ -62,13 +69,16 @@ impl<'a> Apt<'a> {
         installed: &[&str],
         progress: &'a dyn Progress,
     ) -> Result<Apt<'a>, Error> {
-        let apt = Apt { folder: folder.to_owned(), suite, progress };
+        let mirror = env::var("MLX5_TWIN_MIRROR").ok().filter(|mirror| !mirror.is_empty());
+        let url = url(mirror.as_deref().unwrap_or(MIRROR), suite);
+        let apt = Apt { folder: folder.to_owned(), suite, url, progress };
+        // What an interrupted update left may be half of an index, which counts as up to date.
+        super::cache::remove(&apt.folder.join("lists"))?;
         for name in ["lists/partial", "cache/archives/partial", "no-archives/partial", "log"] {
             let folder = apt.folder.join(name);
             fs::create_dir_all(&folder).map_err(Error::file("making", folder))?;
         }
-        let mirror = env::var("MLX5_TWIN_MIRROR").ok().filter(|mirror| !mirror.is_empty());
-        apt.write("sources.list", &source(mirror.as_deref().unwrap_or(MIRROR), suite, keyring()?))?;
+        apt.write("sources.list", &source(&apt.url, suite, keyring()?))?;
         apt.write("status", &status(installed))?;
         apt.write("apt.conf", &configuration(&apt.folder, &host_configuration()?))?;
         Ok(apt)
@@ -77,7 +87,7 @@ impl<'a> Apt<'a> {
     /// Fetches the suite's index.
     pub(super) fn update(&self) -> Result<(), Error> {
         self.progress.stage(&format!("package index of {}", self.suite.name), Unit::Steps, 100);
-        let what = format!("fetching the package index of {} (apt-get update)", self.suite.name);
+        let what = format!("fetching the package index of {} from {} (apt-get update)", self.suite.name, self.url);
         // Without this, an index that can't be fetched is no failure.
         let mut command = self.command("apt-get");
         run_lines(command.args(["update", "-q", "--error-on=any"]), &what, |line| {
@@ -99,7 +109,7 @@ impl<'a> Apt<'a> {
         let missing = wanted.iter().filter(|package| !archives.join(&package.file).is_file());
         let bytes = missing.map(|package| package.size).sum();
         self.progress.stage(&format!("{} packages of {}", wanted.len(), self.suite.name), Unit::Bytes, bytes);
-        let what = format!("downloading packages of {} (apt-get install)", self.suite.name);
+        let what = format!("downloading packages of {} from {} (apt-get install)", self.suite.name, self.url);
         let mut command = self.command("apt-get");
         run_lines(command.args(["install", "-y", "-q", "--download-only"]).args(packages), &what, |line| {
             if let Some(hundredths) = hundredths(line) {
@@ -146,12 +156,15 @@ impl<'a> Apt<'a> {
 /// That all programs are there that this needs of the host.
 pub(super) fn check_programs() -> Result<(), Error> {
     let path = env::var_os("PATH").unwrap_or_default();
-    for (program, package) in PROGRAMS.iter().copied() {
-        if !env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-            return Err(Error::NoProgram { program: program.to_owned(), package });
-        }
-    }
+    missing(&env::split_paths(&path).collect::<Vec<_>>()).map_or(Ok(()), Err)?;
     keyring().map(|_| ())
+}
+
+/// The first program that isn't in any of these folders, as an error.
+fn missing(folders: &[PathBuf]) -> Option<Error> {
+    let there = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+    let (programs, package) = PROGRAMS.iter().find(|(programs, _)| !programs.iter().any(|program| there(program)))?;
+    Some(Error::NoProgram { program: programs.join(" or "), package })
 }
 
 /// The file with Debian's keys.
@@ -160,11 +173,15 @@ fn keyring() -> Result<&'static str, Error> {
     found.ok_or_else(|| Error::NoKeyring { package: KEYRING_PACKAGE, looked_for: KEYRINGS.join(", ") })
 }
 
-/// The line of `sources.list`.
-fn source(mirror: &str, suite: Suite, keyring: &str) -> String {
-    let mirror = mirror.trim_end_matches('/');
+/// The address of the archive that has a suite.
+fn url(mirror: &str, suite: Suite) -> String {
     let beside = if suite.security { SECURITY } else { "" };
-    format!("deb [arch=amd64 signed-by={keyring}] {mirror}{beside} {} main\n", suite.name)
+    format!("{}{beside}", mirror.trim_end_matches('/'))
+}
+
+/// The line of `sources.list`.
+fn source(url: &str, suite: Suite, keyring: &str) -> String {
+    format!("deb [arch=amd64 signed-by={keyring}] {url} {} main\n", suite.name)
 }
 
 /// The list of installed packages. Their version is above all that others may ask for.
@@ -257,7 +274,7 @@ mod tests {
     #[test]
     fn security_updates_are_beside_the_mirror() {
         let suite = Suite { name: "trixie-security", security: true };
-        let line = source("http://mirror/debian/", suite, "/k.gpg");
+        let line = source(&url("http://mirror/debian/", suite), suite, "/k.gpg");
         assert_eq!(line, "deb [arch=amd64 signed-by=/k.gpg] http://mirror/debian-security trixie-security main\n");
     }
 
@@ -286,6 +303,19 @@ mod tests {
     fn of_the_hosts_configuration_only_the_network_counts() {
         let dump = "Dir \"/\";\nAcquire::http::Proxy \"http://p:3128\";\nAPT::Sandbox::User \"_apt\";\n";
         assert_eq!(network_lines(dump), "Acquire::http::Proxy \"http://p:3128\";\n");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().join("nothing"), folder.path().to_owned()];
+        let mut named = Vec::new();
+        while let Some(Error::NoProgram { program, .. }) = missing(&folders) {
+            let one = program.rsplit(' ').next().unwrap_or_default();
+            fs::write(folder.path().join(one), "").unwrap();
+            named.push(program);
+        }
+        assert_eq!(named, ["apt-get", "apt-cache", "apt-config", "dpkg-deb", "gpgv or sqv"]);
     }
 
     #[test]

@@ -58,6 +58,10 @@ impl Cache {
             waiting();
             lock.lock().map_err(Error::file("locking", &path))?;
         }
+        // Programs that this one starts have the lock too: if this one is killed, they may go on for a second or two, and nobody should make
+        // anything until then.
+        rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())
+            .map_err(|error| Error::file("locking", &path)(error.into()))?;
         remove(&self.path(NEW))?;
         Ok(Making { _lock: lock })
     }
@@ -159,12 +163,27 @@ mod tests {
 
     #[test]
     fn what_was_interrupted_is_removed() {
+        // Another test's program may have the lock for a moment, as one that's started while it's open.
         let (_folder, cache) = cache();
-        let making = cache.lock(|| panic!("nobody else has it")).unwrap();
+        let making = cache.lock(|| ()).unwrap();
         let half = cache.new_folder(&making).unwrap().keep();
         drop(making);
-        cache.lock(|| panic!("nobody else has it")).unwrap();
+        cache.lock(|| ()).unwrap();
         assert!(!half.exists());
+    }
+
+    #[test]
+    fn programs_that_outlive_their_parent_keep_the_lock() {
+        let (_folder, cache) = cache();
+        let making = cache.lock(|| ()).unwrap();
+        // Ends when its input does.
+        let mut orphan = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut pipe = orphan.stdin.take();
+        // As if this process had been killed.
+        drop(making);
+        cache.lock(|| drop(pipe.take())).unwrap();
+        assert!(pipe.is_none(), "the lock was free while the program ran");
+        orphan.wait().unwrap();
     }
 
     #[test]

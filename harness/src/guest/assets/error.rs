@@ -18,7 +18,7 @@ pub enum Error {
     /// There's no place for the cache.
     #[error("there is no place for the cache: set MLX5_TWIN_CACHE, XDG_CACHE_HOME or HOME")]
     NoCache,
-    /// A program of the host is missing.
+    /// A program of the host is missing; of several, if one would do.
     #[error("the program {program} isn't installed: it's in the package {package} of Debian and its relatives")]
     NoProgram {
         /// Its name.
@@ -105,6 +105,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it's what was asked for that is wrong: a kernel that isn't there, or isn't one.
+    pub fn is_the_requests(&self) -> bool {
+        matches!(self, Error::Kernel { .. } | Error::NoKernel { .. })
+    }
+
+    /// Whether apt says that the mirror hasn't the suite. It's the only way to know: its exit code is the same for all failures.
+    pub(super) fn is_no_suite(&self) -> bool {
+        matches!(self, Error::Program { output, .. } if output.contains("does not have a Release file"))
+    }
+
     /// For `map_err`: what was tried with which file.
     pub(super) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
@@ -118,5 +128,24 @@ struct Reason<'a>(&'a str);
 impl Display for Reason<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_that_is_gone_is_no_mirror_that_is_gone() {
+        let error = |output: &str| Error::Program {
+            what: "fetching".to_owned(),
+            status: "exit status: 100".to_owned(),
+            output: output.to_owned(),
+        };
+        // apt's words.
+        assert!(error("E: The repository 'http://m/debian x Release' does not have a Release file.").is_no_suite());
+        let unreachable = "E: Failed to fetch http://m/debian/dists/sid/InRelease  Could not resolve 'm'; \
+                           E: Some index files failed to download. They have been ignored, or old ones used instead.";
+        assert!(!error(unreachable).is_no_suite());
     }
 }

@@ -5,6 +5,21 @@ const MAGIC: usize = 0x202;
 /// Offset of 16 bits: where the version text is, less 0x200.
 const VERSION: usize = 0x20e;
 
+/// Offset of 8 bits: sectors of the part for real mode, less the first; 0 stands for 4.
+const SETUP_SECTORS: usize = 0x1f1;
+/// Offset of 32 bits: how long the other part is, in units of 16 bytes.
+const SIZE: usize = 0x1f4;
+/// How many bytes of an image tell its size.
+pub(super) const HEADER: usize = 0x200;
+
+/// The bytes that an image has at least, by its first [`HEADER`] bytes. 0 if they aren't there.
+pub(super) fn least_size(header: &[u8]) -> u64 {
+    let (Some(&sectors), Some(size)) = (header.get(SETUP_SECTORS), header.get(SIZE..SIZE + 4)) else { return 0 };
+    let sectors = if sectors == 0 { 4 } else { u64::from(sectors) };
+    let size = size.iter().rev().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    (sectors + 1) * 512 + size * 16
+}
+
 /// The release of a bzImage: the first word of its version text. An error is the rule that the image breaks.
 pub(super) fn release(image: &[u8]) -> Result<String, String> {
     if image.get(MAGIC..MAGIC + 4) != Some(b"HdrS") {
@@ -18,6 +33,13 @@ pub(super) fn release(image: &[u8]) -> Result<String, String> {
     // The release becomes the name of a folder.
     if offset == 0 || release.is_empty() || release.contains('/') || release.starts_with('.') {
         return Err(format!("a kernel image must say its release, and this one says {release:?}"));
+    }
+    let least = least_size(image);
+    if (image.len() as u64) < least {
+        let length = image.len();
+        return Err(format!(
+            "a kernel image must have the {least} bytes that it says it has, and this one has {length}"
+        ));
     }
     Ok(release)
 }
@@ -46,5 +68,9 @@ mod tests {
         let mut cut = image(b"7");
         cut.truncate(0x300);
         assert!(release(&cut).is_err());
+        let mut cut = image(b"7");
+        cut[SIZE..SIZE + 4].copy_from_slice(&0x61_u32.to_le_bytes());
+        let rule = "a kernel image must have the 4112 bytes that it says it has, and this one has 4096";
+        assert_eq!(release(&cut), Err(rule.to_owned()));
     }
 }

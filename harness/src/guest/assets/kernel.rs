@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,15 @@ struct Wanted<'a> {
     why: &'a dyn Fn(&Package) -> Why,
 }
 
-/// Takes the kernel from the first suite that has one; gives the name of its folder in the cache.
+impl Wanted<'_> {
+    /// Whether a kernel is the pinned one, or the one and only that was asked for.
+    fn is_exactly(&self, package: &Package) -> bool {
+        let release = release(package);
+        self.pinned == Some(release) || self.text == package.name || self.text.trim_end_matches(SUFFIX) == release
+    }
+}
+
+/// Takes the newest kernel that is wanted, whichever suite has it; gives the name of its folder in the cache.
 fn from_archive(
     cache: &Cache,
     making: &Making,
@@ -177,28 +186,53 @@ fn from_archive(
     progress: &dyn Progress,
 ) -> Result<String, Error> {
     let mut available = Vec::new();
-    let mut failed = None;
+    let mut best: Option<Found<'_>> = None;
+    let mut gone = None;
     let installed = [NOT_NEEDED, NOT_NEEDED_BY_KERNEL].concat();
     for suite in KERNEL_SUITES {
         let apt = Apt::new(&cache.path(&format!("apt-{}-kernel", suite.name)), *suite, &installed, progress)?;
-        // An old suite leaves the archive one day. The others still count.
-        if let Err(error) = apt.update() {
-            failed = Some(error);
-            continue;
+        // An old suite leaves the archive one day; the others still count. A mirror that can't be reached is another matter: without
+        // its suites another kernel would be taken.
+        match apt.update() {
+            Err(error) if error.is_no_suite() => {
+                apt.remove()?;
+                gone = Some(error);
+                continue;
+            }
+            updated => updated?,
         }
         let packages = cloud_kernels(apt.packages(PREFIX, SUFFIX)?);
+        available.extend(packages.iter().map(|package| (release(package).to_owned(), suite.name)));
         let Some(package) = choose(&packages, wanted.text, wanted.pinned) else {
-            available.extend(packages.iter().map(|package| (release(package).to_owned(), suite.name)));
+            apt.remove()?;
             continue;
         };
-        let name = download(cache, making, system, &apt, (package, *suite, (wanted.why)(package)), progress)?;
-        apt.remove()?;
-        return Ok(name);
+        let found = Found { package: package.clone(), suite: *suite, apt };
+        // No suite can have a better one than the very one.
+        let last = wanted.is_exactly(package);
+        let better = best.as_ref().is_none_or(|best| last || compare(&package.version, &best.package.version).is_gt());
+        let other = if better { best.replace(found) } else { Some(found) };
+        other.map_or(Ok(()), |other| other.apt.remove())?;
+        if last {
+            break;
+        }
     }
-    match failed {
-        Some(error) if available.is_empty() => Err(error),
-        _ => Err(Error::NoKernel { asked: wanted.text.to_owned(), available: Available(available) }),
-    }
+    let Some(Found { package, suite, apt }) = best else {
+        return Err(match gone {
+            Some(error) if available.is_empty() => error,
+            _ => Error::NoKernel { asked: wanted.text.to_owned(), available: Available(available) },
+        });
+    };
+    let name = download(cache, making, system, &apt, (&package, suite, (wanted.why)(&package)), progress)?;
+    apt.remove()?;
+    Ok(name)
+}
+
+/// A kernel that is wanted, and where it is.
+struct Found<'a> {
+    package: Package,
+    suite: Suite,
+    apt: Apt<'a>,
 }
 
 /// Downloads a kernel, and puts it into the cache if it isn't there.
@@ -248,7 +282,10 @@ fn store(
     parts: &Parts<'_>,
     progress: &dyn Progress,
 ) -> Result<String, Error> {
-    let image = fs::read(parts.vmlinuz).map_err(Error::file("reading", parts.vmlinuz))?;
+    let image = fs::read(parts.vmlinuz).map_err(|error| Error::Kernel {
+        path: parts.vmlinuz.to_owned(),
+        rule: format!("a kernel image must be a file that can be read: {error}"),
+    })?;
     let release = image::release(&image);
     let release = release.map_err(|rule| Error::Kernel { path: parts.vmlinuz.to_owned(), rule })?;
     let modules = std::path::absolute(parts.modules).map_err(Error::file("finding", parts.modules))?;
@@ -256,18 +293,26 @@ fn store(
         let rule = format!("the modules of {} must be in a folder called {release}", parts.vmlinuz.display());
         return Err(Error::Kernel { path: modules, rule });
     }
+    if let Err(error) = fs::read_dir(&modules) {
+        let rule = format!("a kernel's modules must be in a folder that can be read: {error}");
+        return Err(Error::Kernel { path: modules, rule });
+    }
     let new = cache.new_folder(making)?;
     let vmlinuz = new.path().join(VMLINUZ);
     fs::write(&vmlinuz, &image).map_err(Error::file("writing", &vmlinuz))?;
     sync(&vmlinuz)?;
     modules::collect(system, &modules, &release, &new.path().join(MODULES), progress)?;
-    let description =
-        Description { release, id: Name::default().add(&image).add(modules::ID).hex(), origin: parts.origin.clone() };
+    let description = Description { release, id: id(&image, &parts.name), origin: parts.origin.clone() };
     let path = new.path().join(ORIGIN);
     let text = serde_json::to_vec_pretty(&description).map_err(|error| Error::file("writing", &path)(error.into()))?;
     fs::write(&path, text).map_err(Error::file("writing", &path))?;
     cache.keep(making, new.path(), &parts.name)?;
     Ok(parts.name.clone())
+}
+
+/// What stands for a kernel with its modules: the image's bytes, and its name, which changes when a package or a file does.
+fn id(image: &[u8], name: &str) -> String {
+    Name::default().add(image).add(modules::ID).add(name).hex()
 }
 
 /// What a kernel in the cache is.
@@ -278,10 +323,16 @@ struct Description {
     origin: Origin,
 }
 
-/// A kernel in the cache, if it's there.
+/// A kernel in the cache, if it's there and wasn't cut short.
 fn read(folder: &Path) -> Option<Kernel> {
     let description = fs::read(folder.join(ORIGIN)).ok()?;
     let Description { release, id, origin } = serde_json::from_slice(&description).ok()?;
+    let mut header = [0; image::HEADER];
+    let mut vmlinuz = fs::File::open(folder.join(VMLINUZ)).ok()?;
+    vmlinuz.read_exact(&mut header).ok()?;
+    if vmlinuz.metadata().ok()?.len() < image::least_size(&header) {
+        return None;
+    }
     Some(Kernel { vmlinuz: folder.join(VMLINUZ), release, origin, modules: folder.join(MODULES), id })
 }
 
@@ -300,12 +351,13 @@ fn choice_name(choice: &KernelChoice) -> String {
         KernelChoice::Default => name.add("default").add(PINNED),
         KernelChoice::Version(version) => name.add("version").add(version),
         KernelChoice::Path { vmlinuz, modules } => {
-            let paths = [vmlinuz.clone(), modules.clone(), modules.join("modules.order"), modules.join("modules.dep")];
-            paths.iter().fold(name.add("path"), |name, path| {
-                let changed = fs::metadata(path).ok().map(|metadata| (metadata.len(), metadata.modified().ok()));
-                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                name.add(path.as_os_str().as_encoded_bytes()).add(format!("{changed:?}"))
-            })
+            let name = [vmlinuz, modules].iter().fold(name.add("path"), |name, path| {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+                name.add(path.as_os_str().as_encoded_bytes())
+            });
+            // A folder's own time changes with things that don't count, and that one can't be read is found out by who copies it.
+            let changed = fs::metadata(vmlinuz).map_or(String::new(), |metadata| modules::stamp(&metadata));
+            name.add(changed).add(modules::stamps(modules))
         }
     };
     format!("choice-{}", name.hex())
@@ -391,6 +443,41 @@ mod tests {
         assert_eq!(version("6.12"), version("6.12"));
         assert_ne!(version("6.12"), version("6.1"));
         assert_ne!(version("default"), choice_name(&KernelChoice::Default));
+    }
+
+    #[test]
+    fn changed_modules_are_another_choice() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = folder.path().join("modules");
+        let below = modules.join("kernel/drivers");
+        fs::create_dir_all(&below).unwrap();
+        std::os::unix::fs::symlink("/nowhere", modules.join("build")).unwrap();
+        let choice = KernelChoice::Path { vmlinuz: folder.path().join("vmlinuz"), modules };
+        let mut names = vec![choice_name(&choice)];
+        let file = below.join("a.ko");
+        for (path, text) in [(&file, "a"), (&file, "ab"), (&folder.path().join("vmlinuz"), "image")] {
+            fs::write(path, text).unwrap();
+            assert_eq!(choice_name(&choice), choice_name(&choice));
+            names.push(choice_name(&choice));
+        }
+        fs::File::open(&file).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        names.push(choice_name(&choice));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        // And what's made of them is another image.
+        assert_ne!(id(b"image", &names[0]), id(b"image", &names[1]));
+    }
+
+    #[test]
+    fn only_the_very_kernel_ends_the_search() {
+        let kernels = kernels();
+        let wanted = |text, pinned| Wanted { text, pinned, why: &|_: &Package| Why::Pinned };
+        let exactly = |text, pinned| kernels.iter().filter(|kernel| wanted(text, pinned).is_exactly(kernel)).count();
+        assert_eq!((exactly("6.12", None), exactly("7", Some("7.3.4+deb13")), exactly("7", Some("7.3.5"))), (0, 1, 0));
+        assert_eq!((exactly("6.12.95+deb12", None), exactly("6.12.95+deb12-cloud-amd64", None)), (1, 1));
+        assert_eq!((exactly("linux-image-6.12.95+deb12-cloud-amd64", None), exactly("6.12.95", None)), (1, 0));
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn cached(cache: &Cache, request: &Request) -> Option<Assets> {
     let kernel = kernel::cached(cache, &request.kernel)?;
     let key = root::key(&system, &kernel, &request.files);
     let image = cache.path(&image_name(&key));
-    image.is_file().then(|| {
+    root::is_whole(&image).then(|| {
         [&image, kernel.folder(), system.folder()].into_iter().for_each(cache::used);
         assets(&system, kernel, image, &key)
     })

@@ -63,6 +63,29 @@ pub(super) fn collect(
     run(command.arg("-b").arg(to).arg(release), "writing the index of modules (depmod)").map(|_| ())
 }
 
+/// What shows that any file below a folder has changed: each one's path, size and time.
+pub(super) fn stamps(folder: &Path) -> String {
+    let mut all = Vec::new();
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            // A link isn't followed: those beside modules lead to the kernel's sources.
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => waiting.push(entry.path()),
+                Ok(metadata) => all.push(format!("{:?} {}\n", entry.path(), stamp(&metadata))),
+                Err(_) => {}
+            }
+        }
+    }
+    all.sort();
+    all.concat()
+}
+
+/// What shows that a file has changed: its size and time.
+pub(super) fn stamp(metadata: &fs::Metadata) -> String {
+    format!("{} {:?}", metadata.len(), metadata.modified().ok())
+}
+
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     let parent = to.parent().unwrap_or(to);
     fs::create_dir_all(parent).map_err(Error::file("making", parent))?;

@@ -24,7 +24,8 @@ const fn security(name: &'static str) -> Suite {
 /// with `vfio-user-pci`; from one suite, host tools and guest share their libraries.
 pub(super) const SYSTEM_SUITE: Suite = main("forky");
 
-/// Where kernels come from: the first that has a kernel that fits is taken. Newest first.
+/// Where kernels come from: of those that fit the newest is taken, and if several have it, from the first of them. The suite with the pinned
+/// kernel is the first, so that no other is asked for it.
 pub(super) const KERNEL_SUITES: &[Suite] = &[
     main("trixie-backports"),
     main("forky"),
@@ -302,6 +303,12 @@ mod tests {
         assert!(!matches(&["usr/lib/python3.*"], "usr/lib/python3/dist-packages"));
         assert!(matches(&["a/*.b*"], "a/x.bc") && !matches(&["a/*.b*"], "a/x.c"));
         assert!(matches(&["a/lib*"], "a/lib"));
+    }
+
+    #[test]
+    fn the_guest_looks_for_the_tests_where_they_are() {
+        let line = format!("FOLDER = \"/{TESTS}\"");
+        assert!(include_str!("../rootfs/suite.py").lines().any(|found| found == line), "{line}");
     }
 
     #[test]

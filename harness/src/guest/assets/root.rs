@@ -4,7 +4,7 @@
 //! mke2fs reads the contents as a tar file that is written to it as it's made; no copy of them is on the disk.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -31,6 +31,10 @@ const FREE_INODES: u64 = 4096;
 /// Bytes of a block, and of an inode.
 const BLOCK: u64 = 4096;
 const INODE: u64 = 256;
+/// Where a file system's superblock is, how much of it is looked at, and what it's known by.
+const SUPERBLOCK: u64 = 1024;
+const SUPERBLOCK_HEAD: usize = 0x40;
+const MAGIC: u32 = 0xef53;
 /// Bytes between two tellings of how far it has come.
 const TELL: u64 = 1 << 20;
 
@@ -77,6 +81,17 @@ pub(super) fn make(
     // If mke2fs failed, it also read no further: then what it says is the reason.
     check(&std::process::Output { status, stdout: Vec::new(), stderr }, "making the root image (mke2fs)")?;
     written.map_err(Error::file("writing", to))
+}
+
+/// Whether an image has the size that its file system says it has (struct ext4_super_block): the file may have been cut short.
+pub(super) fn is_whole(image: &Path) -> bool {
+    let Ok(mut file) = File::open(image) else { return false };
+    let mut block = [0; SUPERBLOCK_HEAD];
+    let read = file.seek(SeekFrom::Start(SUPERBLOCK)).and_then(|_| file.read_exact(&mut block));
+    let (Ok(()), Ok(metadata)) = (read, file.metadata()) else { return false };
+    let number = |offset: usize| u32::from_le_bytes([0, 1, 2, 3].map(|index| block[offset + index]));
+    let (blocks, log_size, magic) = (number(0x04), number(0x18), number(0x38) & 0xffff);
+    magic == MAGIC && u64::from(blocks).checked_shl(log_size.saturating_add(10)) == Some(metadata.len())
 }
 
 /// All that is in the image.
@@ -206,6 +221,23 @@ mod tests {
         add_applets(&mut tree, "ip\nls\n[\n");
         assert_eq!(tree.0.get("usr/bin/ls"), Some(&Node::Link("busybox".to_owned())));
         assert!(!tree.0.contains_key("usr/bin/ip") && tree.0.contains_key("usr/bin/["));
+    }
+
+    #[test]
+    fn an_image_that_was_cut_short_is_found_out() {
+        let mut image = vec![0; 16 << 10];
+        image[0x404..0x408].copy_from_slice(&4_u32.to_le_bytes());
+        image[0x418..0x41c].copy_from_slice(&2_u32.to_le_bytes());
+        image[0x438..0x43a].copy_from_slice(&0xef53_u16.to_le_bytes());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let whole = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            is_whole(&path)
+        };
+        assert!(whole(&image));
+        assert!(!whole(&image[..12 << 10]) && !whole(&image[..100]) && !whole(&vec![0; 16 << 10]));
+        assert!(!is_whole(&folder.path().join("none")));
     }
 
     #[test]
