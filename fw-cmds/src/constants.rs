@@ -235,6 +235,19 @@ constants! {
     /// `mtu` of a queue pair context: 4096 bytes.
     QPC_MTU_4K: u8 = 5, "MLX5_QPC_MTU_4K_BYTES";
 
+    /// `scheduling_hierarchy`: elements of the e-switch.
+    SCHEDULING_HIERARCHY_E_SWITCH: u8 = 2, "SCHEDULING_HIERARCHY_E_SWITCH";
+    /// `scheduling_hierarchy`: elements of the function's own queues.
+    SCHEDULING_HIERARCHY_NIC: u8 = 3, "SCHEDULING_HIERARCHY_NIC";
+    /// `element_type` of a scheduling element: shares bandwidth among others.
+    SCHEDULING_ELEMENT_TSAR: u8 = 0, "SCHEDULING_CONTEXT_ELEMENT_TYPE_TSAR";
+    /// `element_type` of a scheduling element: a leaf, to which queues are attached.
+    SCHEDULING_ELEMENT_QUEUE_GROUP: u8 = 4, "SCHEDULING_CONTEXT_ELEMENT_TYPE_QUEUE_GROUP";
+    /// Bit of `modify_bitmask` of a scheduling element: `bw_share`.
+    SCHEDULING_MODIFY_BW_SHARE: u64 = 1, "MODIFY_SCHEDULING_ELEMENT_IN_MODIFY_BITMASK_BW_SHARE";
+    /// Bit of `modify_bitmask` of a scheduling element: `max_average_bw`.
+    SCHEDULING_MODIFY_MAX_AVERAGE_BW: u64 = 2, "MODIFY_SCHEDULING_ELEMENT_IN_MODIFY_BITMASK_MAX_AVERAGE_BW";
+
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
     /// `port_type` of the general capabilities: Ethernet.

@@ -205,6 +205,10 @@ impl Dpu {
                 Some(UarStore::Cq) => {}
                 None => self.counters.stray_accesses += 1,
             }
+        } else if map.memic.as_ref().is_some_and(|window| window.contains(&offset)) {
+            if !self.firmware.resources_mut().memic_store(offset, bytes) {
+                self.counters.stray_accesses += 1;
+            }
         } else if map.virtio_vars.as_ref().is_none_or(|window| window.locate(offset).is_none()) {
             // A VirtIO doorbell page takes any store; no queue listens yet.
             self.counters.stray_accesses += 1;
@@ -220,9 +224,14 @@ impl Dpu {
             return;
         }
         for (dword, bytes) in (offset..).step_by(4).zip(data.chunks_exact_mut(4)) {
-            let value = if self.firmware.bar0().init_segment.contains(&dword) {
+            let map = self.firmware.bar0();
+            let value = if map.init_segment.contains(&dword) {
                 self.init.read(dword, now, &self.queue)
             } else {
+                let memory = map.memic.as_ref().is_some_and(|window| window.contains(&dword));
+                if memory && self.firmware.resources().memic_load(dword, bytes) {
+                    continue;
+                }
                 0
             };
             bytes.copy_from_slice(&value.to_be_bytes());

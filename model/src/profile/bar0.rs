@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use mlx5_twin_fw_cmds::cap::CapType;
-use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, tlp_dev_emu_capabilities, virtio_emulation_cap};
+use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, device_mem_cap, tlp_dev_emu_capabilities, virtio_emulation_cap};
 
 use super::{Capabilities, Device, ProfileError, rule};
 
@@ -19,6 +19,9 @@ const MSIX_TABLE: u64 = 0x2000;
 
 /// Where the MSI-X pending bits are, as on real devices; later if the table is longer than a page.
 const MSIX_PBA: u64 = 0x3000;
+
+/// Most memory on the device, in bytes. Ours.
+const MAX_MEMIC: u64 = 16 << 20;
 
 /// Pages of BAR0 that user space maps one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Bar0Map {
     pub virtio_vars: Option<Window>,
     /// Response gateway pages of TLP emulation (capability type 0x2a).
     pub tlp_pages: Option<Window>,
+    /// Memory on the device (capability type 0xf).
+    pub memic: Option<Range<u64>>,
 }
 
 impl Bar0Map {
@@ -77,10 +82,12 @@ impl Bar0Map {
         let msix_pba = pba..pba + 8 * vectors.div_ceil(64);
         let virtio_vars = virtio_window(caps)?;
         let tlp_pages = tlp_window(caps)?;
+        let memic = memic_window(caps)?;
 
         let first_uar = u64::from(device.first_uar) * PAGE;
         let windows = [&virtio_vars, &tlp_pages];
-        let above = windows.into_iter().flatten().map(|window| window.offset);
+        let above =
+            windows.into_iter().flatten().map(|window| window.offset).chain(memic.iter().map(|window| window.start));
         let uars_end = above.filter(|&offset| offset > first_uar).min();
         // At least one page, so that a first one outside BAR0 is noticed.
         let uars = first_uar..uars_end.unwrap_or(device.bar0_size).max(first_uar + PAGE);
@@ -93,6 +100,7 @@ impl Bar0Map {
             uars,
             virtio_vars,
             tlp_pages,
+            memic,
         };
         map.check()?;
         Ok(map)
@@ -122,6 +130,11 @@ impl Bar0Map {
             window(&self.tlp_pages).map(|range| {
                 ("the TLP response pages (capabilities.tlp_emulation.tlp_rsp_gw_pages_bar_offset)", range)
             }),
+        );
+        regions.extend(
+            self.memic
+                .clone()
+                .map(|range| ("the memory on the device (capabilities.device_memory.memic_bar_start_addr)", range)),
         );
         regions.sort_by_key(|(_, range)| (range.start, range.end));
         regions
@@ -189,6 +202,25 @@ fn tlp_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
     page_aligned("capabilities.tlp_emulation.tlp_rsp_gw_pages_bar_offset", offset)?;
     let count = u32::try_from(pages).unwrap_or(u32::MAX);
     Ok(Some(Window { offset, stride, count, size: stride * pages }))
+}
+
+/// The window of memory on the device. Linux hands it out page by page, if `device_memory` and `memic` are 1.
+fn memic_window(caps: &Capabilities) -> Result<Option<Range<u64>>, ProfileError> {
+    let cap = |field| caps.max_field(CapType::DEV_MEM, field).unwrap_or(0);
+    if caps.general_max(cmd_hca_cap::DEVICE_MEMORY) == 0 || cap(device_mem_cap::MEMIC) == 0 {
+        return Ok(None);
+    }
+    let (start, size) = (cap(device_mem_cap::MEMIC_BAR_START_ADDR), cap(device_mem_cap::MEMIC_BAR_SIZE));
+    page_aligned("capabilities.device_memory.memic_bar_start_addr", start)?;
+    page_aligned("capabilities.device_memory.memic_bar_size", size)?;
+    let most = cap(device_mem_cap::MAX_MEMIC_SIZE);
+    rule(
+        most <= size.min(MAX_MEMIC),
+        "capabilities.device_memory.max_memic_size",
+        most,
+        "must be at most memic_bar_size and 16 MiB, which is what the model keeps",
+    )?;
+    Ok(Some(start..start.saturating_add(size)))
 }
 
 fn page_aligned(field: &'static str, offset: u64) -> Result<(), ProfileError> {
