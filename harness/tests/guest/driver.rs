@@ -164,6 +164,33 @@ fn rdma_cores_tests_pass() {
     }
 }
 
+/// All tests that need no data movement: each passes, or skips for the reason in the list.
+#[test]
+fn rdma_cores_control_plane_passes() {
+    let Some(guest) = Guest::new() else { return };
+    let result = guest.list("../tests/rdma-core/control-plane.txt");
+    assert_eq!(result["findings"], serde_json::json!([]), "{result:#}");
+    assert_eq!(result["server"]["unknown"], serde_json::json!([]), "opcodes that the model doesn't know");
+    let count = |key: &str| result[key].as_u64().unwrap();
+    assert_eq!(count("run"), count("passed") + count("skipped"));
+    assert!(count("passed") >= 73, "{} passed", count("passed"));
+}
+
+#[test]
+fn a_list_that_is_not_met_says_so() {
+    let Some(guest) = Guest::new() else { return };
+    let list = tempfile::NamedTempFile::new().unwrap();
+    let text = "tests.test_pd.PDTest.test_alloc_pd\n\
+                tests.test_pd.PDTest.test_that_is_not_there\n\
+                tests.test_addr.AHTest.test_create_ah_roce\n\
+                tests.test_qp.QPTest.test_query_raw_qp # skips: another reason\n";
+    std::fs::write(list.path(), text).unwrap();
+    let result = guest.list(list.path().to_str().unwrap());
+    let findings: Vec<_> = result["findings"].as_array().unwrap().iter().map(|finding| &finding["problem"]).collect();
+    assert_eq!(findings, ["not_run", "skipped", "other_reason"], "{result:#}");
+    assert_eq!((&result["passed"], &result["skipped"]), (&1.into(), &2.into()));
+}
+
 #[test]
 fn complaints_are_found() {
     let log = "[1.0] mlx5_core 0000:01:00.0: firmware version: 32.43.1014\n[1.1] mlx5_core 0000:01:00.0: poll_health:803\n[1.2] usb";

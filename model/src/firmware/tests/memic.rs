@@ -5,10 +5,10 @@ use mlx5_twin_fw_cmds::transport::AccessMode;
 use super::*;
 
 /// Where the window starts in BAR 0.
-const WINDOW: u64 = 0x10_8000;
+pub(super) const WINDOW: u64 = 0x10_8000;
 
 /// ALLOC_MEMIC of these bytes, in this range, with this alignment (log2 of 64).
-fn alloc(start: u64, length: u64, size: u64, alignment: u64) -> Vec<u8> {
+pub(super) fn alloc(start: u64, length: u64, size: u64, alignment: u64) -> Vec<u8> {
     let fields = [
         (alloc_memic_in::RANGE_START_ADDR, start),
         (alloc_memic_in::RANGE_SIZE, length),
@@ -18,7 +18,7 @@ fn alloc(start: u64, length: u64, size: u64, alignment: u64) -> Vec<u8> {
     plain(Opcode::ALLOC_MEMIC, 0, &fields)
 }
 
-fn dealloc(start: u64, size: u64) -> Vec<u8> {
+pub(super) fn dealloc(start: u64, size: u64) -> Vec<u8> {
     plain(
         Opcode::DEALLOC_MEMIC,
         0,
@@ -27,7 +27,7 @@ fn dealloc(start: u64, size: u64) -> Vec<u8> {
 }
 
 /// A key of the driver's to these bytes of BAR 0, in the domain of uid 1.
-fn key(start: u64, length: u64, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn key(start: u64, length: u64, fields: &[(Field, u64)]) -> Vec<u8> {
     key_of(0, start, length, fields)
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// SET_PP_RATE_LIMIT of an entry.
-fn rate(uid: u16, index: u64, rate: u64, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn rate(uid: u16, index: u64, rate: u64, fields: &[(Field, u64)]) -> Vec<u8> {
     let base = set_pp_rate_limit_in::CTX.bits();
     let fields: Vec<_> = fields.iter().map(|(field, value)| (field.within(base), *value)).collect();
     let own =
@@ -94,11 +94,11 @@ fn as_object(opcode: Opcode, uid: u16, id: u64, select: u64, fields: &[(Field, u
     with(command(opcode, uid, BODY as usize / 8 + sched_elem::SIZE, &header), &fields)
 }
 
-fn create(uid: u16, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn create_element(uid: u16, fields: &[(Field, u64)]) -> Vec<u8> {
     as_object(Opcode::CREATE_GENERAL_OBJECT, uid, 0, 0, fields)
 }
 
-fn modify(uid: u16, id: u64, select: u64, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn modify_element(uid: u16, id: u64, select: u64, fields: &[(Field, u64)]) -> Vec<u8> {
     as_object(Opcode::MODIFY_GENERAL_OBJECT, uid, id, select, fields)
 }
 
@@ -126,7 +126,7 @@ fn forest() -> Machine {
         (1, vec![(PARENT_ELEMENT_ID, 2), GROUP]),
         (0, vec![]),
     ] {
-        machine.ok(&create(uid, &fields));
+        machine.ok(&create_element(uid, &fields));
     }
     machine.check();
     assert_eq!((machine.balance().scheduling_elements, machine.balance().objects), (4, 3));
@@ -137,16 +137,16 @@ fn forest() -> Machine {
 fn scheduling_elements() {
     let below = |parent, fields: &[(Field, u64)]| {
         let fields: Vec<_> = [(PARENT_ELEMENT_ID, parent)].iter().chain(fields).copied().collect();
-        create(1, &fields)
+        create_element(1, &fields)
     };
     let hierarchy = |command: Vec<u8>| with(command, &[(sched_elem::SCHEDULING_HIERARCHY.within(BODY), 2)]);
     #[rustfmt::skip]
     let cases = vec![
-        ("another root", create(1, &[]), Ok(())),
+        ("another root", create_element(1, &[]), Ok(())),
         ("a node", below(1, &[]), Ok(())),
         ("a node below a node", below(2, &[(BW_SHARE, 100)]), Ok(())),
         ("a group", below(2, &[GROUP]), Ok(())),
-        ("a group that is a root", create(1, &[GROUP]), Err(Failure::SCHEDULING_PARENT)),
+        ("a group that is a root", create_element(1, &[GROUP]), Err(Failure::SCHEDULING_PARENT)),
         ("below a group", below(3, &[]), Err(Failure::SCHEDULING_PARENT)),
         ("below nothing", below(9, &[]), Err(Failure::SCHEDULING_UNKNOWN)),
         ("below another's", below(4, &[]), Err(Failure::SCHEDULING_FOREIGN)),
@@ -156,17 +156,17 @@ fn scheduling_elements() {
         ("a group doesn't share, and so in no way", below(1, &[GROUP, (TSAR_TYPE, 1)]), Ok(())),
         ("too large a share", below(1, &[(BW_SHARE, 101)]), Err(Failure::SCHEDULING_SHARE)),
         ("with a limit for several", below(1, &[(MAX_BW_OBJ_ID, 1)]), Err(Failure::SCHEDULING_SHARE)),
-        ("of the e-switch", hierarchy(create(1, &[])), Err(Failure::SCHEDULING_HIERARCHY)),
-        ("too short", create(1, &[])[..0x8f].to_vec(), Err(Failure::INPUT_TOO_SHORT)),
-        ("modify", modify(1, 2, 3, &[(BW_SHARE, 4), (MAX_AVERAGE_BW, 5)]), Ok(())),
-        ("modify a root", modify(1, 1, 1, &[(BW_SHARE, 4)]), Ok(())),
-        ("modify nothing", modify(1, 2, 0, &[]), Err(Failure::SCHEDULING_SELECT)),
-        ("modify something else", modify(1, 2, 5, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_SELECT)),
-        ("modify to too large a share", modify(1, 2, 1, &[(BW_SHARE, 101)]), Err(Failure::SCHEDULING_SHARE)),
-        ("modify with a share that isn't selected", modify(1, 2, 2, &[(BW_SHARE, 101)]), Ok(())),
-        ("modify another's", modify(2, 2, 1, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_FOREIGN)),
-        ("modify none", modify(1, 9, 1, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_UNKNOWN)),
-        ("modify one of the e-switch", hierarchy(modify(1, 2, 1, &[])), Err(Failure::SCHEDULING_HIERARCHY)),
+        ("of the e-switch", hierarchy(create_element(1, &[])), Err(Failure::SCHEDULING_HIERARCHY)),
+        ("too short", create_element(1, &[])[..0x8f].to_vec(), Err(Failure::INPUT_TOO_SHORT)),
+        ("modify", modify_element(1, 2, 3, &[(BW_SHARE, 4), (MAX_AVERAGE_BW, 5)]), Ok(())),
+        ("modify a root", modify_element(1, 1, 1, &[(BW_SHARE, 4)]), Ok(())),
+        ("modify nothing", modify_element(1, 2, 0, &[]), Err(Failure::SCHEDULING_SELECT)),
+        ("modify something else", modify_element(1, 2, 5, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_SELECT)),
+        ("modify to too large a share", modify_element(1, 2, 1, &[(BW_SHARE, 101)]), Err(Failure::SCHEDULING_SHARE)),
+        ("modify with a share that isn't selected", modify_element(1, 2, 2, &[(BW_SHARE, 101)]), Ok(())),
+        ("modify another's", modify_element(2, 2, 1, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_FOREIGN)),
+        ("modify none", modify_element(1, 9, 1, &[(BW_SHARE, 4)]), Err(Failure::SCHEDULING_UNKNOWN)),
+        ("modify one of the e-switch", hierarchy(modify_element(1, 2, 1, &[])), Err(Failure::SCHEDULING_HIERARCHY)),
         ("query", query(1, 2), Ok(())),
         ("query another's", query(2, 2), Err(Failure::SCHEDULING_FOREIGN)),
         ("query none", query(1, 0), Err(Failure::SCHEDULING_UNKNOWN)),
@@ -192,7 +192,7 @@ fn an_element_is_as_it_was_made_and_modified() {
     let all = [ELEMENT_TYPE, PARENT_ELEMENT_ID, BW_SHARE, MAX_AVERAGE_BW];
     assert_eq!(all.map(|field| shown(&mut machine, 2, field)), [0, 1, 10, 1000]);
     assert_eq!(all.map(|field| shown(&mut machine, 3, field)), [4, 2, 0, 0]);
-    machine.ok(&modify(1, 2, 2, &[(BW_SHARE, 7), (MAX_AVERAGE_BW, 8)]));
+    machine.ok(&modify_element(1, 2, 2, &[(BW_SHARE, 7), (MAX_AVERAGE_BW, 8)]));
     assert_eq!(all.map(|field| shown(&mut machine, 2, field)), [0, 1, 10, 8]);
     let (executed, _) = machine.run_with(&query(1, 2), 0x8f);
     assert_eq!(executed.syndrome, Failure::OUTPUT_TOO_SHORT.syndrome.0);
@@ -201,8 +201,8 @@ fn an_element_is_as_it_was_made_and_modified() {
 #[test]
 fn elements_go_with_their_context_or_one_by_one() {
     let mut machine = forest();
-    machine.ok(&create(1, &[(PARENT_ELEMENT_ID, 1), GROUP]));
-    assert_eq!(machine.try_run(&create(1, &[(PARENT_ELEMENT_ID, 1), GROUP])), Err(Failure::SCHEDULING_GROUPS));
+    machine.ok(&create_element(1, &[(PARENT_ELEMENT_ID, 1), GROUP]));
+    assert_eq!(machine.try_run(&create_element(1, &[(PARENT_ELEMENT_ID, 1), GROUP])), Err(Failure::SCHEDULING_GROUPS));
     for id in [5, 3, 2, 1] {
         machine.ok(&destroy(1, id));
         machine.check();
@@ -221,11 +221,11 @@ fn elements_go_with_their_context_or_one_by_one() {
 fn all_elements_are_taken() {
     let mut machine = furnished();
     for _ in 0..MAX_SCHEDULING_ELEMENTS {
-        machine.ok(&create(1, &[]));
+        machine.ok(&create_element(1, &[]));
     }
-    assert_eq!(machine.try_run(&create(1, &[])), Err(Failure::SCHEDULING_FULL));
+    assert_eq!(machine.try_run(&create_element(1, &[])), Err(Failure::SCHEDULING_FULL));
     machine.ok(&destroy(1, 77));
-    assert_eq!(machine.number(&create(1, &[]), general_obj_out_cmd_hdr::OBJ_ID), 77);
+    assert_eq!(machine.number(&create_element(1, &[]), general_obj_out_cmd_hdr::OBJ_ID), 77);
 }
 
 /// The commands of their own name the same elements.
@@ -272,16 +272,16 @@ fn the_commands_of_scheduling_elements() {
 #[test]
 fn what_elements_need() {
     let mut machine = without(&["nic_element_type"]);
-    assert_eq!(machine.try_run(&create(1, &[])), Err(Failure::SCHEDULING_TYPE));
+    assert_eq!(machine.try_run(&create_element(1, &[])), Err(Failure::SCHEDULING_TYPE));
     let mut machine = without(&["nic_bw_share", "nic_rate_limit"]);
-    machine.ok(&create(1, &[]));
+    machine.ok(&create_element(1, &[]));
     for field in [BW_SHARE, MAX_AVERAGE_BW] {
-        assert_eq!(machine.try_run(&create(1, &[(field, 1)])), Err(Failure::SCHEDULING_SHARE));
+        assert_eq!(machine.try_run(&create_element(1, &[(field, 1)])), Err(Failure::SCHEDULING_SHARE));
     }
     let mut profile = small();
     profile.capabilities.general.insert("general_obj_types".to_owned(), CapabilityValue::One(1 << 13));
     let mut machine = Machine::new(&profile);
     machine.ok(&plain(Opcode::ENABLE_HCA, 0, &[]));
     machine.ok(&plain(Opcode::INIT_HCA, 0, &[]));
-    assert_eq!(machine.try_run(&create(0, &[])), Err(Failure::OBJECT_TYPE));
+    assert_eq!(machine.try_run(&create_element(0, &[])), Err(Failure::OBJECT_TYPE));
 }
