@@ -81,6 +81,17 @@ impl CapType {
     }
 }
 
+impl CapType {
+    /// More fields of the page, which Linux's header does not have.
+    #[must_use]
+    pub const fn more(self) -> Option<&'static Layout> {
+        match self {
+            Self::DEV_MEM => Some(layout::device_mem_cap_operations::LAYOUT),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

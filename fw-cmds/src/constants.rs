@@ -248,6 +248,11 @@ constants! {
     /// Bit of `modify_bitmask` of a scheduling element: `max_average_bw`.
     SCHEDULING_MODIFY_MAX_AVERAGE_BW: u64 = 2, "MODIFY_SCHEDULING_ELEMENT_IN_MODIFY_BITMASK_MAX_AVERAGE_BW";
 
+    /// `op_mod` of MODIFY_MEMIC: make a place for an operation.
+    MODIFY_MEMIC_ALLOC: u16 = 0, "MLX5_MODIFY_MEMIC_OP_MOD_ALLOC";
+    /// `op_mod` of MODIFY_MEMIC: give the place back.
+    MODIFY_MEMIC_DEALLOC: u16 = 1, "MLX5_MODIFY_MEMIC_OP_MOD_DEALLOC";
+
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
     /// `port_type` of the general capabilities: Ethernet.
@@ -266,6 +271,14 @@ constants! {
     /// the VirtIO emulation page is there.
     GENERAL_OBJ_TYPES_VIRTIO_NET_Q: u64 = 1 << 13, "MLX5_GENERAL_OBJ_TYPES_CAP_VIRTIO_NET_Q";
 }
+
+/// `memic_operation_type`: a byte that is written is added to what is there. Source: `MEMIC_ATOMIC_INCREMENT` of rdma-core's
+/// `tests/test_mlx5_dm_ops.py`.
+pub const MEMIC_INCREMENT: u8 = 0;
+
+/// `memic_operation_type`: a byte that is read becomes 1. Source: `MEMIC_ATOMIC_TEST_AND_SET` of rdma-core's
+/// `tests/test_mlx5_dm_ops.py`.
+pub const MEMIC_TEST_AND_SET: u8 = 1;
 
 /// Bytes of a command that the queue entry itself carries. Source: `in` and `out` of `struct
 /// mlx5_cmd_layout` in `device.h`.

@@ -7,6 +7,7 @@ use common::commands::plain;
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::firmware::Failure;
+use mlx5_twin_sim::host::Access;
 
 /// The window of the default profile (`capabilities.device_memory.memic_bar_start_addr`).
 const WINDOW: u64 = 0x300_0000;
@@ -56,6 +57,39 @@ fn what_is_stored_is_loaded() {
     }
     assert_eq!(load(second), u32::MAX);
     assert_eq!(rig.counters().stray_accesses, 0);
+}
+
+/// rdma-core's `test_mlx5_dm_ops.py` does the same through Linux.
+#[test]
+fn accesses_to_their_places_are_operations() {
+    let mut rig = Rig::initialised();
+    let start = start_of(&rig.ok(&alloc(64, 1)));
+    let mut place = |operation| {
+        let fields = [(modify_memic_in::MEMIC_START_ADDR, start), (modify_memic_in::MEMIC_OPERATION_TYPE, operation)];
+        let answer = rig.ok(&plain(Opcode::MODIFY_MEMIC, 0, &fields));
+        modify_memic_out::MEMIC_OPERATION_ADDR.get(&answer).expect("the answer is long enough")
+    };
+    let (add, test) = (place(0), place(1));
+    let byte = |rig: &mut Rig, at: u64| {
+        let access = Access::MemoryRead { address: rig.bar0 + at, len: 1 };
+        rig.access(rig.dpu(), access, |_| {}).expect("a byte").bytes()[0]
+    };
+    rig.store(add + 3, &[1]);
+    rig.store(add + 3, &[1]);
+    assert_eq!(
+        (byte(&mut rig, test + 3), byte(&mut rig, test + 3)),
+        (2, 1),
+        "what was there, and then what it was set to"
+    );
+    rig.store(add + 3, &[6]);
+    assert_eq!(rig.load32(start), 7, "the memory itself, most significant byte first");
+    assert_eq!(rig.counters().stray_accesses, 0);
+    // Other widths, the other kind of access, another's byte.
+    rig.store(add, &[1; 4]);
+    rig.store(test, &[1]);
+    rig.store(add + 64, &[1]);
+    assert_eq!((byte(&mut rig, add + 3), rig.load32(test), byte(&mut rig, test + 64)), (0, 0, 0));
+    assert_eq!((rig.load32(start), rig.counters().stray_accesses), (7, 6));
 }
 
 #[test]

@@ -53,4 +53,30 @@ layout! {
         STATUS   0x00 0x8;
         SYNDROME 0x20 0x20;
     }
+
+    /// Input of MODIFY_MEMIC. `memic_operation_type` is a bit's number in `memic_operations`.
+    modify_memic_in 0x200 {
+        OPCODE               0x00 0x10;
+        UID                  0x10 0x10;
+        OP_MOD               0x30 0x10;
+        MEMIC_OPERATION_TYPE 0x78 0x8;
+        MEMIC_START_ADDR     0x80 0x40;
+    }
+
+    /// Output of MODIFY_MEMIC: where in BAR 0 accesses are operations.
+    modify_memic_out 0x200 {
+        STATUS               0x00 0x8;
+        SYNDROME             0x20 0x20;
+        MEMIC_OPERATION_ADDR 0x80 0x40;
+    }
+}
+
+layout! {
+    RDMA_CORE = RdmaCore("tests/test_mlx5_dm_ops.py");
+
+    /// What [`device_mem_cap`] has where Linux's header is silent: how wide an operation's accesses can be, as bit masks of bytes.
+    device_mem_cap_operations 0x800 {
+        INCREMENT_SIZE_SUP    0x20 0x8;
+        TEST_AND_SET_SIZE_SUP 0x30 0x8;
+    }
 }

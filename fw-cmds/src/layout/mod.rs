@@ -104,6 +104,7 @@ const GROUPS: &[&[&Layout]] = &[
     mkey::IFC,
     mkey::RDMA_CORE,
     memic::IFC,
+    memic::RDMA_CORE,
     qos::IFC,
     qos::RDMA_CORE,
     srq::IFC,

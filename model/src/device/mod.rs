@@ -134,7 +134,12 @@ impl Dpu {
             Kind::MRd32 | Kind::MRd64 => {
                 let mut data = [0; 4096];
                 let len = header.length_dw() as usize * 4;
-                self.read_bar(core.now(), offset, &mut data[..len]);
+                let (start, count) = header.byte_enables().range(offset);
+                if let Some((operation, byte)) = self.firmware.bar0().locate_memic_operation(start) {
+                    self.read_operation(operation, byte, &mut data[(start - offset) as usize..], count);
+                } else {
+                    self.read_bar(core.now(), offset, &mut data[..len]);
+                }
                 core.consume(tlp);
                 self.function.answer(core, &header, &data[..len]);
             }
@@ -209,9 +214,26 @@ impl Dpu {
             if !self.firmware.resources_mut().memic_store(offset, bytes) {
                 self.counters.stray_accesses += 1;
             }
+        } else if let Some((operation, byte)) = map.locate_memic_operation(offset) {
+            let [value] = *bytes else {
+                self.counters.stray_accesses += 1;
+                return;
+            };
+            if self.firmware.resources_mut().memic_operate(operation, byte, Some(value)).is_none() {
+                self.counters.stray_accesses += 1;
+            }
         } else if map.virtio_vars.as_ref().is_none_or(|window| window.locate(offset).is_none()) {
             // A VirtIO doorbell page takes any store; no queue listens yet.
             self.counters.stray_accesses += 1;
+        }
+    }
+
+    /// A read of memory on the device that is an operation: of one byte, or it's none.
+    fn read_operation(&mut self, operation: u8, byte: u64, data: &mut [u8], count: u32) {
+        let read = if count == 1 { self.firmware.resources_mut().memic_operate(operation, byte, None) } else { None };
+        match (read, data.first_mut()) {
+            (Some(value), Some(first)) => *first = value,
+            _ => self.counters.stray_accesses += 1,
         }
     }
 

@@ -107,6 +107,7 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::QUERY_SPECIAL_CONTEXTS, (query_special_contexts_in::SIZE, query_special_contexts_out::SIZE), INITIALISED, Any, Zero, special::query),
     row(Opcode::ALLOC_MEMIC, (alloc_memic_in::SIZE, alloc_memic_out::SIZE), INITIALISED, Driver, Zero, memic::alloc),
     row(Opcode::DEALLOC_MEMIC, (dealloc_memic_in::SIZE, dealloc_memic_out::SIZE), INITIALISED, Driver, Zero, memic::dealloc),
+    row(Opcode::MODIFY_MEMIC, (modify_memic_in::SIZE, modify_memic_out::SIZE), INITIALISED, Driver, Own, memic::modify),
     row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
     row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
     row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),

@@ -345,6 +345,10 @@ syndromes! {
     0x0a57 MEMIC_ALIGNMENT BAD_PARAM "The alignment is larger than log_max_memic_addr_alignment allows.";
     0x0a58 MEMIC_TAKEN NO_RES "The range has no free piece of this size and alignment.";
 
+    // Operations on memory on the device.
+    0x0a59 MEMIC_OPERATION BAD_PARAM "The device has no such operation (memic_operations).";
+    0x0a5a MEMIC_OPERATION_STATE BAD_RES_STATE "The operation has a place already, or has none to give back.";
+
     // Packet pacing.
     0x0a61 RATE_INDEX BAD_PARAM "The index is 0, or not below packet_pacing_rate_table_size, or packet_pacing is 0.";
     0x0a62 RATE_FOREIGN BAD_RES "The rate belongs to another uid.";

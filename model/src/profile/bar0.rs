@@ -3,7 +3,10 @@
 use core::ops::Range;
 
 use mlx5_twin_fw_cmds::cap::CapType;
-use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, device_mem_cap, tlp_dev_emu_capabilities, virtio_emulation_cap};
+use mlx5_twin_fw_cmds::constants::{MEMIC_INCREMENT, MEMIC_TEST_AND_SET};
+use mlx5_twin_fw_cmds::layout::{
+    cmd_hca_cap, device_mem_cap, device_mem_cap_operations, tlp_dev_emu_capabilities, virtio_emulation_cap,
+};
 
 use super::{Capabilities, Device, ProfileError, rule};
 
@@ -71,6 +74,8 @@ pub struct Bar0Map {
     pub tlp_pages: Option<Window>,
     /// Memory on the device (capability type 0xf).
     pub memic: Option<Range<u64>>,
+    /// Where accesses are operations on that memory: for each operation a window of the same size, one behind the other. Ours.
+    pub memic_operations: Range<u64>,
 }
 
 impl Bar0Map {
@@ -82,7 +87,7 @@ impl Bar0Map {
         let msix_pba = pba..pba + 8 * vectors.div_ceil(64);
         let virtio_vars = virtio_window(caps)?;
         let tlp_pages = tlp_window(caps)?;
-        let memic = memic_window(caps)?;
+        let (memic, memic_operations) = memic_windows(caps)?;
 
         let first_uar = u64::from(device.first_uar) * PAGE;
         let windows = [&virtio_vars, &tlp_pages];
@@ -101,6 +106,7 @@ impl Bar0Map {
             virtio_vars,
             tlp_pages,
             memic,
+            memic_operations,
         };
         map.check()?;
         Ok(map)
@@ -110,6 +116,21 @@ impl Bar0Map {
     #[must_use]
     pub fn uar_count(&self) -> u32 {
         u32::try_from((self.uars.end - self.uars.start) / PAGE).unwrap_or(u32::MAX)
+    }
+
+    /// Where an access is this operation on the memory on the device at `start`.
+    #[must_use]
+    pub fn memic_operation(&self, start: u64, operation: u32) -> u64 {
+        let size = self.memic.as_ref().map_or(0, |window| window.end - window.start);
+        start.saturating_add(size.saturating_mul(u64::from(operation) + 1))
+    }
+
+    /// Which operation an access is, and on which byte of the window for memory on the device.
+    #[must_use]
+    pub fn locate_memic_operation(&self, at: u64) -> Option<(u8, u64)> {
+        let window = self.memic.as_ref().filter(|_| self.memic_operations.contains(&at))?;
+        let (size, inside) = (window.end - window.start, at - self.memic_operations.start);
+        Some((u8::try_from(inside / size).ok()?, window.start + inside % size))
     }
 
     /// All regions with their names, lowest first.
@@ -135,6 +156,11 @@ impl Bar0Map {
             self.memic
                 .clone()
                 .map(|range| ("the memory on the device (capabilities.device_memory.memic_bar_start_addr)", range)),
+        );
+        regions.extend(
+            self.memic
+                .as_ref()
+                .map(|_| ("operations on the memory on the device, behind it", self.memic_operations.clone())),
         );
         regions.sort_by_key(|(_, range)| (range.start, range.end));
         regions
@@ -204,11 +230,26 @@ fn tlp_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
     Ok(Some(Window { offset, stride, count, size: stride * pages }))
 }
 
-/// The window of memory on the device. Linux hands it out page by page, if `device_memory` and `memic` are 1.
-fn memic_window(caps: &Capabilities) -> Result<Option<Range<u64>>, ProfileError> {
+/// The window of memory on the device, and those of the operations on it. Linux hands it out page by page, if `device_memory` and
+/// `memic` are 1.
+fn memic_windows(caps: &Capabilities) -> Result<(Option<Range<u64>>, Range<u64>), ProfileError> {
+    const KNOWN: u64 = 1 << MEMIC_INCREMENT | 1 << MEMIC_TEST_AND_SET;
     let cap = |field| caps.max_field(CapType::DEV_MEM, field).unwrap_or(0);
     if caps.general_max(cmd_hca_cap::DEVICE_MEMORY) == 0 || cap(device_mem_cap::MEMIC) == 0 {
-        return Ok(None);
+        return Ok((None, 0..0));
+    }
+    let operations = cap(device_mem_cap::MEMIC_OPERATIONS);
+    rule(
+        operations & !KNOWN == 0,
+        "capabilities.device_memory.memic_operations",
+        operations,
+        "has a bit besides those that the model knows: increment (1), test and set (2)",
+    )?;
+    for (name, size) in [
+        ("capabilities.device_memory.increment_size_sup", cap(device_mem_cap_operations::INCREMENT_SIZE_SUP)),
+        ("capabilities.device_memory.test_and_set_size_sup", cap(device_mem_cap_operations::TEST_AND_SET_SIZE_SUP)),
+    ] {
+        rule(size <= 1, name, size, "is a mask of widths, of which the model knows one byte (1)")?;
     }
     let (start, size) = (cap(device_mem_cap::MEMIC_BAR_START_ADDR), cap(device_mem_cap::MEMIC_BAR_SIZE));
     page_aligned("capabilities.device_memory.memic_bar_start_addr", start)?;
@@ -220,7 +261,9 @@ fn memic_window(caps: &Capabilities) -> Result<Option<Range<u64>>, ProfileError>
         most,
         "must be at most memic_bar_size and 16 MiB, which is what the model keeps",
     )?;
-    Ok(Some(start..start.saturating_add(size)))
+    let end = start.saturating_add(size);
+    let count = u64::from(u64::BITS - operations.leading_zeros());
+    Ok((Some(start..end), end..end.saturating_add(size * count)))
 }
 
 fn page_aligned(field: &'static str, offset: u64) -> Result<(), ProfileError> {

@@ -170,6 +170,7 @@ impl Capabilities {
             let (Some(map), Some(layout)) = (get(sections), cap_type.layout()) else { continue };
             let mut bytes = vec![0; CAP_PAGE_BYTES];
             for (field, value) in map {
+                let layout = cap_type.more().filter(|more| more.desc(field).is_some()).unwrap_or(layout);
                 set(&mut bytes, layout, &format!("capabilities.{name}"), field, value)?;
             }
             built.put(*cap_type, bytes);

@@ -36,7 +36,7 @@ fn the_default_profile_is_sound() {
     let var = Window { offset: 0x100_0000, stride: 4096, count: 256, size: 0x10_0000 };
     let tlp = Window { offset: 0x200_0000, stride: 4096, count: 15, size: 0xf000 };
     assert_eq!((bar0.virtio_vars, bar0.tlp_pages), (Some(var), Some(tlp)));
-    assert_eq!(bar0.memic, Some(0x300_0000..0x304_0000));
+    assert_eq!((bar0.memic, bar0.memic_operations), (Some(0x300_0000..0x304_0000), 0x304_0000..0x30c_0000));
     assert_eq!(var.locate(0x100_1008), Some((1, 8)));
     assert_eq!((tlp.locate(0x1ff_ffff), tlp.locate(0x200_f000)), (None, None));
 }
@@ -152,6 +152,9 @@ fn what_does_not_fit_together_is_named() {
         ("capabilities.device_memory.memic_bar_size", 0x4_0800, "must be a multiple of 4096"),
         ("capabilities.device_memory.max_memic_size", 0x200_0000, "must be at most memic_bar_size and 16 MiB"),
         ("capabilities.device_memory.memic", 0, ""),
+        ("capabilities.device_memory.memic_operations", 4, "has a bit besides those that the model knows"),
+        ("capabilities.device_memory.test_and_set_size_sup", 3, "of which the model knows one byte"),
+        ("capabilities.device_memory.memic_operations", 0, ""),
         ("port.max_mtu", 2048, "port.mtu = 4096: must not be more than port.max_mtu"),
         ("pages.runtime", 1, "page_request_disable = 0"),
         ("device.first_uar", 1, "the initialization segment overlaps the UAR pages"),

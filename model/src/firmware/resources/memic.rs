@@ -3,6 +3,8 @@
 
 use core::ops::Range;
 
+use mlx5_twin_fw_cmds::constants::{MEMIC_INCREMENT, MEMIC_TEST_AND_SET};
+
 use super::Resources;
 use super::table::Kind;
 use crate::firmware::syndrome::Failure;
@@ -18,6 +20,8 @@ pub struct Memic {
     pub start: u64,
     /// What is in it: zeros at first. Ours, so that nobody reads what another left.
     pub bytes: Vec<u8>,
+    /// The operations that can be done on it, as bits of `memic_operations`.
+    pub operations: u32,
 }
 
 impl Memic {
@@ -66,6 +70,23 @@ impl Resources {
         self.memics.iter().find(|(_, _, memic)| memic.holds(start, length)).map(|(id, _, _)| id)
     }
 
+    /// Does an operation on one byte, which `write` is for or else is to be read. Nothing is done, and `None` given, if the byte is in no
+    /// piece, the piece has no such operation, or the operation is done by the other kind of access.
+    pub(crate) fn memic_operate(&mut self, operation: u8, offset: u64, write: Option<u8>) -> Option<u8> {
+        let memic = self.memics.get_mut(self.memic_with(offset, 1)?)?;
+        if memic.operations.checked_shr(operation.into())? & 1 == 0 {
+            return None;
+        }
+        let byte = memic.bytes.get_mut((offset - memic.start) as usize)?;
+        let before = *byte;
+        *byte = match (operation, write) {
+            (MEMIC_INCREMENT, Some(value)) => before.wrapping_add(value),
+            (MEMIC_TEST_AND_SET, None) => 1,
+            _ => return None,
+        };
+        Some(before)
+    }
+
     /// Reads bytes of BAR 0 that lie in one piece. False if they don't; nothing is read then.
     pub(crate) fn memic_load(&self, offset: u64, bytes: &mut [u8]) -> bool {
         let piece = self.memics.iter().find(|(_, _, memic)| memic.holds(offset, bytes.len() as u64));
@@ -95,7 +116,7 @@ mod tests {
     fn resources() -> Resources {
         let mut resources = Resources::new(Limits { memics: 8, ..Limits::default() });
         for (start, size) in [(0x1000, 64), (0x1080, 128)] {
-            resources.add(Owner::Driver, Memic { start, bytes: vec![0; size] }).expect("there is room");
+            resources.add(Owner::Driver, Memic { start, bytes: vec![0; size], operations: 0 }).expect("there is room");
         }
         resources
     }
@@ -131,5 +152,23 @@ mod tests {
             assert!(!resources.memic_load(outside, &mut read), "{outside:x}");
         }
         assert_eq!(read, [5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn operations_are_done_where_they_may() {
+        let mut resources = resources();
+        let (add, test) = (MEMIC_INCREMENT, MEMIC_TEST_AND_SET);
+        assert_eq!(resources.memic_operate(add, 0x1000, Some(1)), None, "not made yet");
+        resources.memics.get_mut(1).expect("is there").operations = 3;
+        #[rustfmt::skip]
+        let steps = [
+            (add, 0x1000, Some(5), Some(0)), (add, 0x1000, Some(255), Some(5)), (test, 0x1000, None, Some(4)),
+            (test, 0x1000, None, Some(1)), (add, 0x1000, None, None), (test, 0x1000, Some(1), None),
+            (add, 0x103f, Some(9), Some(0)), (add, 0x1040, Some(9), None), (add, 0x1080, Some(9), None),
+            (2, 0x1000, Some(9), None), (255, 0x1000, Some(9), None), (test, 0x103f, None, Some(9)),
+        ];
+        for (step, (operation, offset, write, expected)) in steps.into_iter().enumerate() {
+            assert_eq!(resources.memic_operate(operation, offset, write), expected, "step {step}");
+        }
     }
 }

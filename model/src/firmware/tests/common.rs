@@ -27,6 +27,7 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::QUERY_SPECIAL_CONTEXTS, "I",    true,  16,   32),
     (Opcode::ALLOC_MEMIC,            "I",    false, 32,   16),
     (Opcode::DEALLOC_MEMIC,          "I",    false, 32,   16),
+    (Opcode::MODIFY_MEMIC,           "I",    false, 64,   64),
     (Opcode::CREATE_EQ,              "I",    true,  272,  16),
     (Opcode::DESTROY_EQ,             "I",    true,  16,   16),
     (Opcode::QUERY_EQ,               "I",    true,  16,   272),

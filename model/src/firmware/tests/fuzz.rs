@@ -40,6 +40,7 @@ fn usual() -> Vec<Vec<u8>> {
         group(Opcode::ATTACH_TO_MCG, 0, 0x40, 0xff, 1),
         memic::alloc(memic::WINDOW, 0x1000, 128, 0),
         memic::key(memic::WINDOW, 128, &[]),
+        memic::operation(0, memic::WINDOW, 1),
         memic::dealloc(memic::WINDOW, 128),
         qos::rate(1, 1, 100, &[]),
         qos::create_element(1, &[]),

@@ -42,6 +42,16 @@ fn key_of(uid: u16, start: u64, length: u64, fields: &[(Field, u64)]) -> Vec<u8>
     with(with(create_mkey(uid, 2, &[]), &own), fields)
 }
 
+/// MODIFY_MEMIC: a place for an operation, or none any more.
+pub(super) fn operation(op_mod: u64, start: u64, operation: u64) -> Vec<u8> {
+    let fields = [
+        (modify_memic_in::OP_MOD, op_mod),
+        (modify_memic_in::MEMIC_START_ADDR, start),
+        (modify_memic_in::MEMIC_OPERATION_TYPE, operation),
+    ];
+    plain(Opcode::MODIFY_MEMIC, 0, &fields)
+}
+
 fn start_of(answer: &[u8]) -> u64 {
     alloc_memic_out::MEMIC_START_ADDR.get(answer).expect("the answer is long enough")
 }
@@ -78,6 +88,13 @@ fn memory_on_the_device() {
         ("give back from the middle", dealloc(WINDOW + 0x1040, 64), Err(Failure::MEMIC_UNKNOWN)),
         ("give back what is free", dealloc(WINDOW + 0x400, 128), Err(Failure::MEMIC_UNKNOWN)),
         ("give back what has a key", dealloc(WINDOW, 256), Err(Failure::MEMIC_IN_USE)),
+        ("a place for an operation", operation(0, WINDOW, 1), Ok(())),
+        ("an operation that isn't offered", operation(0, WINDOW, 0), Err(Failure::MEMIC_OPERATION)),
+        ("no such operation", operation(0, WINDOW, 32), Err(Failure::MEMIC_OPERATION)),
+        ("an operation on a part", operation(0, WINDOW + 64, 1), Err(Failure::MEMIC_UNKNOWN)),
+        ("an operation on nothing", operation(0, WINDOW + 0x800, 1), Err(Failure::MEMIC_UNKNOWN)),
+        ("a place that isn't there, to give back", operation(1, WINDOW, 1), Err(Failure::MEMIC_OPERATION_STATE)),
+        ("neither", operation(2, WINDOW, 1), Err(Failure::OP_MOD)),
         ("a key to all of it", key(WINDOW, 256, &[]), Ok(())),
         ("a key to its end", key(WINDOW + 252, 4, &[]), Ok(())),
         ("a key beyond its end", key(WINDOW + 252, 5, &[]), Err(Failure::MKEY_MEMIC)),
@@ -91,6 +108,26 @@ fn memory_on_the_device() {
         ("a user's own key to the driver's memory", key_of(1, WINDOW, 256, &[]), Err(Failure::MEMIC_FOREIGN)),
     ];
     table(&taken(), cases);
+}
+
+#[test]
+fn operations_have_places() {
+    let mut machine = taken();
+    let second = WINDOW + 0x1000;
+    let answer = machine.ok(&operation(0, second, 1));
+    let place = modify_memic_out::MEMIC_OPERATION_ADDR.get(&answer).expect("the answer is long enough");
+    // Behind the window of 0x2000 bytes there is one for each operation up to this.
+    assert_eq!(place, second + 2 * 0x2000);
+    assert_eq!(machine.firmware.bar0().locate_memic_operation(place + 5), Some((1, second + 5)));
+    assert_eq!(machine.firmware.bar0().locate_memic_operation(WINDOW + 0x2000), Some((0, WINDOW)));
+    for outside in [second, WINDOW + 3 * 0x2000] {
+        assert_eq!(machine.firmware.bar0().locate_memic_operation(outside), None);
+    }
+    assert_eq!(machine.try_run(&operation(0, second, 1)), Err(Failure::MEMIC_OPERATION_STATE));
+    assert_eq!(machine.try_run(&dealloc(second, 128)), Err(Failure::MEMIC_IN_USE));
+    machine.ok(&operation(1, second, 1));
+    machine.ok(&dealloc(second, 128));
+    machine.check();
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn small() -> Profile {
         ("memic_bar_start_addr", 0x10_8000),
         ("memic_bar_size", 0x2000),
         ("max_memic_size", 0x1000),
+        ("memic_operations", 2),
     ]));
     profile.capabilities.qos = Some(map(&[
         ("packet_pacing", 1),
