@@ -48,6 +48,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("available PCIe bandwidth", "QEMU's root port has a slower link than the function"),
     ("invalid device_frequency_khz, aborting HW clock init", "the profile has no device clock: no PTP"),
     ("Flow counters bulk query buffer size increased", "always said, of one counter"),
+    ("Rate limit: 127 rates are supported", "said of any device that paces packets"),
     ("firmware version:", "always said"),
     ("enabling device", "of the PCI core: memory space is switched on"),
     ("PCI: Using host bridge windows from ACPI", "x86 says so of every machine, with the words 'report a bug'"),
