@@ -70,10 +70,23 @@ impl CapType {
             Self::GENERAL => Some(layout::cmd_hca_cap::LAYOUT),
             Self::ODP => Some(layout::odp_cap::LAYOUT),
             Self::ATOMIC => Some(layout::atomic_caps::LAYOUT),
+            Self::QOS => Some(layout::qos_cap::LAYOUT),
+            Self::DEV_MEM => Some(layout::device_mem_cap::LAYOUT),
             Self::VDPA_EMULATION => Some(layout::virtio_emulation_cap::LAYOUT),
             Self::DEV_EVENT => Some(layout::device_event_cap::LAYOUT),
             Self::GENERAL_2 => Some(layout::cmd_hca_cap_2::LAYOUT),
             Self::TLP_EMULATION => Some(layout::tlp_dev_emu_capabilities::LAYOUT),
+            _ => None,
+        }
+    }
+}
+
+impl CapType {
+    /// More fields of the page, which Linux's header does not have.
+    #[must_use]
+    pub const fn more(self) -> Option<&'static Layout> {
+        match self {
+            Self::DEV_MEM => Some(layout::device_mem_cap_operations::LAYOUT),
             _ => None,
         }
     }
@@ -102,7 +115,7 @@ mod tests {
     fn a_page_fits_into_the_answer() {
         let pages = CapType::ALL.iter().filter_map(|(_, kind)| kind.layout());
         let room = layout::query_hca_cap_out::CAPABILITY.len * 8;
-        assert_eq!(pages.clone().count(), 7);
+        assert_eq!(pages.clone().count(), 9);
         assert!(pages.clone().all(|page| page.size_bits <= room));
     }
 }

@@ -235,6 +235,24 @@ constants! {
     /// `mtu` of a queue pair context: 4096 bytes.
     QPC_MTU_4K: u8 = 5, "MLX5_QPC_MTU_4K_BYTES";
 
+    /// `scheduling_hierarchy`: elements of the e-switch.
+    SCHEDULING_HIERARCHY_E_SWITCH: u8 = 2, "SCHEDULING_HIERARCHY_E_SWITCH";
+    /// `scheduling_hierarchy`: elements of the function's own queues.
+    SCHEDULING_HIERARCHY_NIC: u8 = 3, "SCHEDULING_HIERARCHY_NIC";
+    /// `element_type` of a scheduling element: shares bandwidth among others.
+    SCHEDULING_ELEMENT_TSAR: u8 = 0, "SCHEDULING_CONTEXT_ELEMENT_TYPE_TSAR";
+    /// `element_type` of a scheduling element: a leaf, to which queues are attached.
+    SCHEDULING_ELEMENT_QUEUE_GROUP: u8 = 4, "SCHEDULING_CONTEXT_ELEMENT_TYPE_QUEUE_GROUP";
+    /// Bit of `modify_bitmask` of a scheduling element: `bw_share`.
+    SCHEDULING_MODIFY_BW_SHARE: u64 = 1, "MODIFY_SCHEDULING_ELEMENT_IN_MODIFY_BITMASK_BW_SHARE";
+    /// Bit of `modify_bitmask` of a scheduling element: `max_average_bw`.
+    SCHEDULING_MODIFY_MAX_AVERAGE_BW: u64 = 2, "MODIFY_SCHEDULING_ELEMENT_IN_MODIFY_BITMASK_MAX_AVERAGE_BW";
+
+    /// `op_mod` of MODIFY_MEMIC: make a place for an operation.
+    MODIFY_MEMIC_ALLOC: u16 = 0, "MLX5_MODIFY_MEMIC_OP_MOD_ALLOC";
+    /// `op_mod` of MODIFY_MEMIC: give the place back.
+    MODIFY_MEMIC_DEALLOC: u16 = 1, "MLX5_MODIFY_MEMIC_OP_MOD_DEALLOC";
+
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
     /// `port_type` of the general capabilities: Ethernet.
@@ -253,6 +271,14 @@ constants! {
     /// the VirtIO emulation page is there.
     GENERAL_OBJ_TYPES_VIRTIO_NET_Q: u64 = 1 << 13, "MLX5_GENERAL_OBJ_TYPES_CAP_VIRTIO_NET_Q";
 }
+
+/// `memic_operation_type`: a byte that is written is added to what is there. Source: `MEMIC_ATOMIC_INCREMENT` of rdma-core's
+/// `tests/test_mlx5_dm_ops.py`.
+pub const MEMIC_INCREMENT: u8 = 0;
+
+/// `memic_operation_type`: a byte that is read becomes 1. Source: `MEMIC_ATOMIC_TEST_AND_SET` of rdma-core's
+/// `tests/test_mlx5_dm_ops.py`.
+pub const MEMIC_TEST_AND_SET: u8 = 1;
 
 /// Bytes of a command that the queue entry itself carries. Source: `in` and `out` of `struct
 /// mlx5_cmd_layout` in `device.h`.

@@ -44,3 +44,9 @@ named! {
     FT_ALIAS               = 0xff15;
     FLOW_TABLE_ALIAS       = 0xff15, "MLX5_GENERAL_OBJECT_TYPES_FLOW_TABLE_ALIAS";
 }
+
+impl ObjectType {
+    /// An element that shares bandwidth. Not in Linux's header; source: `MLX5_OBJ_TYPE_SCHEDULING_ELEMENT` of rdma-core's
+    /// `providers/mlx5/mlx5_ifc.h`.
+    pub const SCHEDULING_ELEMENT: Self = Self(0x26);
+}

@@ -345,7 +345,7 @@ fn caps_shows_fields_by_name() {
     let output = twin(&["caps", "--json"]);
     let json: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     let types: Vec<_> = json["pages"].as_array().expect("pages").iter().map(|page| page["cap_type"].as_u64()).collect();
-    assert_eq!(types, [0, 3, 0x13, 0x14, 0x2a, 0x7f0].map(Some));
+    assert_eq!(types, [0, 3, 0xc, 0xf, 0x13, 0x14, 0x2a, 0x7f0].map(Some));
 
     let all = text(&twin(&["caps", "--all"]).stdout);
     assert!(all.lines().count() > shown.lines().count() + 300);

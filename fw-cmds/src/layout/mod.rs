@@ -36,8 +36,10 @@ mod eq;
 mod hca;
 mod init_segment;
 mod mad;
+mod memic;
 mod mkey;
 mod objects;
+mod qos;
 mod qp;
 mod qp_state;
 mod registers;
@@ -59,8 +61,10 @@ pub use eq::*;
 pub use hca::*;
 pub use init_segment::*;
 pub use mad::*;
+pub use memic::*;
 pub use mkey::*;
 pub use objects::*;
+pub use qos::*;
 pub use qp::*;
 pub use qp_state::*;
 pub use registers::*;
@@ -99,6 +103,10 @@ const GROUPS: &[&[&Layout]] = &[
     qp_state::IFC,
     mkey::IFC,
     mkey::RDMA_CORE,
+    memic::IFC,
+    memic::RDMA_CORE,
+    qos::IFC,
+    qos::RDMA_CORE,
     srq::IFC,
     rmp::IFC,
     registers::IFC,

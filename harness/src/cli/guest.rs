@@ -1,7 +1,7 @@
 //! `mlx5-twin guest`.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::{Failure, HostArguments, InjectArguments, ProfileArgument, print, print_json};
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
-use crate::guest::suite::Results;
+use crate::guest::list::{Finding, List};
+use crate::guest::suite::{Results, Selection};
 use crate::guest::{self, Error, Happening, Input, Job, Outcome, Pipes, Plan, terminal};
 use crate::profile;
 use crate::serve;
@@ -37,6 +38,9 @@ pub(super) struct GuestArguments {
     /// Of the suite, only tests whose name contains this; may be given several times
     #[arg(short = 'k', value_name = "NAME", requires = "suite")]
     names: Vec<String>,
+    /// Of the suite, just the tests of this list: each must pass, or skip as the list says
+    #[arg(long, value_name = "FILE", requires = "suite", conflicts_with = "names")]
+    list: Option<PathBuf>,
     /// The guest's kernel: a version of Debian's, or a kernel image (with --modules)
     #[arg(long, value_name = "VERSION|PATH")]
     kernel: Option<String>,
@@ -78,7 +82,8 @@ enum Suite {
 
 /// Starts a guest, and gives the exit code of what ran in it.
 pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
-    let job = job(arguments)?;
+    let list = arguments.list.as_deref().map(read_list).transpose()?;
+    let job = job(arguments, list.as_ref())?;
     let function = function(arguments)?;
     let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
     let bar = Bar::new();
@@ -129,15 +134,7 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
         Err(error) => return ended(&error),
     };
     match &outcome.results {
-        Some(results) => {
-            if arguments.json {
-                print_json(&Tested { results, outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
-            } else {
-                let Outcome { seconds, kernel, .. } = &outcome;
-                print(&format!("\nLinux {kernel}, {seconds:.1} s\n{results}\n"))?;
-            }
-            tested(results, &arguments.names)
-        }
+        Some(results) => tested(arguments, results, list.as_ref(), &outcome, [out.take(), err.take()]),
         None => {
             if arguments.json {
                 print_json(&Ran { outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
@@ -149,8 +146,36 @@ pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
     }
 }
 
-/// The exit code of a suite. That no test ran is told beside it: the results alone don't look wrong.
-fn tested(results: &Results, names: &[String]) -> Result<u8, Failure> {
+/// What came of a suite. That no test ran is told beside it: the results alone don't look wrong.
+fn tested(
+    arguments: &GuestArguments,
+    results: &Results,
+    list: Option<&List>,
+    outcome: &Outcome,
+    [stdout, stderr]: [Text; 2],
+) -> Result<u8, Failure> {
+    let findings = list.map(|list| list.judge(results));
+    let good = results.good() && findings.as_ref().is_none_or(Vec::is_empty);
+    if arguments.json {
+        print_json(&Tested { results, findings, outcome, stdout, stderr })?;
+    } else {
+        let Outcome { seconds, kernel, .. } = outcome;
+        print(&format!("\nLinux {kernel}, {seconds:.1} s\n{results}\n"))?;
+        for finding in findings.iter().flatten() {
+            print(&format!("{finding}\n"))?;
+        }
+        for id in list.iter().flat_map(|list| list.unexpected(results)) {
+            note(&format!("mlx5-twin: {id} passed, though the list says that it skips"));
+        }
+    }
+    if list.is_none() {
+        none_ran(results, &arguments.names)?;
+    }
+    Ok(u8::from(!good))
+}
+
+/// No test ran: there's none with such a name, or all were skipped.
+fn none_ran(results: &Results, names: &[String]) -> Result<(), Failure> {
     let Results { run, passed, skipped, .. } = results;
     if *run == 0 && names.is_empty() {
         return Err(Failure::Run("--suite: there is no test".to_owned()));
@@ -161,7 +186,14 @@ fn tested(results: &Results, names: &[String]) -> Result<u8, Failure> {
     if *passed == 0 && results.harmless() {
         return Err(Failure::Run(format!("--suite: no test ran, {skipped} of {run} were skipped")));
     }
-    Ok(u8::from(!results.good()))
+    Ok(())
+}
+
+/// Reads a list of tests.
+fn read_list(path: &Path) -> Result<List, Failure> {
+    let failure = |error: &dyn std::fmt::Display| Failure::Input(format!("--list {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failure(&error))?;
+    List::parse(&text).map_err(|error| failure(&error))
 }
 
 /// What is told, and the exit code, if the guest ended before its command.
@@ -185,7 +217,7 @@ fn ended(error: &Error) -> Result<u8, Failure> {
 /// The exit code of [`Failure::Guest`].
 pub(super) const FAILED: u8 = DIED;
 
-fn job(arguments: &GuestArguments) -> Result<Job, Failure> {
+fn job(arguments: &GuestArguments, list: Option<&List>) -> Result<Job, Failure> {
     if let Some(command) = &arguments.run {
         if command.len() > LONGEST_COMMAND || command.contains('\0') {
             let length = command.len();
@@ -197,7 +229,8 @@ fn job(arguments: &GuestArguments) -> Result<Job, Failure> {
         return Ok(Job::Run(command.clone()));
     }
     if arguments.suite.is_some() {
-        return Ok(Job::Suite(arguments.names.clone()));
+        let names = || Selection::Names(arguments.names.clone());
+        return Ok(Job::Suite(list.map_or_else(names, |list| Selection::Ids(list.ids()))));
     }
     if arguments.json {
         return Err(Failure::Input("--json is for --run and --suite; a shell has no result".to_owned()));
@@ -255,6 +288,9 @@ struct Ran<'a> {
 struct Tested<'a> {
     #[serde(flatten)]
     results: &'a Results,
+    /// What is wrong with the tests of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Vec<Finding>>,
     #[serde(flatten)]
     outcome: &'a Outcome,
     #[serde(flatten, serialize_with = "as_stdout")]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::suite::Test;
+use super::suite::{Selection, Test};
 
 /// Longest notice, in bytes. The agent cuts reasons at 8 KiB, which JSON may make six times as long.
 pub const LONGEST_NOTICE: usize = 128 << 10;
@@ -41,10 +41,7 @@ pub enum Order {
         term: Option<String>,
     },
     /// Run rdma-core's tests.
-    Suite {
-        /// Those whose id contains one of these; all, if there's none.
-        names: Vec<String>,
-    },
+    Suite(Selection),
     /// The terminal has another size.
     Resize {
         /// Rows.
@@ -188,7 +185,8 @@ mod tests {
             (start, r#"{"order":"start","time_s":1.5,"entropy":"00ff","device_s":15.0,"program_s":0.0}"#),
             (run(Some("a\n'é".to_owned()), None), r#"{"order":"run","command":"a\n'é","terminal":null,"term":null}"#),
             (run(None, Some((24, 80))), r#"{"order":"run","command":null,"terminal":[24,80],"term":null}"#),
-            (Order::Suite { names: vec!["test_pd".to_owned()] }, r#"{"order":"suite","names":["test_pd"]}"#),
+            (Order::Suite(Selection::Names(vec!["pd".to_owned()])), r#"{"order":"suite","names":["pd"]}"#),
+            (Order::Suite(Selection::Ids(vec!["a.b".to_owned()])), r#"{"order":"suite","ids":["a.b"]}"#),
             (Order::Resize { rows: 1, columns: 2 }, r#"{"order":"resize","rows":1,"columns":2}"#),
             (Order::InputEnd { bytes: 7 }, r#"{"order":"input_end","bytes":7}"#),
             (Order::Close { stream: Stream::Out }, r#"{"order":"close","stream":"out"}"#),

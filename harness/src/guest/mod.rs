@@ -8,7 +8,7 @@
 //! - [`control`], [`lines`]: what is said on the guest's control port. The other end is `rootfs/agent.py`, the guest's first process.
 //! - [`snapshot`]: a guest that has booted, in a file. A start from there takes about a second.
 //! - [`watchdog`], [`console`], [`error`]: how a guest that is dead is found out, and what is told then.
-//! - [`suite`]: rdma-core's tests.
+//! - [`suite`], [`list`]: rdma-core's tests, and lists of those that must pass.
 //! - [`terminal`], [`folder`], [`program`]: what a guest needs of this machine.
 //!
 //! The life of a guest: it's restored (or boots, and the snapshot is made); the function and a disk with this program are plugged in;
@@ -22,6 +22,7 @@ pub mod control;
 pub mod error;
 pub mod folder;
 pub mod lines;
+pub mod list;
 pub mod program;
 pub mod qemu;
 pub mod qmp;
@@ -47,7 +48,7 @@ use session::Session;
 pub use session::{Input, Pipes};
 use snapshot::Snapshot;
 use streams::SignalEvents;
-use suite::{Results, Test, Verdict};
+use suite::{Results, Selection, Test, Verdict};
 
 /// The guest's files that are ours: its path, its mode, and what is in it.
 const FILES: [(&str, u32, &str); 3] = [
@@ -72,8 +73,8 @@ pub enum Job {
     },
     /// A command, for bash.
     Run(String),
-    /// rdma-core's tests whose id contains one of these; all, if there's none.
-    Suite(Vec<String>),
+    /// Tests of rdma-core.
+    Suite(Selection),
 }
 
 /// What to do, with what.
@@ -212,8 +213,8 @@ fn carry_out(
     timeout: Option<Duration>,
     tell: &dyn Fn(Happening<'_>),
 ) -> Result<(Exit, Option<Results>), Error> {
-    let names = match job {
-        Job::Suite(names) => names,
+    let selection = match job {
+        Job::Suite(selection) => selection,
         Job::Run(command) => {
             let order = Order::Run { command: Some(command), terminal: None, term: None };
             return Ok((session.run(&order, pipes, timeout, |_| {})?, None));
@@ -227,7 +228,7 @@ fn carry_out(
         }
     };
     let mut results = Results::default();
-    let exit = session.run(&Order::Suite { names }, pipes, timeout, |test| {
+    let exit = session.run(&Order::Suite(selection), pipes, timeout, |test| {
         if let Some(test) = results.take(test) {
             tell(Happening::Test(test));
         }

@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 /// Most tests that are kept, so that a guest can't fill our memory. The suite of rdma-core 65 has 390.
 const MOST_TESTS: usize = 20_000;
 
+/// Which tests are to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// Those whose id contains one of these; all, if there's none.
+    Names(Vec<String>),
+    /// Those with just these ids.
+    Ids(Vec<String>),
+}
+
 /// How a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

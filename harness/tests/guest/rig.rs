@@ -82,6 +82,11 @@ impl Guest {
         self.object(&["--json", "--run", command])
     }
 
+    /// Runs the tests of a list in it: gives the JSON object.
+    pub(crate) fn list(self, path: &str) -> Value {
+        self.object(&["--json", "--suite", "rdma-core", "--list", path])
+    }
+
     /// Runs tests of rdma-core in it: gives the JSON object.
     pub(crate) fn suite(self, names: &[&str]) -> Value {
         let names = names.iter().flat_map(|name| ["-k", name]);

@@ -139,7 +139,12 @@ impl Dpu {
             Kind::MRd32 | Kind::MRd64 => {
                 let mut data = [0; 4096];
                 let len = header.length_dw() as usize * 4;
-                self.read_bar(core.now(), offset, &mut data[..len]);
+                let (start, count) = header.byte_enables().range(offset);
+                if let Some((operation, byte)) = self.firmware.bar0().locate_memic_operation(start) {
+                    self.read_operation(operation, byte, &mut data[(start - offset) as usize..], count);
+                } else {
+                    self.read_bar(core.now(), offset, &mut data[..len]);
+                }
                 core.consume(tlp);
                 self.function.answer(core, &header, &data[..len]);
             }
@@ -210,9 +215,30 @@ impl Dpu {
                 Some(UarStore::Cq) => {}
                 None => self.counters.stray_accesses += 1,
             }
+        } else if map.memic.as_ref().is_some_and(|window| window.contains(&offset)) {
+            if !self.firmware.resources_mut().memic_store(offset, bytes) {
+                self.counters.stray_accesses += 1;
+            }
+        } else if let Some((operation, byte)) = map.locate_memic_operation(offset) {
+            let [value] = *bytes else {
+                self.counters.stray_accesses += 1;
+                return;
+            };
+            if self.firmware.resources_mut().memic_operate(operation, byte, Some(value)).is_none() {
+                self.counters.stray_accesses += 1;
+            }
         } else if map.virtio_vars.as_ref().is_none_or(|window| window.locate(offset).is_none()) {
             // A VirtIO doorbell page takes any store; no queue listens yet.
             self.counters.stray_accesses += 1;
+        }
+    }
+
+    /// A read of memory on the device that is an operation: of one byte, or it's none.
+    fn read_operation(&mut self, operation: u8, byte: u64, data: &mut [u8], count: u32) {
+        let read = if count == 1 { self.firmware.resources_mut().memic_operate(operation, byte, None) } else { None };
+        match (read, data.first_mut()) {
+            (Some(value), Some(first)) => *first = value,
+            _ => self.counters.stray_accesses += 1,
         }
     }
 
@@ -225,9 +251,14 @@ impl Dpu {
             return;
         }
         for (dword, bytes) in (offset..).step_by(4).zip(data.chunks_exact_mut(4)) {
-            let value = if self.firmware.bar0().init_segment.contains(&dword) {
+            let map = self.firmware.bar0();
+            let value = if map.init_segment.contains(&dword) {
                 self.init.read(dword, now, &self.queue, self.faults.syndrome())
             } else {
+                let memory = map.memic.as_ref().is_some_and(|window| window.contains(&dword));
+                if memory && self.firmware.resources().memic_load(dword, bytes) {
+                    continue;
+                }
                 0
             };
             bytes.copy_from_slice(&value.to_be_bytes());

@@ -7,8 +7,8 @@ use mlx5_twin_fw_cmds::status::Status;
 use mlx5_twin_fw_cmds::twin_v1;
 
 use super::commands::{
-    adapter, caps, cq, eq, flow_counter, hca, mad, mkey, multicast, number, object, pages, q_counter, qp, qp_state,
-    register, rmp, special, srq, twin, uctx, umem, vport,
+    adapter, caps, cq, eq, flow_counter, hca, mad, memic, mkey, multicast, number, object, pacing, pages, q_counter,
+    qp, qp_state, register, rmp, scheduling, special, srq, twin, uctx, umem, vport,
 };
 use super::resources::{Cq, Mkey, Owner, Pd, QCounter, Qp, Rmp, TransportDomain, Uar, Umem, Xrcd};
 use super::syndrome::{Failure, Syndrome};
@@ -90,7 +90,7 @@ use OpMods::{Own, Zero};
 /// Every command, by rising opcode.
 #[rustfmt::skip]
 pub const COMMANDS: &[Spec] = &[
-    row(Opcode::QUERY_HCA_CAP, (query_hca_cap_in::SIZE, query_hca_cap_out::SIZE), RUNNING, Any, Own, caps::query),
+    row(Opcode::QUERY_HCA_CAP, (query_hca_cap_in::SIZE, caps::QUERY_BYTES), RUNNING, Any, Own, caps::query),
     row(Opcode::QUERY_ADAPTER, (query_adapter_in::SIZE, query_adapter_out::SIZE), RUNNING, Any, Zero, adapter::query),
     row(Opcode::INIT_HCA, (init_hca_in::SIZE, init_hca_out::SIZE), ENABLED, Driver, Zero, hca::init),
     row(Opcode::TEARDOWN_HCA, (teardown_hca_in::SIZE, teardown_hca_out::SIZE), INITIALISED, Driver, Zero, hca::teardown),
@@ -105,6 +105,9 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::QUERY_MKEY, (query_mkey_in::SIZE, query_mkey_out::SIZE), INITIALISED, Any, Zero, mkey::query),
     row(Opcode::DESTROY_MKEY, (destroy_mkey_in::SIZE, destroy_mkey_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Mkey>),
     row(Opcode::QUERY_SPECIAL_CONTEXTS, (query_special_contexts_in::SIZE, query_special_contexts_out::SIZE), INITIALISED, Any, Zero, special::query),
+    row(Opcode::ALLOC_MEMIC, (alloc_memic_in::SIZE, alloc_memic_out::SIZE), INITIALISED, Driver, Zero, memic::alloc),
+    row(Opcode::DEALLOC_MEMIC, (dealloc_memic_in::SIZE, dealloc_memic_out::SIZE), INITIALISED, Driver, Zero, memic::dealloc),
+    row(Opcode::MODIFY_MEMIC, (modify_memic_in::SIZE, modify_memic_out::SIZE), INITIALISED, Driver, Own, memic::modify),
     row(Opcode::CREATE_EQ, (create_eq_in::SIZE, create_eq_out::SIZE), INITIALISED, Any, Zero, eq::create),
     row(Opcode::DESTROY_EQ, (destroy_eq_in::SIZE, destroy_eq_out::SIZE), INITIALISED, Any, Zero, eq::destroy),
     row(Opcode::QUERY_EQ, (query_eq_in::SIZE, query_eq_out::SIZE), INITIALISED, Any, Zero, eq::query),
@@ -141,6 +144,10 @@ pub const COMMANDS: &[Spec] = &[
     row(Opcode::ALLOC_Q_COUNTER, (alloc_q_counter_in::SIZE, alloc_q_counter_out::SIZE), INITIALISED, Any, Zero, number::alloc::<QCounter>),
     row(Opcode::DEALLOC_Q_COUNTER, (dealloc_q_counter_in::SIZE, dealloc_q_counter_out::SIZE), INITIALISED, Any, Zero, number::destroy::<QCounter>),
     row(Opcode::QUERY_Q_COUNTER, (query_q_counter_in::SIZE, query_q_counter_out::SIZE), INITIALISED, Any, Zero, q_counter::query),
+    row(Opcode::SET_PP_RATE_LIMIT, (set_pp_rate_limit_in::SIZE, set_pp_rate_limit_out::SIZE), INITIALISED, Any, Zero, pacing::set),
+    row(Opcode::CREATE_SCHEDULING_ELEMENT, (create_scheduling_element_in::SIZE, create_scheduling_element_out::SIZE), INITIALISED, Any, Zero, scheduling::create),
+    row(Opcode::DESTROY_SCHEDULING_ELEMENT, (destroy_scheduling_element_in::SIZE, destroy_scheduling_element_out::SIZE), INITIALISED, Any, Zero, scheduling::destroy),
+    row(Opcode::MODIFY_SCHEDULING_ELEMENT, (modify_scheduling_element_in::SIZE, modify_scheduling_element_out::SIZE), INITIALISED, Any, Zero, scheduling::modify),
     row(Opcode::ALLOC_PD, (alloc_pd_in::SIZE, alloc_pd_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Pd>),
     row(Opcode::DEALLOC_PD, (dealloc_pd_in::SIZE, dealloc_pd_out::SIZE), INITIALISED, Any, Zero, number::destroy::<Pd>),
     row(Opcode::ALLOC_UAR, (alloc_uar_in::SIZE, alloc_uar_out::SIZE), INITIALISED, Any, Zero, number::alloc::<Uar>),

@@ -255,6 +255,7 @@ syndromes! {
     0x095b MKEY_LENGTH BAD_PARAM "The key's range is longer than what it translates to, or ends beyond 2^64.";
     0x095c MKEY_UMEM BAD_PARAM "Only a key of access mode MTT can lie on a UMEM.";
     0x095d MKEY_OPTION BAD_PARAM "The key asks for something whose capability is 0.";
+    0x095e MKEY_MEMIC BAD_PARAM "The key's range does not lie in one piece of memory on the device.";
 
     // Shared receive queues.
     0x0971 SRQ_FULL LIM_ERR "All shared receive queues (2^log_max_srq) are taken.";
@@ -334,6 +335,39 @@ syndromes! {
 
     // Pages while the function runs.
     0x0a41 PAGES_REFUSED LIM_ERR "The object needs pages, and the driver can't give any.";
+
+    // Memory on the device.
+    0x0a51 MEMIC_FULL LIM_ERR "All memory on the device (max_memic_size) is taken.";
+    0x0a52 MEMIC_UNKNOWN BAD_RES "No piece of memory on the device has this start and this size.";
+    0x0a53 MEMIC_FOREIGN BAD_RES "The memory on the device belongs to another uid.";
+    0x0a54 MEMIC_IN_USE BAD_RES_STATE "The memory on the device is in use.";
+    0x0a55 MEMIC_RANGE BAD_PARAM "The range does not lie in the window of BAR0 for memory on the device.";
+    0x0a56 MEMIC_SIZE BAD_PARAM "The size is 0, or no multiple of 64 bytes and of 2^log_min_memic_alloc_size.";
+    0x0a57 MEMIC_ALIGNMENT BAD_PARAM "The alignment is larger than log_max_memic_addr_alignment allows.";
+    0x0a58 MEMIC_TAKEN NO_RES "The range has no free piece of this size and alignment.";
+
+    // Operations on memory on the device.
+    0x0a59 MEMIC_OPERATION BAD_PARAM "The device has no such operation (memic_operations).";
+    0x0a5a MEMIC_OPERATION_STATE BAD_RES_STATE "The operation has a place already, or has none to give back.";
+
+    // Packet pacing.
+    0x0a61 RATE_INDEX BAD_PARAM "The index is 0, or not below packet_pacing_rate_table_size, or packet_pacing is 0.";
+    0x0a62 RATE_FOREIGN BAD_RES "The rate belongs to another uid.";
+    0x0a63 RATE_RANGE BAD_PARAM "The rate is below packet_pacing_min_rate or above packet_pacing_max_rate.";
+    0x0a64 RATE_OPTION BAD_PARAM "The rate has a burst bound or a typical packet size, whose capability is 0.";
+    0x0a65 RATE_UID BAD_PARAM "Rates can't belong to a uid: the capability packet_pacing_uid is 0.";
+
+    // Scheduling elements.
+    0x0a71 SCHEDULING_FULL LIM_ERR "All 65535 scheduling elements are taken.";
+    0x0a72 SCHEDULING_UNKNOWN BAD_RES "No scheduling element has this id.";
+    0x0a73 SCHEDULING_FOREIGN BAD_RES "The scheduling element belongs to another uid.";
+    0x0a74 SCHEDULING_IN_USE BAD_RES_STATE "The scheduling element has others below it.";
+    0x0a75 SCHEDULING_HIERARCHY BAD_PARAM "The function has no scheduling hierarchy but that of its own queues (3).";
+    0x0a76 SCHEDULING_TYPE BAD_PARAM "There are no elements of this type (nic_element_type), or they don't share in this way (nic_tsar_type).";
+    0x0a77 SCHEDULING_PARENT BAD_PARAM "The element has nothing above it and shares no bandwidth itself, or what is above it doesn't.";
+    0x0a78 SCHEDULING_SHARE BAD_PARAM "bw_share or max_average_bw needs a capability that is 0, bw_share is above max_tsar_bw_share, or max_bw_obj_id is set.";
+    0x0a79 SCHEDULING_GROUPS LIM_ERR "All groups of queues (2^log_max_qos_nic_queue_group) are taken.";
+    0x0a7a SCHEDULING_SELECT BAD_PARAM "The command selects nothing, or a field that can't be changed.";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.

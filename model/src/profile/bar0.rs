@@ -3,7 +3,10 @@
 use core::ops::Range;
 
 use mlx5_twin_fw_cmds::cap::CapType;
-use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, tlp_dev_emu_capabilities, virtio_emulation_cap};
+use mlx5_twin_fw_cmds::constants::{MEMIC_INCREMENT, MEMIC_TEST_AND_SET};
+use mlx5_twin_fw_cmds::layout::{
+    cmd_hca_cap, device_mem_cap, device_mem_cap_operations, tlp_dev_emu_capabilities, virtio_emulation_cap,
+};
 
 use super::{Capabilities, Device, ProfileError, rule};
 
@@ -19,6 +22,9 @@ const MSIX_TABLE: u64 = 0x2000;
 
 /// Where the MSI-X pending bits are, as on real devices; later if the table is longer than a page.
 const MSIX_PBA: u64 = 0x3000;
+
+/// Most memory on the device, in bytes. Ours.
+const MAX_MEMIC: u64 = 16 << 20;
 
 /// Pages of BAR0 that user space maps one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,10 @@ pub struct Bar0Map {
     pub virtio_vars: Option<Window>,
     /// Response gateway pages of TLP emulation (capability type 0x2a).
     pub tlp_pages: Option<Window>,
+    /// Memory on the device (capability type 0xf).
+    pub memic: Option<Range<u64>>,
+    /// Where accesses are operations on that memory: for each operation a window of the same size, one behind the other. Ours.
+    pub memic_operations: Range<u64>,
 }
 
 impl Bar0Map {
@@ -77,10 +87,12 @@ impl Bar0Map {
         let msix_pba = pba..pba + 8 * vectors.div_ceil(64);
         let virtio_vars = virtio_window(caps)?;
         let tlp_pages = tlp_window(caps)?;
+        let (memic, memic_operations) = memic_windows(caps)?;
 
         let first_uar = u64::from(device.first_uar) * PAGE;
         let windows = [&virtio_vars, &tlp_pages];
-        let above = windows.into_iter().flatten().map(|window| window.offset);
+        let above =
+            windows.into_iter().flatten().map(|window| window.offset).chain(memic.iter().map(|window| window.start));
         let uars_end = above.filter(|&offset| offset > first_uar).min();
         // At least one page, so that a first one outside BAR0 is noticed.
         let uars = first_uar..uars_end.unwrap_or(device.bar0_size).max(first_uar + PAGE);
@@ -93,6 +105,8 @@ impl Bar0Map {
             uars,
             virtio_vars,
             tlp_pages,
+            memic,
+            memic_operations,
         };
         map.check()?;
         Ok(map)
@@ -102,6 +116,21 @@ impl Bar0Map {
     #[must_use]
     pub fn uar_count(&self) -> u32 {
         u32::try_from((self.uars.end - self.uars.start) / PAGE).unwrap_or(u32::MAX)
+    }
+
+    /// Where an access is this operation on the memory on the device at `start`.
+    #[must_use]
+    pub fn memic_operation(&self, start: u64, operation: u32) -> u64 {
+        let size = self.memic.as_ref().map_or(0, |window| window.end - window.start);
+        start.saturating_add(size.saturating_mul(u64::from(operation) + 1))
+    }
+
+    /// Which operation an access is, and on which byte of the window for memory on the device.
+    #[must_use]
+    pub fn locate_memic_operation(&self, at: u64) -> Option<(u8, u64)> {
+        let window = self.memic.as_ref().filter(|_| self.memic_operations.contains(&at))?;
+        let (size, inside) = (window.end - window.start, at - self.memic_operations.start);
+        Some((u8::try_from(inside / size).ok()?, window.start + inside % size))
     }
 
     /// All regions with their names, lowest first.
@@ -122,6 +151,16 @@ impl Bar0Map {
             window(&self.tlp_pages).map(|range| {
                 ("the TLP response pages (capabilities.tlp_emulation.tlp_rsp_gw_pages_bar_offset)", range)
             }),
+        );
+        regions.extend(
+            self.memic
+                .clone()
+                .map(|range| ("the memory on the device (capabilities.device_memory.memic_bar_start_addr)", range)),
+        );
+        regions.extend(
+            self.memic
+                .as_ref()
+                .map(|_| ("operations on the memory on the device, behind it", self.memic_operations.clone())),
         );
         regions.sort_by_key(|(_, range)| (range.start, range.end));
         regions
@@ -189,6 +228,42 @@ fn tlp_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
     page_aligned("capabilities.tlp_emulation.tlp_rsp_gw_pages_bar_offset", offset)?;
     let count = u32::try_from(pages).unwrap_or(u32::MAX);
     Ok(Some(Window { offset, stride, count, size: stride * pages }))
+}
+
+/// The window of memory on the device, and those of the operations on it. Linux hands it out page by page, if `device_memory` and
+/// `memic` are 1.
+fn memic_windows(caps: &Capabilities) -> Result<(Option<Range<u64>>, Range<u64>), ProfileError> {
+    const KNOWN: u64 = 1 << MEMIC_INCREMENT | 1 << MEMIC_TEST_AND_SET;
+    let cap = |field| caps.max_field(CapType::DEV_MEM, field).unwrap_or(0);
+    if caps.general_max(cmd_hca_cap::DEVICE_MEMORY) == 0 || cap(device_mem_cap::MEMIC) == 0 {
+        return Ok((None, 0..0));
+    }
+    let operations = cap(device_mem_cap::MEMIC_OPERATIONS);
+    rule(
+        operations & !KNOWN == 0,
+        "capabilities.device_memory.memic_operations",
+        operations,
+        "has a bit besides those that the model knows: increment (1), test and set (2)",
+    )?;
+    for (name, size) in [
+        ("capabilities.device_memory.increment_size_sup", cap(device_mem_cap_operations::INCREMENT_SIZE_SUP)),
+        ("capabilities.device_memory.test_and_set_size_sup", cap(device_mem_cap_operations::TEST_AND_SET_SIZE_SUP)),
+    ] {
+        rule(size <= 1, name, size, "is a mask of widths, of which the model knows one byte (1)")?;
+    }
+    let (start, size) = (cap(device_mem_cap::MEMIC_BAR_START_ADDR), cap(device_mem_cap::MEMIC_BAR_SIZE));
+    page_aligned("capabilities.device_memory.memic_bar_start_addr", start)?;
+    page_aligned("capabilities.device_memory.memic_bar_size", size)?;
+    let most = cap(device_mem_cap::MAX_MEMIC_SIZE);
+    rule(
+        most <= size.min(MAX_MEMIC),
+        "capabilities.device_memory.max_memic_size",
+        most,
+        "must be at most memic_bar_size and 16 MiB, which is what the model keeps",
+    )?;
+    let end = start.saturating_add(size);
+    let count = u64::from(u64::BITS - operations.leading_zeros());
+    Ok((Some(start..end), end..end.saturating_add(size * count)))
 }
 
 fn page_aligned(field: &'static str, offset: u64) -> Result<(), ProfileError> {

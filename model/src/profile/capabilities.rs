@@ -42,6 +42,10 @@ pub struct CapabilitySections {
     pub event: Option<CapabilityMap>,
     /// Type 3, `atomic_caps`.
     pub atomic: Option<CapabilityMap>,
+    /// Type 0xc, `qos_cap`.
+    pub qos: Option<CapabilityMap>,
+    /// Type 0xf, `device_mem_cap`.
+    pub device_memory: Option<CapabilityMap>,
 }
 
 /// A section of `[capabilities]` and the page it describes.
@@ -59,6 +63,8 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     Section { name: "general", cap_type: CapType::GENERAL, get: |all| Some(&all.general) },
     Section { name: "atomic", cap_type: CapType::ATOMIC, get: |all| all.atomic.as_ref() },
+    Section { name: "qos", cap_type: CapType::QOS, get: |all| all.qos.as_ref() },
+    Section { name: "device_memory", cap_type: CapType::DEV_MEM, get: |all| all.device_memory.as_ref() },
     Section { name: "virtio_emulation", cap_type: CapType::VDPA_EMULATION, get: |all| all.virtio_emulation.as_ref() },
     Section { name: "event", cap_type: CapType::DEV_EVENT, get: |all| all.event.as_ref() },
     Section { name: "general_2", cap_type: CapType::GENERAL_2, get: |all| all.general_2.as_ref() },
@@ -164,6 +170,7 @@ impl Capabilities {
             let (Some(map), Some(layout)) = (get(sections), cap_type.layout()) else { continue };
             let mut bytes = vec![0; CAP_PAGE_BYTES];
             for (field, value) in map {
+                let layout = cap_type.more().filter(|more| more.desc(field).is_some()).unwrap_or(layout);
                 set(&mut bytes, layout, &format!("capabilities.{name}"), field, value)?;
             }
             built.put(*cap_type, bytes);

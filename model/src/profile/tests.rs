@@ -29,13 +29,14 @@ fn the_default_profile_is_sound() {
 
     let caps = Capabilities::build(&profile.capabilities).expect("was validated");
     let types: Vec<u16> = caps.types().map(|cap_type| cap_type.0).collect();
-    assert_eq!(types, [0, 3, 0x13, 0x14, 0x2a]);
+    assert_eq!(types, [0, 3, 0xc, 0xf, 0x13, 0x14, 0x2a]);
 
     let bar0 = profile.bar0(&caps).expect("was validated");
     assert_eq!(bar0.uars, 0x10_0000..0x100_0000);
     let var = Window { offset: 0x100_0000, stride: 4096, count: 256, size: 0x10_0000 };
     let tlp = Window { offset: 0x200_0000, stride: 4096, count: 15, size: 0xf000 };
     assert_eq!((bar0.virtio_vars, bar0.tlp_pages), (Some(var), Some(tlp)));
+    assert_eq!((bar0.memic, bar0.memic_operations), (Some(0x300_0000..0x304_0000), 0x304_0000..0x30c_0000));
     assert_eq!(var.locate(0x100_1008), Some((1, 8)));
     assert_eq!((tlp.locate(0x1ff_ffff), tlp.locate(0x200_f000)), (None, None));
 }
@@ -47,7 +48,9 @@ fn capability_pages_have_their_bytes() {
     let profile: Profile = file().try_into().expect("the default profile fits");
     let caps = Capabilities::build(&profile.capabilities).expect("is sound");
     let page = |cap_type| caps.page(cap_type, CapMode::Current).expect("is listed");
-    assert_eq!(page(CapType::GENERAL)[0x80..0x88], 0x2000u64.to_be_bytes());
+    assert_eq!(page(CapType::GENERAL)[0x80..0x88], 0x40_0000_2000u64.to_be_bytes());
+    assert_eq!(page(CapType::QOS)[0x20..0x24], [0, 0x11, 0, 1], "nic_element_type, nic_tsar_type");
+    assert_eq!(page(CapType::DEV_MEM)[0x08..0x10], 0x300_0000u64.to_be_bytes());
     assert_eq!(page(CapType::GENERAL)[0x73], 0x80, "tlp_device_emulation_manager: dword 0x70, bit 7");
     assert_eq!(page(CapType::TLP_EMULATION)[0x38..0x40], 0x200_0000u64.to_be_bytes());
     assert_eq!(page(CapType::TLP_EMULATION)[0x20..0x24], (15u32 << 16).to_be_bytes());
@@ -142,6 +145,16 @@ fn what_does_not_fit_together_is_named() {
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x200_e000, "overlaps the VirtIO doorbell pages"),
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x2000, "overlaps"),
         ("capabilities.virtio_emulation.doorbell_bar_offset", 0x10_0000, "overlaps"),
+        ("capabilities.device_memory.memic_bar_start_addr", 0x300_0001, "must be a multiple of 4096"),
+        ("capabilities.device_memory.memic_bar_start_addr", 0x3ff_0000, "BAR0 ends at"),
+        ("capabilities.device_memory.memic_bar_start_addr", 0x200_e000, "overlaps the memory on the device"),
+        ("capabilities.device_memory.memic_bar_size", 0x1_0000, "must be at most memic_bar_size and 16 MiB"),
+        ("capabilities.device_memory.memic_bar_size", 0x4_0800, "must be a multiple of 4096"),
+        ("capabilities.device_memory.max_memic_size", 0x200_0000, "must be at most memic_bar_size and 16 MiB"),
+        ("capabilities.device_memory.memic", 0, ""),
+        ("capabilities.device_memory.memic_operations", 4, "has a bit besides those that the model knows"),
+        ("capabilities.device_memory.test_and_set_size_sup", 3, "of which the model knows one byte"),
+        ("capabilities.device_memory.memic_operations", 0, ""),
         ("port.max_mtu", 2048, "port.mtu = 4096: must not be more than port.max_mtu"),
         ("pages.runtime", 1, "page_request_disable = 0"),
         ("device.first_uar", 1, "the initialization segment overlaps the UAR pages"),

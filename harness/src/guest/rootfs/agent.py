@@ -333,8 +333,8 @@ class Agent:
                     os.environ["TERM"] = order.get("term") or "linux"
                 self.command = Command(self.ports, shell(order.get("command")), order.get("terminal"))
             case "suite":
-                names = order["names"]
-                self.command = Command(self.ports, lambda report: suite.run(names, report), report=True)
+                names, ids = order.get("names"), order.get("ids")
+                self.command = Command(self.ports, lambda report: suite.run(names, ids, report), report=True)
             case "resize" if self.command:
                 self.command.resize(order["rows"], order["columns"])
             case "input_end" if self.command:

@@ -54,7 +54,8 @@ pub(in super::super) fn create(
         Some(_) => Vec::new(),
         None => translations(command, mode, &context)?,
     };
-    make(firmware, command, answer, Mkey { context, translations, umem })
+    let memic = memic(firmware, mode, &context)?;
+    make(firmware, command, answer, Mkey { context, translations, umem, memic })
 }
 
 /// Answers the context; with `pg_access` also the first two octowords of the list.
@@ -83,6 +84,7 @@ fn check_mode(firmware: &Firmware, command: &Command<'_>, mode: AccessMode, cont
             return if command.actor().is_driver() { Ok(()) } else { Err(Failure::MKEY_PA) };
         }
         AccessMode::MTT => return Ok(()),
+        AccessMode::MEMIC if firmware.bar0.memic.is_some() => return Ok(()),
         AccessMode::KLMS => log_most != 0,
         AccessMode::KSM => log_most != 0 && firmware.capabilities.general(cmd_hca_cap::FIXED_BUFFER_SIZE) != 0,
         _ => false,
@@ -128,10 +130,22 @@ fn umem(
     Ok(Some(range))
 }
 
+/// The piece of memory on the device that the key is for: addresses are those of BAR 0 then (Linux's `mlx5_ib_reg_dm_mr`), and all of
+/// them lie in one piece.
+fn memic(firmware: &Firmware, mode: AccessMode, context: &Context) -> Result<Option<u32>, Failure> {
+    if mode != AccessMode::MEMIC {
+        return Ok(None);
+    }
+    let (start, length) = (context.get(mkc::START_ADDR), context.get(mkc::LEN));
+    let piece = firmware.resources.memic_with(start, length).filter(|_| !context.flag(mkc::LENGTH64));
+    piece.map(Some).ok_or(Failure::MKEY_MEMIC)
+}
+
 /// The list of translations that comes with the command, which may be empty: work requests fill it then.
 fn translations(command: &Command<'_>, mode: AccessMode, context: &Context) -> Result<Vec<u64>, Failure> {
     let octowords: u64 = command.get(create_mkey_in::TRANSLATIONS_OCTWORD_ACTUAL_SIZE)?;
-    let room = if mode == AccessMode::PA { 0 } else { context.get(mkc::TRANSLATIONS_OCTWORD_SIZE) };
+    let without_list = [AccessMode::PA, AccessMode::MEMIC].contains(&mode);
+    let room = if without_list { 0 } else { context.get(mkc::TRANSLATIONS_OCTWORD_SIZE) };
     if octowords > room {
         return Err(Failure::MKEY_ROOM);
     }

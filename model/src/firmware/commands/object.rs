@@ -3,16 +3,18 @@
 use mlx5_twin_fw_cmds::layout::{general_obj_in_cmd_hdr, general_obj_out_cmd_hdr};
 use mlx5_twin_fw_cmds::object::ObjectType;
 
-use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
+use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome, scheduling};
 use crate::firmware::resources::Object;
 
 /// The type in a command's header, checked together with the rest of the header.
-fn obj_type(command: &Command<'_>, objects: &dyn ObjectKinds) -> Result<ObjectType, Failure> {
+fn obj_type(firmware: &Firmware, command: &Command<'_>, objects: &dyn ObjectKinds) -> Result<ObjectType, Failure> {
     if command.flag(general_obj_in_cmd_hdr::VHCA_TUNNEL_ID)? {
         return Err(Failure::OBJECT_TUNNEL);
     }
     let obj_type = ObjectType(command.get(general_obj_in_cmd_hdr::OBJ_TYPE)?);
-    if !objects.handles(obj_type) {
+    // Those the firmware itself knows, then the others.
+    let own = obj_type == ObjectType::SCHEDULING_ELEMENT && scheduling::are_objects(firmware);
+    if !own && !objects.handles(obj_type) {
         return Err(Failure::OBJECT_TYPE);
     }
     if command.flag(general_obj_in_cmd_hdr::OP_PARAM)? {
@@ -41,7 +43,10 @@ pub(in super::super) fn create(
     answer: &mut Answer<'_>,
     objects: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let obj_type = obj_type(command, objects)?;
+    let obj_type = obj_type(firmware, command, objects)?;
+    if obj_type == ObjectType::SCHEDULING_ELEMENT {
+        return scheduling::create_object(firmware, command, answer);
+    }
     let uid = command.uid();
     let id = firmware.resources.add_object(command.actor(), obj_type)?;
     if let Err(failure) = objects.create(obj_type, id, uid, command.bytes(), &firmware.resources) {
@@ -64,7 +69,10 @@ pub(in super::super) fn modify(
     answer: &mut Answer<'_>,
     objects: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let obj_type = obj_type(command, objects)?;
+    let obj_type = obj_type(firmware, command, objects)?;
+    if obj_type == ObjectType::SCHEDULING_ELEMENT {
+        return scheduling::modify_object(firmware, command);
+    }
     let (id, _) = own_object(firmware, command, obj_type)?;
     objects.modify(obj_type, id, command.uid(), command.bytes(), &firmware.resources)?;
     firmware.resources.set_held(id, objects.held(obj_type, id))?;
@@ -78,7 +86,10 @@ pub(in super::super) fn query(
     answer: &mut Answer<'_>,
     objects: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let obj_type = obj_type(command, objects)?;
+    let obj_type = obj_type(firmware, command, objects)?;
+    if obj_type == ObjectType::SCHEDULING_ELEMENT {
+        return scheduling::query_object(firmware, command, answer);
+    }
     let (id, _) = own_object(firmware, command, obj_type)?;
     objects.query(obj_type, id, command.uid(), answer.bytes_mut())?;
     if let Some(header) = answer.bytes_mut().get_mut(..general_obj_out_cmd_hdr::SIZE) {
@@ -94,7 +105,10 @@ pub(in super::super) fn destroy(
     answer: &mut Answer<'_>,
     objects: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let obj_type = obj_type(command, objects)?;
+    let obj_type = obj_type(firmware, command, objects)?;
+    if obj_type == ObjectType::SCHEDULING_ELEMENT {
+        return scheduling::destroy_object(firmware, command);
+    }
     let (id, _) = own_object(firmware, command, obj_type)?;
     firmware.resources.objects.destroyable(id, command.actor())?;
     objects.destroy(obj_type, id, command.uid())?;

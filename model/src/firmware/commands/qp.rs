@@ -114,7 +114,11 @@ pub(super) fn lasting(context: &Context) -> Result<Context, Failure> {
 /// Linux writes those of its own there.
 pub(super) fn uses(resources: &Resources, context: &Context) -> Vec<Held> {
     let rq_type = context.get(qpc::RQ_TYPE);
-    let mut uses = vec![Held::Pd(context.get32(qpc::PD))];
+    let mut uses = Vec::new();
+    // One that only changes memory keys works in no protection domain: Linux leaves the field 0 (`create_kernel_qp`).
+    if context.get(qpc::ST) != u64::from(ServiceType::REG_UMR.0) {
+        uses.push(Held::Pd(context.get32(qpc::PD)));
+    }
     if !context.flag(qpc::NO_SQ) {
         uses.push(Held::Uar(context.get32(qpc::UAR_PAGE)));
         uses.push(Held::Cq(context.get32(qpc::CQN_SND)));

@@ -1,8 +1,10 @@
 //! How much of everything there may be.
 
+use mlx5_twin_fw_cmds::cap::CapType;
 use mlx5_twin_fw_cmds::field::Field;
-use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
+use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, device_mem_cap};
 
+use super::memic::MEMIC_UNIT;
 use crate::profile::{Capabilities, Profile, ProfileError};
 
 /// Entries in the page lists of all UMEMs, queues and memory keys together, at most: 32 MiB of the
@@ -75,6 +77,8 @@ pub struct Limits {
     pub flow_counter_bulk: u32,
     /// Flow counters that can be queried at once: 2^`log_max_flow_counter_bulk`.
     pub flow_counter_query: u32,
+    /// Pieces of memory on the device: `max_memic_size` in units of 64 bytes.
+    pub memics: u32,
 }
 
 impl Limits {
@@ -87,6 +91,7 @@ impl Limits {
         let cap = |field: Field| u32::try_from(capabilities.general(field)).unwrap_or(u32::MAX);
         let log = |field| 1u32.checked_shl(cap(field)).unwrap_or(u32::MAX);
         let none_if_0 = |field| if cap(field) == 0 { 0 } else { log(field) };
+        let memic_size = capabilities.max_field(CapType::DEV_MEM, device_mem_cap::MAX_MEMIC_SIZE).unwrap_or(0);
         let srqs = log(cmd_hca_cap::LOG_MAX_SRQ).min(NUMBERS / 2);
         let eqs = match cap(cmd_hca_cap::MAX_NUM_EQS) {
             0 => log(cmd_hca_cap::LOG_MAX_EQ),
@@ -119,6 +124,7 @@ impl Limits {
             flow_counters: cap(cmd_hca_cap::MAX_FLOW_COUNTER_31_16) << 16 | cap(cmd_hca_cap::MAX_FLOW_COUNTER_15_0),
             flow_counter_bulk: cap(cmd_hca_cap::FLOW_COUNTER_BULK_ALLOC),
             flow_counter_query: log(cmd_hca_cap::LOG_MAX_FLOW_COUNTER_BULK),
+            memics: u32::try_from(memic_size / MEMIC_UNIT).unwrap_or(u32::MAX),
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct Mkey {
     pub translations: Vec<u64>,
     /// What it translates by instead of a list.
     pub umem: Option<UmemRange>,
+    /// The memory on the device that it translates to.
+    pub memic: Option<u32>,
 }
 
 impl Mkey {
@@ -43,7 +45,8 @@ impl Kind for Mkey {
 
     fn held(&self) -> Vec<Held> {
         let umem = self.umem.map(|range| Held::Umem(range.id));
-        umem.into_iter().chain([Held::Pd(self.context.get32(mkc::PD))]).collect()
+        let memic = self.memic.map(Held::Memic);
+        umem.into_iter().chain(memic).chain([Held::Pd(self.context.get32(mkc::PD))]).collect()
     }
 
     fn page_entries(&self) -> usize {

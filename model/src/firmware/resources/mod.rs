@@ -11,12 +11,15 @@ pub mod eq;
 pub mod flow_counters;
 pub mod ids;
 mod limits;
+pub mod memic;
 pub mod mkey;
 pub mod multicast;
 pub mod object;
 pub mod owner;
 pub mod pages;
 pub mod queues;
+pub mod rate_limits;
+pub mod scheduling;
 pub mod simple;
 pub mod table;
 pub mod uctx;
@@ -32,12 +35,15 @@ pub use context::Context;
 pub use eq::{Eq, Progress};
 pub use flow_counters::{FlowCounterTable, FlowCounters};
 pub use limits::{FIRST_MKEY, FIRST_QPN, Limits, MAX_OBJECTS, PAGE_BUDGET};
+pub use memic::Memic;
 pub use mkey::Mkey;
 pub use multicast::{Gid, Groups};
 pub use object::Object;
 pub use owner::{MAX_UID, Owner, SHARED_UID};
 pub use pages::Pages;
 pub use queues::{Cq, Qp, Queue, Rmp, Srq};
+pub use rate_limits::{RateLimit, RateLimits};
+pub use scheduling::{MAX_SCHEDULING_ELEMENTS, SchedulingElement};
 pub use simple::{Pd, QCounter, TransportDomain, Uar, Xrcd};
 use table::{Slots, Table};
 pub use uctx::{Uctx, Uctxs};
@@ -79,6 +85,12 @@ pub struct Balance {
     pub q_counters: usize,
     /// Flow counters.
     pub flow_counters: usize,
+    /// Pieces of memory on the device.
+    pub memics: usize,
+    /// Rates of packet pacing.
+    pub rate_limits: usize,
+    /// Scheduling elements.
+    pub scheduling_elements: usize,
     /// Uses of one resource by another, and of queue pairs by multicast groups.
     pub uses: usize,
     /// Entries in the page lists of UMEMs, queues and memory keys.
@@ -96,7 +108,7 @@ impl Balance {
 
     /// Each kind by name, with how many of it are alive.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, usize); 19] {
+    pub fn rows(&self) -> [(&'static str, usize); 22] {
         [
             ("user contexts", self.uctxs),
             ("UARs", self.uars),
@@ -114,6 +126,9 @@ impl Balance {
             ("general objects", self.objects),
             ("Q counters", self.q_counters),
             ("flow counters", self.flow_counters),
+            ("pieces of memory on the device", self.memics),
+            ("rates of packet pacing", self.rate_limits),
+            ("scheduling elements", self.scheduling_elements),
             ("uses of one by another", self.uses),
             ("page list entries", self.page_entries),
             ("pages of host memory", self.pages_given),
@@ -151,6 +166,9 @@ pub struct Resources {
     pub(crate) objects: Table<Object>,
     q_counters: Table<QCounter>,
     pub(crate) flow_counters: FlowCounterTable,
+    memics: Table<Memic>,
+    pub(crate) rate_limits: RateLimits,
+    scheduling_elements: Table<SchedulingElement>,
     /// Entries in the page lists of UMEMs, queues and memory keys together.
     page_entries: usize,
     /// Number of general objects ever made: their age.
@@ -180,6 +198,9 @@ impl Resources {
             objects: Table::new(1, MAX_OBJECTS),
             q_counters: Table::new(1, limits.q_counters),
             flow_counters: FlowCounterTable::new(limits.flow_counters),
+            memics: Table::new(1, limits.memics),
+            rate_limits: RateLimits::default(),
+            scheduling_elements: Table::new(1, MAX_SCHEDULING_ELEMENTS),
             limits,
             page_entries: 0,
             objects_made: 0,
@@ -219,6 +240,9 @@ impl Resources {
             objects: self.objects.alive(),
             q_counters: self.q_counters.alive(),
             flow_counters: self.flow_counters.alive(),
+            memics: self.memics.alive(),
+            rate_limits: self.rate_limits.alive(),
+            scheduling_elements: self.scheduling_elements.alive(),
             uses: self.tables().map(Slots::uses).sum(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
@@ -311,6 +335,12 @@ impl Resources {
         &self.flow_counters
     }
 
+    /// The rates of packet pacing.
+    #[must_use]
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.rate_limits
+    }
+
     /// All user contexts.
     #[must_use]
     pub fn uctxs(&self) -> &Uctxs {
@@ -385,7 +415,7 @@ impl Resources {
 
     /// Takes out a user context and all that is left of it, users before what they use: general objects
     /// (newest first), queue pairs, memory keys, receive queues, completion queues, event queues,
-    /// UMEMs, domains, UARs, counters, the context.
+    /// UMEMs, domains, UARs, counters, rates, scheduling elements, the context.
     ///
     /// # Errors
     /// [`Failure::UCTX_UNKNOWN`]; [`Failure::UCTX_IN_USE`] if another uid's resource uses one of it.
@@ -418,6 +448,9 @@ impl Resources {
         self.discard_of::<Uar>(owner);
         self.discard_of::<QCounter>(owner);
         self.flow_counters.discard_of(owner);
+        self.discard_of::<Memic>(owner);
+        self.rate_limits.discard_of(owner);
+        self.discard_of::<SchedulingElement>(owner);
         Ok(dropped)
     }
 }

@@ -1,8 +1,10 @@
 //! What uses what: one way to add, change and destroy resources of any kind.
 
+use super::memic::Memic;
 use super::object::Object;
 use super::owner::Owner;
 use super::queues::{Cq, Qp, Rmp, Srq};
+use super::scheduling::SchedulingElement;
 use super::simple::{Pd, QCounter, TransportDomain, Uar, Xrcd};
 use super::table::{Kind, Slots, Table};
 use super::{Eq, Mkey, PAGE_BUDGET, Resources, Umem};
@@ -35,6 +37,10 @@ pub enum Held {
     Qp(u32),
     /// A general object.
     Object(u32),
+    /// Memory on the device.
+    Memic(u32),
+    /// A scheduling element.
+    SchedulingElement(u32),
 }
 
 /// A kind of resource and the table that has all of it.
@@ -81,6 +87,8 @@ stored! {
     qps: Qp;
     q_counters: QCounter;
     objects: Object;
+    memics: Memic;
+    scheduling_elements: SchedulingElement;
 }
 
 impl Resources {
@@ -206,6 +214,8 @@ impl Resources {
             Held::Rmp(id) => (&self.rmps, id),
             Held::Qp(id) => (&self.qps, id),
             Held::Object(id) => (&self.objects, id),
+            Held::Memic(id) => (&self.memics, id),
+            Held::SchedulingElement(id) => (&self.scheduling_elements, id),
         }
     }
 
@@ -223,6 +233,8 @@ impl Resources {
             Held::Rmp(id) => (&mut self.rmps, id),
             Held::Qp(id) => (&mut self.qps, id),
             Held::Object(id) => (&mut self.objects, id),
+            Held::Memic(id) => (&mut self.memics, id),
+            Held::SchedulingElement(id) => (&mut self.scheduling_elements, id),
         }
     }
 

@@ -6,10 +6,11 @@ use mlx5_twin_fw_cmds::twin_v1;
 const STATES: [State; 4] = [State::Disabled, State::Enabled, State::Initialised, State::TornDown];
 
 /// For each command: the states that allow it (Disabled, Enabled, Initialised, Torn down), whether
-/// a user context may send it, and the bytes of its input and output (from `mlx5_ifc.h`).
+/// a user context may send it, and the bytes of its input and output (from `mlx5_ifc.h`;
+/// QUERY_HCA_CAP answers half of its page too).
 #[rustfmt::skip]
 const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
-    (Opcode::QUERY_HCA_CAP,          "EI",   true,  16,   4112),
+    (Opcode::QUERY_HCA_CAP,          "EI",   true,  16,   2064),
     (Opcode::QUERY_ADAPTER,          "EI",   true,  16,   272),
     (Opcode::INIT_HCA,               "E",    false, 32,   16),
     (Opcode::TEARDOWN_HCA,           "I",    false, 16,   16),
@@ -24,6 +25,9 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::QUERY_MKEY,             "I",    true,  16,    304),
     (Opcode::DESTROY_MKEY,           "I",    true,  16,    16),
     (Opcode::QUERY_SPECIAL_CONTEXTS, "I",    true,  16,   32),
+    (Opcode::ALLOC_MEMIC,            "I",    false, 32,   16),
+    (Opcode::DEALLOC_MEMIC,          "I",    false, 32,   16),
+    (Opcode::MODIFY_MEMIC,           "I",    false, 64,   64),
     (Opcode::CREATE_EQ,              "I",    true,  272,  16),
     (Opcode::DESTROY_EQ,             "I",    true,  16,   16),
     (Opcode::QUERY_EQ,               "I",    true,  16,   272),
@@ -60,6 +64,10 @@ const COMMON: &[(Opcode, &str, bool, usize, usize)] = &[
     (Opcode::ALLOC_Q_COUNTER,        "I",    true,  16,   16),
     (Opcode::DEALLOC_Q_COUNTER,      "I",    true,  16,   16),
     (Opcode::QUERY_Q_COUNTER,        "I",    true,  32,   256),
+    (Opcode::SET_PP_RATE_LIMIT,      "I",    true,  64,   16),
+    (Opcode::CREATE_SCHEDULING_ELEMENT, "I", true,  128,  64),
+    (Opcode::DESTROY_SCHEDULING_ELEMENT, "I", true, 64,   64),
+    (Opcode::MODIFY_SCHEDULING_ELEMENT, "I", true,  128,  64),
     (Opcode::ALLOC_PD,               "I",    true,  16,   16),
     (Opcode::DEALLOC_PD,             "I",    true,  16,   16),
     (Opcode::ALLOC_UAR,              "I",    true,  16,   16),

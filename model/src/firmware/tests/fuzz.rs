@@ -38,6 +38,14 @@ fn usual() -> Vec<Vec<u8>> {
         naming(Opcode::QUERY_MKEY, 0, query_mkey_in::MKEY_INDEX, 2),
         naming(Opcode::QUERY_CQ, 0, query_cq_in::CQN, 1),
         group(Opcode::ATTACH_TO_MCG, 0, 0x40, 0xff, 1),
+        memic::alloc(memic::WINDOW, 0x1000, 128, 0),
+        memic::key(memic::WINDOW, 128, &[]),
+        memic::operation(0, memic::WINDOW, 1),
+        memic::dealloc(memic::WINDOW, 128),
+        qos::rate(1, 1, 100, &[]),
+        qos::create_element(1, &[]),
+        qos::create_element(1, &[(scheduling_context::PARENT_ELEMENT_ID, 1)]),
+        qos::modify_element(1, 1, 1, &[(scheduling_context::BW_SHARE, 5)]),
     ]
 }
 

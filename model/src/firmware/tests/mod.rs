@@ -6,11 +6,13 @@ mod cqs;
 mod domains;
 mod fuzz;
 mod mads;
+mod memic;
 mod mkeys;
 mod objects;
 mod oracle;
 mod page_supply;
 mod probe;
+mod qos;
 mod qp_states;
 mod qps;
 mod registers;
@@ -27,8 +29,8 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 use super::resources::{
-    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, Mkey, Object, Pd, QCounter, Qp, Rmp, Srq, Stored, TransportDomain,
-    Uar, Umem, Xrcd,
+    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, MAX_SCHEDULING_ELEMENTS, Memic, Mkey, Object, Pd, QCounter, Qp,
+    Rmp, SchedulingElement, Srq, Stored, TransportDomain, Uar, Umem, Xrcd,
 };
 use super::*;
 use crate::profile::{CapabilityMap, CapabilityValue};
@@ -110,7 +112,7 @@ struct Machine {
 
 /// A profile with room for 4 user contexts: 3 UARs, 4 PDs, 4 UMEMs, 3 EQs, 2 domains of each kind, 4 CQs,
 /// 6 memory keys, 2 SRQs (1 and 2), 2 RMPs (3 and 4), 4 QPs, 2 multicast groups of 2 QPs, 3 Q counters,
-/// 260 flow counters.
+/// 260 flow counters, 4 KiB of memory on the device in a window of 8 KiB, 3 rates, 2 groups of queues.
 fn small() -> Profile {
     let caps: &[(&str, u64)] = &[
         ("log_max_uctx", 2),
@@ -143,11 +145,13 @@ fn small() -> Profile {
         ("umem_uid_0", 1),
         ("uctx_cap", 5),
         ("atomic", 1),
-        ("general_obj_types", 1 << 13),
+        ("general_obj_types", 1 << 0x26 | 1 << 13),
         ("max_qp_cnt", 3),
         ("max_flow_counter_15_0", 260),
         ("flow_counter_bulk_alloc", 1),
         ("log_max_flow_counter_bulk", 2),
+        ("device_memory", 1),
+        ("qos", 1),
     ];
     let atomic: &[(&str, u64)] = &[("supported_atomic_req_8B_endianness_mode_1", 1), ("atomic_operations", 3)];
     let virtio: &[(&str, u64)] =
@@ -159,6 +163,30 @@ fn small() -> Profile {
     profile.capabilities.general = map(caps);
     profile.capabilities.atomic = Some(map(atomic));
     profile.capabilities.virtio_emulation = Some(map(virtio));
+    profile.capabilities.device_memory = Some(map(&[
+        ("memic", 1),
+        ("log_min_memic_alloc_size", 7),
+        ("log_max_memic_addr_alignment", 3),
+        ("memic_bar_start_addr", 0x10_8000),
+        ("memic_bar_size", 0x2000),
+        ("max_memic_size", 0x1000),
+        ("memic_operations", 2),
+    ]));
+    profile.capabilities.qos = Some(map(&[
+        ("packet_pacing", 1),
+        ("packet_pacing_burst_bound", 1),
+        ("packet_pacing_typical_size", 1),
+        ("packet_pacing_uid", 1),
+        ("packet_pacing_min_rate", 10),
+        ("packet_pacing_max_rate", 1000),
+        ("packet_pacing_rate_table_size", 4),
+        ("nic_bw_share", 1),
+        ("nic_rate_limit", 1),
+        ("log_max_qos_nic_queue_group", 1),
+        ("max_tsar_bw_share", 100),
+        ("nic_element_type", 0x11),
+        ("nic_tsar_type", 1),
+    ]));
     profile
 }
 
@@ -282,7 +310,7 @@ impl Machine {
     }
 
     /// All that can be seen of the machine from outside.
-    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 17]) {
+    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 20]) {
         fn all<T: Stored + Debug>(resources: &Resources) -> String {
             format!("{:?}", resources.of::<T>().iter().collect::<Vec<_>>())
         }
@@ -291,7 +319,10 @@ impl Machine {
             format!("{:?}", resources.uctxs().iter().collect::<Vec<_>>()),
             format!("{:?}", resources.groups().iter().collect::<Vec<_>>()),
             format!("{:?}", resources.flow_counters().iter().collect::<Vec<_>>()),
+            format!("{:?}", resources.rate_limits()),
             format!("{:?}", self.boxes),
+            all::<Memic>(resources),
+            all::<SchedulingElement>(resources),
             all::<Uar>(resources),
             all::<Pd>(resources),
             all::<TransportDomain>(resources),
@@ -328,6 +359,10 @@ impl Machine {
         counted.rmps = audit::<Rmp>(resources, limits.rmps, &mut counted);
         counted.qps = audit::<Qp>(resources, limits.qps, &mut counted);
         counted.q_counters = audit::<QCounter>(resources, limits.q_counters, &mut counted);
+        counted.memics = audit::<Memic>(resources, limits.memics, &mut counted);
+        counted.scheduling_elements = audit::<SchedulingElement>(resources, MAX_SCHEDULING_ELEMENTS, &mut counted);
+        counted.rate_limits = resources.rate_limits().iter().count();
+        assert!(resources.rate_limits().iter().all(|(_, entry)| resources.knows(entry.owner.uid())));
         counted.objects = audit::<Object>(resources, MAX_OBJECTS, &mut counted);
         for (_, members) in resources.groups().iter() {
             assert!((1..=limits.multicast_qps as usize).contains(&members.len()));

@@ -47,6 +47,7 @@ fn qps() {
         ("XRC without a domain", of_service(ServiceType::XRC, &[]), Err(Failure::XRCD_UNKNOWN)),
         ("RC with a domain of the driver's, which does not count", own(&[(qpc::XRCD, 1)]), Ok(())),
         ("for memory registration", of_service(ServiceType::REG_UMR, &[]), Ok(())),
+        ("for memory registration, in no domain, as Linux makes it", create_qp(0, ServiceType::REG_UMR, QpUses { pd: 0, ..DRIVER }), Ok(())),
         ("QP0 of a user's", of_service(ServiceType::QP0, &[]), Err(Failure::QP_MANAGEMENT)),
         ("QP1 of a user's", of_service(ServiceType::QP1, &[]), Err(Failure::QP_MANAGEMENT)),
         ("QP0", create_qp(0, ServiceType::QP0, DRIVER), Ok(())),
