@@ -166,14 +166,17 @@ impl Requests {
         }
     }
 
-    /// Ends all requests silently: completions that come for them are refused by `fault`.
+    /// Ends all requests silently: completions that come for them are refused by `fault`. Their places are the last to be used again, so that
+    /// the fault is remembered for long.
     pub(super) fn end_all(&mut self, fault: Fault) {
-        for place in 0..self.open.len() {
+        let mut places = Vec::new();
+        for (place, ended) in self.ended.iter_mut().enumerate() {
             if let Some(request) = self.open[place].take() {
-                self.ended[place] = Some((request.id, fault));
-                self.free.push(place as u32);
+                *ended = Some((request.id, fault));
+                places.push(place as u32);
             }
         }
+        self.free.splice(0..0, places);
     }
 
     /// By which fault a completion of the request `id` is refused, which isn't open.
