@@ -16,8 +16,11 @@ use adversary::{Player, Script};
 use victim::Victim;
 
 static PROFILES: LazyLock<[Profile; 2]> = LazyLock::new(|| {
-    [include_str!("../../fixtures/profiles/bluefield3-ib.toml"), include_str!("../../fixtures/profiles/bluefield3-ib-pages.toml")]
-        .map(|text| toml::from_str(text).expect("the profile is sound"))
+    [
+        include_str!("../../fixtures/profiles/bluefield3-ib.toml"),
+        include_str!("../../fixtures/profiles/bluefield3-ib-pages.toml"),
+    ]
+    .map(|text| toml::from_str(text).expect("the profile is sound"))
 });
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,7 +6,7 @@
 mod messages;
 
 use std::os::unix::net::UnixStream;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
@@ -22,29 +22,30 @@ struct Served {
     files: Files,
 }
 
-static SERVED: LazyLock<Served> = LazyLock::new(|| {
+static SERVED: LazyLock<Mutex<Served>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = profile::load(None).expect("the built-in profile");
     let options = Options { profile, seed: 1, capture: None, host: None };
     let server = Server::start(&folder.path().join("socket"), options).expect("a server");
-    Served { server, folder, files: Files::new() }
+    Mutex::new(Served { server, folder, files: Files::new() })
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&first, script)) = bytes.split_first() else { return };
-    let before = SERVED.server.report().clients;
-    let mut villain = Villain::new(UnixStream::connect(SERVED.folder.path().join("socket")).expect("listens"));
-    let greeted = first & 1 == 0 || villain.send(&SERVED.files, &greeting());
+    let served = SERVED.lock().expect("nobody panics");
+    let before = served.server.report().clients;
+    let mut villain = Villain::new(UnixStream::connect(served.folder.path().join("socket")).expect("listens"));
+    let greeted = first & 1 == 0 || villain.send(&served.files, &greeting());
     for message in Messages::new(script) {
-        if !greeted || !villain.send(&SERVED.files, &message) {
+        if !greeted || !villain.send(&served.files, &message) {
             break;
         }
     }
     villain.finish();
     let begun = Instant::now();
-    while SERVED.server.report().clients == before {
+    while served.server.report().clients == before {
         assert!(begun.elapsed() < Duration::from_secs(5), "the client isn't let go");
         std::thread::sleep(Duration::from_micros(50));
     }
-    assert!(SERVED.server.report().balance.is_empty(), "something of a client's is left");
+    assert!(served.server.report().balance.is_empty(), "something of a client's is left");
 });
