@@ -206,3 +206,25 @@ fn memory_has_an_end() {
     assert_eq!(answers.2, Err(no_memory(0)));
     assert_eq!((answers.3, answers.4), (Err(no_memory(u64::MAX)), Err(no_memory(end))));
 }
+
+/// A device may send any 32 bits as a vector: no more than 65,536 of them are kept.
+#[test]
+fn vectors_that_nobody_takes_are_bounded() {
+    let mut plant = at_rest();
+    let root = plant.root;
+    for vector in 0..(1 << 16) + 5 {
+        interrupt(&mut plant, vector);
+        plant.settle();
+    }
+    // One that's known has room again and again.
+    interrupt(&mut plant, 3);
+    plant.settle();
+    let mut taken = std::iter::from_fn(|| plant.simulation.next_interrupt(root)).collect::<Vec<u32>>();
+    assert_eq!(taken.len(), (1 << 16) + 1);
+    taken.dedup();
+    assert!(taken.into_iter().eq(0..1 << 16));
+    interrupt(&mut plant, 1 << 20);
+    plant.settle();
+    assert_eq!(plant.simulation.next_interrupt(root), Some(1 << 20));
+    assert_eq!(plant.simulation.next_interrupt(root), None);
+}

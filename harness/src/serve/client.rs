@@ -100,7 +100,7 @@ impl ServerBackend for Client {
             };
             let inside = offset.checked_add(data.len() as u64).is_some_and(|end| end <= limit);
             if !inside {
-                tracing::warn!(region, offset, len = data.len(), "a read outside of the region");
+                tracing::debug!(region, offset, len = data.len(), "a read outside of the region");
                 // As much as a guest's access can have.
                 let len = data.len().min(LINE);
                 data[..len].fill(0xff);
@@ -137,7 +137,7 @@ impl ServerBackend for Client {
             };
             let inside = offset.checked_add(data.len() as u64).is_some_and(|end| end <= limit);
             if !inside {
-                tracing::warn!(region, offset, len = data.len(), "a write outside of the region");
+                tracing::debug!(region, offset, len = data.len(), "a write outside of the region");
             } else if region == VFIO_PCI_CONFIG_REGION_INDEX {
                 for piece in pieces(offset, data.len(), 4) {
                     let at = offset + piece.start as u64;
@@ -214,9 +214,8 @@ impl ServerBackend for Client {
                     engine.vectors.retain(|vector, _| !(start..end).contains(vector));
                 }
                 VFIO_IRQ_SET_DATA_EVENTFD if files.len() == count as usize => {
-                    for (vector, event) in (start..end).zip(files) {
-                        engine.vectors.insert(vector, Vector { event });
-                    }
+                    let listeners = files.into_iter().map(Vector::new).collect::<io::Result<Vec<_>>>()?;
+                    engine.vectors.extend((start..end).zip(listeners));
                 }
                 VFIO_IRQ_SET_DATA_NONE => {
                     engine.trigger(start..end);

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mlx5_twin_model::{Dpu, Machine};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::host::{Access, AccessError, Data, Simulation};
+use rustix::fs::OFlags;
 
 use super::clock::Clock;
 use super::host::HostRun;
@@ -21,11 +23,33 @@ use super::schedule::Schedule;
 /// Events that are carried out before others may have their turn: some tens of microseconds.
 const CHUNK: usize = 256;
 
+/// What Linux calls an event descriptor.
+const EVENT_DESCRIPTOR: &str = "anon_inode:[eventfd]";
+
 /// What an interrupt is told to.
 #[derive(Debug)]
 pub(super) struct Vector {
     /// An event descriptor (eventfd).
-    pub(super) event: File,
+    event: File,
+}
+
+impl Vector {
+    /// Takes an event descriptor. It's made one that never waits: a client that lets its counter run full holds up nobody.
+    ///
+    /// # Errors
+    /// What isn't an event descriptor is refused: writing to it could wait, or do harm.
+    pub(super) fn new(event: File) -> io::Result<Vector> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", event.as_raw_fd()))?;
+        if link.as_os_str() != EVENT_DESCRIPTOR {
+            let what = format!("a vector's descriptor is {}, not {EVENT_DESCRIPTOR}", link.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let flags = rustix::fs::fcntl_getfl(&event)?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            rustix::fs::fcntl_setfl(&event, flags | OFlags::NONBLOCK)?;
+        }
+        Ok(Vector { event })
+    }
 }
 
 /// What a client has asked for so far.

@@ -9,7 +9,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use mlx5_twin_sim::memory::{MemoryError, Outside};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, SealFlags};
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 #[cfg(test)]
@@ -19,6 +19,9 @@ mod tests;
 const INTERRUPTS: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 /// The most ranges at a time (ours): what a Linux IOMMU driver would need for 16 GiB page by page.
 const MAX_RANGES: usize = 1 << 22;
+/// The most files at a time (ours): each takes a descriptor, of which a process has 1,024 by default. A virtual machine has one for each piece
+/// of its memory.
+const MAX_FILES: usize = 256;
 
 /// Why a range can't be mapped or unmapped.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,9 @@ pub(super) enum MapError {
     /// There are more ranges than the server keeps.
     #[error("more than {MAX_RANGES} ranges are mapped")]
     TooMany,
+    /// There are more files than the server keeps.
+    #[error("more than {MAX_FILES} files are mapped")]
+    TooManyFiles,
 }
 
 /// A file in our address space.
@@ -65,6 +71,8 @@ struct Mapped {
     device: u64,
     inode: u64,
     writable: bool,
+    /// Whether the system lets nobody make the file shorter.
+    sealed: bool,
     region: MmapRegion,
 }
 
@@ -102,13 +110,23 @@ impl Mapped {
         let metadata = file.metadata().map_err(|error| system(&error))?;
         let len = usize::try_from(len).map_err(|error| system(&error))?;
         let (device, inode) = (metadata.dev(), metadata.ino());
+        // Only memory files have seals.
+        let sealed = rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
         let place = FileOffset::new(file, 0);
         let region = if writable {
             MmapRegion::from_file(place, len)
         } else {
             MmapRegion::build(Some(place), len, libc::PROT_READ, libc::MAP_SHARED | libc::MAP_NORESERVE)
         };
-        Ok(Mapped { device, inode, writable, region: region.map_err(|error| system(&error))? })
+        Ok(Mapped { device, inode, writable, sealed, region: region.map_err(|error| system(&error))? })
+    }
+
+    /// Whether `len` bytes at `offset` are still there: a client may have made its file shorter, and touching what was behind its end would
+    /// end the process (SIGBUS). One that does it at the very moment of an access isn't found out; a sealed file can't be made shorter.
+    fn holds(&self, offset: usize, len: usize) -> bool {
+        let end = offset as u64 + len as u64;
+        let now = || self.region.file_offset().and_then(|place| place.file().metadata().ok());
+        self.sealed || now().is_some_and(|metadata| end <= metadata.len())
     }
 }
 
@@ -125,6 +143,9 @@ impl Table {
         if let Some(known) = self.files.iter().filter_map(Weak::upgrade).find(fits) {
             return Ok(known);
         }
+        if self.files.len() >= MAX_FILES {
+            return Err(MapError::TooManyFiles);
+        }
         let mapped = Arc::new(Mapped::new(file, metadata.len(), writable)?);
         self.files.push(Arc::downgrade(&mapped));
         Ok(mapped)
@@ -136,14 +157,19 @@ impl Table {
         (address - start < range.size).then_some((start, range))
     }
 
-    /// Visits the pieces of mapped memory that `len` bytes at `address` are made of: mapping, offset in its file, and the piece's place and length.
-    /// Whether all is there.
+    /// Whether all of `len` bytes at `address` is there.
+    fn has(&self, address: u64, len: usize, write: bool) -> bool {
+        self.pieces(address, len, write, |mapped, offset, _, len| mapped.holds(offset, len))
+    }
+
+    /// Visits the pieces of mapped memory that `len` bytes at `address` are made of, as long as `visit` says so: mapping, offset in its file, and
+    /// the piece's place and length. Whether all is there.
     fn pieces<'a>(
         &'a self,
         address: u64,
         len: usize,
         write: bool,
-        mut visit: impl FnMut(&'a Mapped, usize, usize, usize),
+        mut visit: impl FnMut(&'a Mapped, usize, usize, usize) -> bool,
     ) -> bool {
         let mut done = 0;
         while done < len {
@@ -159,7 +185,9 @@ impl Table {
             // Not beyond the first interrupt message.
             let room = if at < INTERRUPTS.start { INTERRUPTS.start - at } else { u64::MAX };
             let piece = (range.size - inside).min(room).min((len - done) as u64) as usize;
-            visit(mapped, (offset + inside) as usize, done, piece);
+            if !visit(mapped, (offset + inside) as usize, done, piece) {
+                return false;
+            }
             done += piece;
         }
         true
@@ -237,13 +265,14 @@ impl Outside for ClientMemory {
     fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryError> {
         let length = out.len();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        if !table.pieces(address, length, false, |_, _, _, _| {}) {
+        if !table.has(address, length, false) {
             return Err(MemoryError::NotMapped { address, length });
         }
         table.pieces(address, length, false, |mapped, offset, done, len| {
             if let Ok(slice) = mapped.region.get_slice(offset, len) {
                 slice.copy_to(&mut out[done..done + len]);
             }
+            true
         });
         Ok(())
     }
@@ -251,7 +280,7 @@ impl Outside for ClientMemory {
     fn write(&self, address: u64, data: &[u8]) -> Result<(), MemoryError> {
         let length = data.len();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        if !table.pieces(address, length, true, |_, _, _, _| {}) {
+        if !table.has(address, length, true) {
             return Err(MemoryError::NotMapped { address, length });
         }
         // What was written before is seen before: an owner bit never comes before what it stands for.
@@ -260,12 +289,13 @@ impl Outside for ClientMemory {
             if let Ok(slice) = mapped.region.get_slice(offset, len) {
                 slice.copy_from(&data[done..done + len]);
             }
+            true
         });
         Ok(())
     }
 
     fn has(&self, address: u64, length: u64) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        usize::try_from(length).is_ok_and(|length| table.pieces(address, length, false, |_, _, _, _| {}))
+        usize::try_from(length).is_ok_and(|length| table.has(address, length, false))
     }
 }

@@ -5,13 +5,13 @@
 //! captured, timed and broken like all else, and a capture of it replays without a guest.
 //!
 //! - [`Server`]: starts and ends it.
-//! - `client`: the protocol's side, on the vfio_user crate.
+//! - `protocol`: messages, and what a client may not do.
+//! - `client`: what a message asks for, done to the device.
 //! - `engine`: the simulation, moved on by accesses and by a clock that follows the wall's.
 //! - `platform`: the root port above the function, and what a hypervisor takes for granted.
 //! - `memory`: the client's memory.
 //! - `host`: the simulated host on the device's other side.
 //! - `schedule`: faults by a timetable.
-//! - `quiet`: panics of the vfio_user crate.
 
 mod client;
 mod clock;
@@ -19,7 +19,7 @@ mod engine;
 mod host;
 mod memory;
 mod platform;
-mod quiet;
+mod protocol;
 mod report;
 mod schedule;
 mod shared;
@@ -27,6 +27,7 @@ mod shared;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -56,6 +57,9 @@ use self::shared::Shared;
 
 /// How long [`Server::finish`] waits for a client that is still connected.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// How long the listener rests after a failure to take a client.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// What is served.
 #[derive(Debug)]
@@ -156,18 +160,16 @@ impl Server {
         let platform = Platform::new(&mut engine)?;
         let failed = |source| Error::Socket { path: socket.to_owned(), source };
         let listener = UnixListener::bind(socket).map_err(failed)?;
-        let protocol = vfio_user::Server::from_owned_fd(
-            listener.into(),
-            true,
-            client::interrupts(platform.vectors()),
-            client::regions(platform.bar_size()),
-        );
+        let about = protocol::Description {
+            regions: client::regions(platform.bar_size()),
+            interrupts: client::interrupts(platform.vectors()),
+        };
         let shared = Arc::new(Shared::new(engine, platform));
         let (stopping, clients) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (tell, cpu) = mpsc::channel();
         let serving = {
             let (shared, stopping, clients) = (Arc::clone(&shared), Arc::clone(&stopping), Arc::clone(&clients));
-            move || serve(&protocol, &shared, &memory, &stopping, &clients, &tell)
+            move || serve(&listener, &about, &shared, &memory, &stopping, &clients, &tell)
         };
         let thread = |name: &str| thread::Builder::new().name(name.to_owned());
         let listener = thread("vfio-user").spawn(serving).map_err(Error::Thread)?;
@@ -232,7 +234,8 @@ pub const NO_DEVICE: &str = "none";
 
 /// Serves one client after the other.
 fn serve(
-    protocol: &vfio_user::Server,
+    listener: &UnixListener,
+    about: &protocol::Description,
     shared: &Arc<Shared>,
     memory: &Arc<ClientMemory>,
     stopping: &AtomicBool,
@@ -241,16 +244,26 @@ fn serve(
 ) {
     let mut told = 0;
     while !stopping.load(Ordering::SeqCst) {
+        let connection = match listener.accept() {
+            Ok((connection, _)) => connection,
+            Err(error) => {
+                tracing::warn!(%error, "no client can be taken");
+                // Without descriptors for example: it may be better soon.
+                thread::sleep(RETRY);
+                continue;
+            }
+        };
         let mut client = Client::new(Arc::clone(shared), Arc::clone(memory));
-        // The vfio_user crate takes some malformed messages for impossible: that ends the client, not the server.
-        let ended = quiet::quietly(|| protocol.run(&mut client));
+        // Whatever goes wrong with a client ends that client, and not the server.
+        let serving = AssertUnwindSafe(|| protocol::serve(connection, about, &mut client, protocol::PATIENCE));
+        let ended = panic::catch_unwind(serving);
         if stopping.load(Ordering::SeqCst) {
             break;
         }
         match ended {
-            Some(Ok(())) => tracing::info!("the client has gone"),
-            Some(Err(error)) => tracing::warn!(%error, "the client's connection has ended"),
-            None => tracing::warn!("the client's connection was ended: it sent a malformed message"),
+            Ok(Ok(())) => tracing::info!("the client has gone"),
+            Ok(Err(error)) => tracing::warn!(%error, "the client was disconnected"),
+            Err(_) => tracing::error!("the client was disconnected: the server failed"),
         }
         client.gone();
         // Whoever hears of it finds nothing of its any more.

@@ -7,7 +7,6 @@ use mlx5_twin_sim::Time;
 
 use super::engine::Engine;
 use super::platform::Platform;
-use super::quiet;
 
 #[derive(Debug)]
 struct State {
@@ -45,7 +44,7 @@ impl Shared {
         let mut state = self.lock();
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         let State { engine, platform, .. } = &mut *state;
-        let result = quiet::loudly(|| act(engine, platform));
+        let result = act(engine, platform);
         let next = engine.run();
         if next.is_some_and(|next| state.alarm.is_none_or(|alarm| next < alarm)) {
             self.call.notify_one();

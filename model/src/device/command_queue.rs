@@ -16,8 +16,18 @@ use crate::firmware::{Executed, MIN_OUTPUT};
 
 /// Slots of a queue: one for each bit of the doorbell.
 const SLOTS: usize = 32;
-/// The longest input or output of a command in bytes (ours): a bound on what a mailbox can make the device hold.
-const MAX_LENGTH: u32 = 16 << 20;
+/// The longest input of a command in bytes (ours): the page list of a memory key of 8 GiB.
+const MAX_INPUT: u32 = 16 << 20;
+/// The longest output (ours): each 128 bytes of it may be a TLP, which takes 4.4 KiB until it's on the wire, so this is 36 MiB.
+const MAX_OUTPUT: u32 = 1 << 20;
+/// Inputs longer than the first of these have the second together, in bytes (ours). With those that are shorter it's 96 MiB at most that a driver
+/// can make the device hold.
+const LONG_INPUT: usize = 1 << 20;
+const LONG_INPUTS: usize = 64 << 20;
+/// An output that is longer isn't written before all else has left (ours): 32 that aren't are 70 MiB of TLPs.
+const LONG_OUTPUT: usize = 64 << 10;
+/// What a slot keeps between commands, in bytes.
+const KEPT: usize = 64 << 10;
 const ENTRY: usize = cmd_layout::SIZE;
 const BLOCK: usize = cmd_prot_block::SIZE;
 /// A block's own control data begins here: of output blocks nothing else is read.
@@ -109,7 +119,7 @@ impl CommandQueue {
     pub(super) fn set_address(&mut self, address: u64) {
         self.address = address;
         for slot in &mut self.slots {
-            slot.stage = Stage::Idle;
+            slot.forget();
         }
     }
 
@@ -122,6 +132,17 @@ impl CommandQueue {
     pub(super) fn opcode(&self, slot: usize) -> Opcode {
         let value = self.slots.get(slot).and_then(|slot| mbox_in::OPCODE.get(&slot.input).ok());
         Opcode(value.unwrap_or(0) as u16)
+    }
+
+    /// Whether the answer of the command in `slot` is so long that it has to wait for its turn.
+    pub(super) fn is_long(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.output_len > LONG_OUTPUT)
+    }
+
+    /// Bytes of the long inputs under way.
+    fn long_inputs(&self) -> usize {
+        let under_way = self.slots.iter().filter(|slot| !matches!(slot.stage, Stage::Idle | Stage::Entry));
+        under_way.map(|slot| slot.input_len).filter(|len| *len > LONG_INPUT).sum()
     }
 
     /// The input of the command in `slot`, as far as it has been fetched.
@@ -172,7 +193,7 @@ impl CommandQueue {
         let number = token as usize;
         let Some(slot) = self.slots.get_mut(number) else { return Step::Waiting };
         let stage = slot.stage;
-        let next = match (stage, data) {
+        let mut next = match (stage, data) {
             (Stage::Entry, Some(data)) => slot.take_entry(data),
             (Stage::Input, Some(data)) => slot.take_input(data),
             (Stage::Output, Some(data)) => slot.take_output(data),
@@ -184,6 +205,13 @@ impl CommandQueue {
             (Stage::Input | Stage::Output, None) => Err(DeliveryStatus::FW_ERR),
             (Stage::Idle | Stage::Executing, _) => return Step::Waiting,
         };
+        let long = (next == Ok(Stage::Input) && stage == Stage::Entry).then_some(slot.input_len);
+        if let Some(long) = long.filter(|len| *len > LONG_INPUT)
+            && long + self.long_inputs() > LONG_INPUTS
+        {
+            next = Err(DeliveryStatus::IN_LENGTH);
+        }
+        let Some(slot) = self.slots.get_mut(number) else { return Step::Waiting };
         match next {
             Ok(Stage::Input) => bus.read(slot.block, BLOCK, token),
             Ok(Stage::Output) => bus.read(slot.block + CONTROL as u64, BLOCK - CONTROL, token),
@@ -227,6 +255,7 @@ impl CommandQueue {
         let out = u64::from(cmd_layout::OUT.offset);
         bus.write(self.address + ((number as u64) << self.log_stride) + out, inline);
         let events = slot.events;
+        answer.shrink_to(KEPT);
         self.answer = answer;
         self.give_back(bus, number, DeliveryStatus::OK);
         Some((executed, events))
@@ -242,9 +271,7 @@ impl CommandQueue {
         let owner = status.0 << status_own::OWNERSHIP.width;
         let dword = [slot.entry[last], slot.entry[last + 1], 0, owner];
         bus.write(self.address + ((number as u64) << self.log_stride) + last as u64, &dword);
-        slot.stage = Stage::Idle;
-        slot.input.clear();
-        slot.input.shrink_to(64 << 10);
+        slot.forget();
     }
 }
 
@@ -252,6 +279,15 @@ impl CommandQueue {
 type Next = Result<Stage, DeliveryStatus>;
 
 impl Slot {
+    /// There's no command any more, and no room for a long one is kept.
+    fn forget(&mut self) {
+        self.stage = Stage::Idle;
+        self.input.clear();
+        self.input.shrink_to(KEPT);
+        self.output.clear();
+        self.output.shrink_to(KEPT / size_of::<u64>());
+    }
+
     fn take_entry(&mut self, data: &[u8]) -> Next {
         let Some(entry) = data.first_chunk::<ENTRY>() else { return Err(DeliveryStatus::FW_ERR) };
         self.entry = *entry;
@@ -265,10 +301,10 @@ impl Slot {
         }
         self.token = field(cmd_layout::TOKEN) as u8;
         let (input, output) = (field(cmd_layout::INLEN) as u32, field(cmd_layout::OUTLEN) as u32);
-        if !(CMD_INLINE_SIZE as u32..=MAX_LENGTH).contains(&input) {
+        if !(CMD_INLINE_SIZE as u32..=MAX_INPUT).contains(&input) {
             return Err(DeliveryStatus::IN_LENGTH);
         }
-        if !(MIN_OUTPUT as u32..=MAX_LENGTH).contains(&output) {
+        if !(MIN_OUTPUT as u32..=MAX_OUTPUT).contains(&output) {
             return Err(DeliveryStatus::OUT_LENGTH);
         }
         (self.input_len, self.output_len) = (input as usize, output as usize);

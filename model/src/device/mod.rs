@@ -37,6 +37,9 @@ pub use crate::bus::Counters;
 /// Tags of the function's DMA engine: all 8-bit ones.
 const TAGS: u16 = 256;
 
+/// How long a command with a long answer waits before it looks again whether it's its turn.
+const TURN: Time = Time::us(1);
+
 /// What a timer of the device is for: the upper half of its token.
 mod timer {
     /// A DMA read may be late.
@@ -301,8 +304,20 @@ impl Dpu {
         }
     }
 
-    /// The command in `slot` has had its time. It may have to wait for pages that the driver must give first.
+    /// Puts off a command whose answer is long until what was written before has left, so that few TLPs wait. Whether it has to wait.
+    fn put_off(&self, core: &mut Core, slot: usize) -> bool {
+        let waits = self.queue.is_long(slot) && !core.is_clear(self.function.port());
+        if waits {
+            core.set_timer(self.node, core.now() + TURN, timer::COMMAND | self.queue.timer_token(slot));
+        }
+        waits
+    }
+
+    /// The command in `slot` has had its time. It may have to wait for its turn, and for pages that the driver must give first.
     fn execute(&mut self, core: &mut Core, slot: usize) {
+        if self.put_off(core, slot) {
+            return;
+        }
         match self.faults.command(self.queue.opcode(slot)) {
             Verdict::CarriedOut => {}
             Verdict::Refused(failure) => return self.carry_out(core, slot, Some(failure)),
@@ -356,6 +371,7 @@ impl Dpu {
             match (self.queue.due(token), refusal) {
                 (None, _) => {}
                 (Some(slot), None) => self.execute(core, slot),
+                (Some(slot), Some(_)) if self.put_off(core, slot) => {}
                 (Some(slot), Some(_)) => self.carry_out(core, slot, refusal),
             }
         }

@@ -12,6 +12,9 @@ use crate::fabric::{Fabric, NodeId, Ticket};
 use crate::memory::Memory;
 use crate::time::Time;
 
+/// Vectors of a root complex that have pending interrupts (ours): a device may send any 32 bits as one.
+const MAX_PENDING: usize = 1 << 16;
+
 /// The numbers of programs that are to be polled, in the order in which they became ready.
 type Ready = Arc<Mutex<VecDeque<u32>>>;
 
@@ -37,7 +40,7 @@ struct Program {
 struct Cores {
     root: NodeId,
     host: Host,
-    /// Interrupts that came and that nobody waited for, by vector.
+    /// Interrupts that came and that nobody waited for, by vector: none of them 0, and at most [`MAX_PENDING`] vectors.
     pending: BTreeMap<u32, u64>,
     /// Requests that wait for an interrupt, by vector, the first one first.
     waiting: BTreeMap<u32, VecDeque<u32>>,
@@ -216,8 +219,12 @@ impl Simulation {
     /// Takes an interrupt of `root` that no program waited for; of several, the one with the lowest vector.
     pub fn next_interrupt(&mut self, root: NodeId) -> Option<u32> {
         let cores = self.cores.iter_mut().find(|cores| cores.root == root)?;
-        let (&vector, count) = cores.pending.iter_mut().find(|(_, count)| **count > 0)?;
-        *count -= 1;
+        let mut first = cores.pending.first_entry()?;
+        let vector = *first.key();
+        *first.get_mut() -= 1;
+        if *first.get() == 0 {
+            first.remove();
+        }
         Some(vector)
     }
 
@@ -326,9 +333,12 @@ impl Simulation {
 
     fn interrupt(&mut self, asker: Asker, vector: u32) {
         let cores = &mut self.cores[asker.cores];
-        match cores.pending.get_mut(&vector).filter(|count| **count > 0) {
+        match cores.pending.get_mut(&vector) {
             Some(count) => {
                 *count -= 1;
+                if *count == 0 {
+                    cores.pending.remove(&vector);
+                }
                 self.answer(asker, Ok(Reply::Done));
             }
             None => cores.waiting.entry(vector).or_default().push_back(asker.request),
@@ -369,7 +379,11 @@ impl Simulation {
                 let waiter = cores.waiting.get_mut(&vector).and_then(VecDeque::pop_front);
                 match waiter {
                     Some(request) => self.answer(Asker { cores: number, request }, Ok(Reply::Done)),
-                    None => *cores.pending.entry(vector).or_default() += 1,
+                    None if cores.pending.len() < MAX_PENDING || cores.pending.contains_key(&vector) => {
+                        *cores.pending.entry(vector).or_default() += 1;
+                    }
+                    // Nobody who is there waits for so many.
+                    None => {}
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use vfio_bindings::bindings::vfio::VFIO_PCI_CONFIG_REGION_INDEX;
 
 use crate::door::{BAR0, BUS_MASTER, COMMAND, ClientDoor};
+use crate::messages::greeting;
 use crate::{Rig, slow, start};
 
 // Commands of the protocol.
@@ -134,8 +135,11 @@ fn malformed_messages_end_nothing_but_their_client() {
     ];
     let mut clients = 0;
     for (what, bytes) in &cases {
-        for reads in [false, true] {
+        for (greets, reads) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut stream = UnixStream::connect(rig.socket()).unwrap();
+            if greets {
+                stream.write_all(&greeting().bytes).unwrap();
+            }
             // It may have hung up already.
             let _ = stream.write_all(bytes);
             if reads {

@@ -1,9 +1,13 @@
 //! The device behind a vfio-user socket, with the user-space driver in the place of a guest.
 
+#[path = "../../../model/tests/hostile/adversary/mod.rs"]
+mod adversary;
 mod clients;
 mod door;
+mod hostile;
 mod interrupts;
 mod memory;
+mod messages;
 mod replays;
 mod resets;
 
