@@ -164,8 +164,7 @@ fn no_toml_and_missing_sections() {
     assert!(error("[device]\nvendor_id = = 1\n").starts_with("test.toml:2: "));
     assert!(error("[timing]\n[timing]\n").starts_with("test.toml:2: "));
     assert!(parse("empty", "empty.toml", "").is_ok(), "each section has defaults");
-    let known =
-        "there is no section \"weather\", only device, port, capabilities, pages, firmware_timing, topology, timing";
+    let known = "there is no section \"weather\", only device, port, capabilities, pages, firmware_timing, timeouts, topology, timing";
     assert_eq!(error("[timing]\npoll_ns = 0\n[weather]\n"), format!("test.toml:3: {known}"));
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(error(&deep).starts_with("test.toml:1: "));
@@ -190,6 +189,17 @@ fn unreadable_files() {
     let error = load(Some(&folder.join("none.toml"))).unwrap_err().to_string();
     assert!(error.contains("none.toml: ") && error.starts_with("can't read the profile "), "{error}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn timeouts_may_be_told() {
+    let with = |text: &str| parse("t", "t.toml", &format!("{DEFAULT}\n[timeouts]\n{text}\n"));
+    let error = |text| with(text).unwrap_err().to_string();
+    let timeouts = with("init_ms = 1\ncommand_ms = 1048575\nhealth_poll_ms = 200").unwrap().profile.timeouts;
+    assert_eq!(timeouts.map(|timeouts| timeouts.command_ms), Some(1_048_575));
+    let wrong = error("init_ms = 1\ncommand_ms = 0\nhealth_poll_ms = 200");
+    assert!(wrong.contains("timeouts.command_ms = 0: allowed is 1 to 1048575"), "{wrong}");
+    assert!(error("init_ms = 1\ncommand_ms = 1").contains("health_poll_ms"));
 }
 
 /// The profile whose firmware asks for pages is the built-in one in all else.
