@@ -378,6 +378,7 @@ fn every_syndrome_has_a_case() {
         include_str!("page_supply.rs"),
         include_str!("registers.rs"),
         include_str!("vport.rs"),
+        include_str!("../../../tests/injection.rs"),
         include_str!("../../../tests/twin_objects.rs"),
         include_str!("../../../tests/handover.rs"),
         include_str!("../../../tests/ports.rs"),
