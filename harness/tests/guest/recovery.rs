@@ -55,7 +55,8 @@ fn with_faults(test: &str, faults: &str, script: &str) -> Option<Value> {
     let folder = Folder::new(test);
     let profile = folder.write("impatient.toml", format!("{}{IMPATIENT}", profile::DEFAULT).as_bytes());
     let faults = folder.write("faults.toml", faults.as_bytes());
-    let guest = guest.arguments(&["--profile", &profile, "--inject", &faults, "--timeout", "300"]);
+    let timeout = (240 + 40 * rounds()).to_string();
+    let guest = guest.arguments(&["--profile", &profile, "--inject", &faults, "--timeout", &timeout]);
     let result = guest.json(&format!("{ACTIVE}{UMEMS}active\n{script}{UNLOAD}"));
     assert_eq!(result["exit_code"], 0, "{} {}", result["stdout"], result["stderr"]);
     nothing_is_alive(&result["server"]);
@@ -107,11 +108,15 @@ fn a_lost_interrupt_costs_time_only() {
 /// How often the firmware dies and the function is reset in one boot: `MLX5_TWIN_RECOVERY_ROUNDS`, else this.
 const ROUNDS: u64 = 2;
 
+fn rounds() -> u64 {
+    let rounds = std::env::var("MLX5_TWIN_RECOVERY_ROUNDS").ok();
+    rounds.map_or(ROUNDS, |number| number.parse().expect("MLX5_TWIN_RECOVERY_ROUNDS is a number"))
+}
+
 /// Commands fail, interrupts are lost, the function is reset while a program uses it, and the firmware dies while one does.
 #[test]
 fn a_mix_of_faults_in_one_boot() {
-    let rounds = std::env::var("MLX5_TWIN_RECOVERY_ROUNDS").ok();
-    let rounds = rounds.map_or(ROUNDS, |number| number.parse().expect("MLX5_TWIN_RECOVERY_ROUNDS is a number"));
+    let rounds = rounds();
     let mut faults = String::new();
     for (kind, first) in [("fatal", 4_000), ("lost-interrupt", 4_700), ("internal-error", 3_000)] {
         let command = if kind == "internal-error" { "command = 'CREATE_UMEM'\n" } else { "" };
