@@ -14,6 +14,7 @@
 //! - [`cli`]: the command line.
 
 pub mod backend;
+mod bounded;
 pub mod capture;
 pub mod channel;
 pub mod cli;

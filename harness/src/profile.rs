@@ -4,14 +4,14 @@
 //! `mlx5_twin_model`, `[topology]` and `[timing]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use mlx5_twin_model::profile::Profile;
 use toml::de::{DeTable, DeValue};
 
+use crate::bounded;
 use crate::hash::Fnv1a;
 
 /// Name of the profile that is built in.
@@ -90,12 +90,8 @@ impl fmt::Display for Place {
 pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
     let Some(path) = path else { return parse(DEFAULT_NAME, &format!("{DEFAULT_NAME}.toml"), DEFAULT) };
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(LoadError::TooLong { path: path.to_owned() });
-    }
+    let read = bounded::read(path, MAX_BYTES).map_err(failed)?;
+    let bytes = read.ok_or_else(|| LoadError::TooLong { path: path.to_owned() })?;
     let file = path.display().to_string();
     let text = str::from_utf8(&bytes).map_err(|error| {
         let line = 1 + bytes.iter().take(error.valid_up_to()).filter(|&&byte| byte == b'\n').count();

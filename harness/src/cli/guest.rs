@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::{Failure, HostArguments, InjectArguments, ProfileArgument, print, print_json};
+use crate::bounded;
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
 use crate::guest::list::{Finding, List};
@@ -20,6 +21,9 @@ use crate::serve;
 
 /// How much of a command's output is put into the JSON object, in bytes. Ours.
 const CAPTURED: usize = 1 << 20;
+
+/// Longest list of tests, in bytes. Ours; that of all tests of rdma-core 65 would have 30,000.
+const LONGEST_LIST: u64 = 1 << 20;
 
 /// Exit code of a guest that ended before its command did.
 const DIED: u8 = 125;
@@ -192,7 +196,9 @@ fn none_ran(results: &Results, names: &[String]) -> Result<(), Failure> {
 /// Reads a list of tests.
 fn read_list(path: &Path) -> Result<List, Failure> {
     let failure = |error: &dyn std::fmt::Display| Failure::Input(format!("--list {}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failure(&error))?;
+    let bytes = bounded::read(path, LONGEST_LIST).map_err(|error| failure(&error))?;
+    let bytes = bytes.ok_or_else(|| failure(&format!("it has more than {LONGEST_LIST} bytes")))?;
+    let text = bounded::text(bytes).map_err(|error| failure(&error))?;
     List::parse(&text).map_err(|error| failure(&error))
 }
 

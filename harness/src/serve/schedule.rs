@@ -15,13 +15,14 @@
 //! A fault that is about a command or an interrupt waits for it from its time on. Virtual time follows the wall's.
 
 use std::collections::BinaryHeap;
-use std::fs;
 use std::path::Path;
 
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::device::Injection;
 use mlx5_twin_sim::Time;
 use serde::Deserialize;
+
+use crate::bounded;
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -175,10 +176,9 @@ impl Schedule {
     pub fn load(path: &Path) -> Result<Schedule, ScheduleError> {
         let name = path.display().to_string();
         let failed = |source| ScheduleError::File { path: name.clone(), source };
-        if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            return Err(ScheduleError::Large { path: name });
-        }
-        Schedule::parse(&name, &fs::read_to_string(path).map_err(failed)?)
+        let bytes = bounded::read(path, MAX_BYTES).map_err(failed)?;
+        let bytes = bytes.ok_or_else(|| ScheduleError::Large { path: name.clone() })?;
+        Schedule::parse(&name, &bounded::text(bytes).map_err(failed)?)
     }
 
     /// Takes a timetable's text.
