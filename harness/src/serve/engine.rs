@@ -92,9 +92,9 @@ impl Engine {
         Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host, schedule }
     }
 
-    /// Looks at the device.
-    pub(super) fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
-        self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
+    /// Looks at the device, or makes a fault of it.
+    pub(super) fn with_device<T>(&mut self, access: impl FnOnce(&mut Dpu) -> T) -> Option<T> {
+        self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| access(dpu))
     }
 
     /// Makes an access at the virtual time that it is now, and lets the simulation go on until its result is there.
@@ -121,7 +121,7 @@ impl Engine {
         let now = self.simulation.advance_to(self.clock.due());
         while let Some(injection) = self.schedule.due(now) {
             tracing::info!(at = %now, ?injection, "a fault");
-            self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| dpu.inject(injection));
+            self.with_device(|dpu| dpu.inject(injection));
         }
     }
 

@@ -88,29 +88,14 @@ pub struct LivesReport {
     pub resets: u64,
 }
 
-/// Faults that were made on purpose: how many of each kind have happened.
+/// Faults that were made on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct InjectedReport {
-    /// The firmware died.
-    pub fatal: u64,
-    /// A command was never answered.
-    pub hangs: u64,
-    /// A command was answered with INT_ERR.
-    pub internal_errors: u64,
-    /// An interrupt wasn't sent.
-    pub lost_interrupts: u64,
-    /// Faults for which there was no room.
-    pub refused: u64,
-    /// Faults whose time, or whose command or interrupt, hasn't come.
-    pub waiting: u64,
-}
-
-impl InjectedReport {
-    fn new((injected, waiting): (Injected, usize), scheduled: usize) -> InjectedReport {
-        let Injected { fatal, hangs, internal_errors, lost_interrupts, refused } = injected;
-        let waiting = (waiting + scheduled) as u64;
-        InjectedReport { fatal, hangs, internal_errors, lost_interrupts, refused, waiting }
-    }
+    /// Those that have happened.
+    #[serde(flatten)]
+    pub happened: Injected,
+    /// How many there are whose time, or whose command or interrupt, hasn't come.
+    pub waiting: usize,
 }
 
 /// What came of a program on the host's side.
@@ -142,11 +127,11 @@ fn row((opcode, tally): (Opcode, Tally)) -> CommandRow {
 
 impl Report {
     pub(super) fn new(about: &Description, engine: &mut Engine, statistics: &Statistics, clients: u64) -> Report {
-        let look = |dpu: &mlx5_twin_model::Dpu| {
+        let look = |dpu: &mut mlx5_twin_model::Dpu| {
             let all: Vec<_> = dpu.tallies().iter().collect();
             (all, dpu.lives(), dpu.firmware().resources().balance(), dpu.counters(), dpu.injected())
         };
-        let (tallies, lives, balance, counters, injected) = engine.with_device(look).unwrap_or_default();
+        let (tallies, lives, balance, counters, (happened, waiting)) = engine.with_device(look).unwrap_or_default();
         let Lives { begun, torn_down, unclean, left, resets } = lives;
         let unknown = tallies.iter().copied().filter(|(_, tally)| tally.unknown > 0).map(row).collect();
         let host = engine.host.as_ref().map(|host| match host.result() {
@@ -174,7 +159,7 @@ impl Report {
                 ("dma_errors", counters.dma_errors),
             ]
             .into(),
-            injected: InjectedReport::new(injected, engine.scheduled()),
+            injected: InjectedReport { happened, waiting: waiting + engine.scheduled() },
             host,
             tlps: tlp_rows(statistics),
             links: link_rows(statistics, &about.links),
@@ -244,7 +229,8 @@ impl fmt::Display for Report {
             writeln!(f, "Device    {}", counted.join(", "))?;
         }
         if self.injected != InjectedReport::default() {
-            let InjectedReport { fatal, hangs, internal_errors, lost_interrupts, refused, waiting } = self.injected;
+            let InjectedReport { happened, waiting } = self.injected;
+            let Injected { fatal, hangs, internal_errors, lost_interrupts, refused } = happened;
             write!(f, "Faults    {fatal} fatal, {hangs} hangs, {internal_errors} internal errors, ")?;
             writeln!(f, "{lost_interrupts} lost interrupts; {waiting} still to come, {refused} refused")?;
         }

@@ -2,6 +2,7 @@
 
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_sim::time::Time;
+use serde::Serialize;
 
 use super::Dpu;
 use crate::firmware::Failure;
@@ -38,7 +39,7 @@ pub enum Injection {
 }
 
 /// How many faults of each kind have happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Injected {
     /// [`Injection::Fatal`].
     pub fatal: u64,

@@ -286,8 +286,7 @@ impl Dpu {
                 }
                 Step::Execute(slot) => {
                     let span = Time::ns(self.firmware.command_ns(self.queue.opcode(slot)));
-                    let token = timer::COMMAND | self.queue.timer_token(slot);
-                    core.set_timer(self.node, core.now() + span, token);
+                    self.execute_after(core, slot, span);
                 }
             }
             if let Ok(buffer) = progress.result {
@@ -308,9 +307,14 @@ impl Dpu {
     fn put_off(&self, core: &mut Core, slot: usize) -> bool {
         let waits = self.queue.is_long(slot) && !core.is_clear(self.function.port());
         if waits {
-            core.set_timer(self.node, core.now() + TURN, timer::COMMAND | self.queue.timer_token(slot));
+            self.execute_after(core, slot, TURN);
         }
         waits
+    }
+
+    /// Has the command in `slot` executed so much later.
+    fn execute_after(&self, core: &mut Core, slot: usize, span: Time) {
+        core.set_timer(self.node, core.now() + span, timer::COMMAND | self.queue.timer_token(slot));
     }
 
     /// The command in `slot` has had its time. It may have to wait for its turn, and for pages that the driver must give first.
@@ -321,9 +325,7 @@ impl Dpu {
         match self.faults.command(self.queue.opcode(slot)) {
             Verdict::CarriedOut => {}
             Verdict::Refused(failure) => return self.carry_out(core, slot, Some(failure)),
-            Verdict::Late(span) => {
-                return core.set_timer(self.node, core.now() + span, timer::COMMAND | self.queue.timer_token(slot));
-            }
+            Verdict::Late(span) => return self.execute_after(core, slot, span),
             Verdict::Lost => return,
         }
         let need = self.firmware.page_need(self.queue.input(slot));

@@ -194,7 +194,7 @@ fn virtio_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
     if caps.general_max(cmd_hca_cap::GENERAL_OBJ_TYPES) & VIRTIO_NET_Q == 0 {
         return Ok(None);
     }
-    let cap = |field| caps.max_field(CapType::VDPA_EMULATION, field).unwrap_or(0);
+    let cap = |field| caps.max_field(CapType::VDPA_EMULATION, field);
     let log_stride = cap(virtio_emulation_cap::LOG_DOORBELL_STRIDE);
     let log_size = cap(virtio_emulation_cap::LOG_DOORBELL_BAR_SIZE);
     let offset = cap(virtio_emulation_cap::DOORBELL_BAR_OFFSET);
@@ -221,7 +221,7 @@ fn tlp_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
     if caps.general_max(cmd_hca_cap::TLP_DEVICE_EMULATION_MANAGER) == 0 {
         return Ok(None);
     }
-    let cap = |field| caps.max_field(CapType::TLP_EMULATION, field).unwrap_or(0);
+    let cap = |field| caps.max_field(CapType::TLP_EMULATION, field);
     let stride = PAGE << cap(tlp_dev_emu_capabilities::LOG_TLP_RSP_GW_PAGE_STRIDE);
     let pages = cap(tlp_dev_emu_capabilities::TLP_RSP_GW_NUM_PAGES);
     let offset = cap(tlp_dev_emu_capabilities::TLP_RSP_GW_PAGES_BAR_OFFSET);
@@ -234,7 +234,7 @@ fn tlp_window(caps: &Capabilities) -> Result<Option<Window>, ProfileError> {
 /// `memic` are 1.
 fn memic_windows(caps: &Capabilities) -> Result<(Option<Range<u64>>, Range<u64>), ProfileError> {
     const KNOWN: u64 = 1 << MEMIC_INCREMENT | 1 << MEMIC_TEST_AND_SET;
-    let cap = |field| caps.max_field(CapType::DEV_MEM, field).unwrap_or(0);
+    let cap = |field| caps.max_field(CapType::DEV_MEM, field);
     if caps.general_max(cmd_hca_cap::DEVICE_MEMORY) == 0 || cap(device_mem_cap::MEMIC) == 0 {
         return Ok((None, 0..0));
     }

@@ -230,10 +230,10 @@ impl Capabilities {
         })
     }
 
-    /// Largest value of a field, if there is such a page.
+    /// Largest value of a field: 0 if there is no such page.
     #[must_use]
-    pub fn max_field(&self, cap_type: CapType, field: Field) -> Option<u64> {
-        field.get(&self.pages.get(&cap_type)?.max).ok()
+    pub fn max_field(&self, cap_type: CapType, field: Field) -> u64 {
+        self.pages.get(&cap_type).and_then(|page| field.get(&page.max).ok()).unwrap_or(0)
     }
 
     /// Value in force of a field of the general page.
@@ -246,7 +246,7 @@ impl Capabilities {
     /// Largest value of a field of the general page.
     #[must_use]
     pub fn general_max(&self, field: Field) -> u64 {
-        self.max_field(CapType::GENERAL, field).unwrap_or(0)
+        self.max_field(CapType::GENERAL, field)
     }
 
     /// Puts other values in force. False if there is no such page or it has another length.

@@ -1,5 +1,6 @@
 //! The fabric and the host programs on it, moved on event by event.
 
+use std::collections::btree_map::{Entry, OccupiedEntry};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -44,6 +45,14 @@ struct Cores {
     pending: BTreeMap<u32, u64>,
     /// Requests that wait for an interrupt, by vector, the first one first.
     waiting: BTreeMap<u32, VecDeque<u32>>,
+}
+
+/// Takes one of a vector's pending interrupts.
+fn take_one(mut pending: OccupiedEntry<'_, u32, u64>) {
+    *pending.get_mut() -= 1;
+    if *pending.get() == 0 {
+        pending.remove();
+    }
 }
 
 /// Where the answer to an access or the end of a sleep goes.
@@ -219,12 +228,9 @@ impl Simulation {
     /// Takes an interrupt of `root` that no program waited for; of several, the one with the lowest vector.
     pub fn next_interrupt(&mut self, root: NodeId) -> Option<u32> {
         let cores = self.cores.iter_mut().find(|cores| cores.root == root)?;
-        let mut first = cores.pending.first_entry()?;
+        let first = cores.pending.first_entry()?;
         let vector = *first.key();
-        *first.get_mut() -= 1;
-        if *first.get() == 0 {
-            first.remove();
-        }
+        take_one(first);
         Some(vector)
     }
 
@@ -333,15 +339,12 @@ impl Simulation {
 
     fn interrupt(&mut self, asker: Asker, vector: u32) {
         let cores = &mut self.cores[asker.cores];
-        match cores.pending.get_mut(&vector) {
-            Some(count) => {
-                *count -= 1;
-                if *count == 0 {
-                    cores.pending.remove(&vector);
-                }
+        match cores.pending.entry(vector) {
+            Entry::Occupied(pending) => {
+                take_one(pending);
                 self.answer(asker, Ok(Reply::Done));
             }
-            None => cores.waiting.entry(vector).or_default().push_back(asker.request),
+            Entry::Vacant(_) => cores.waiting.entry(vector).or_default().push_back(asker.request),
         }
     }
 

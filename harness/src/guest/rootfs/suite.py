@@ -1,7 +1,6 @@
 """rdma-core's tests: loaded once, when the guest starts, and run in a process forked from there."""
 
 import contextlib
-import importlib
 import importlib.util
 import json
 import multiprocessing

@@ -63,10 +63,9 @@ pub(in super::super) fn query(
     own_function(command, &[OTHER_FUNCTION, EC_VF_FUNCTION, FUNCTION_ID_TYPE, FUNCTION_ID])?;
     let (cap_type, mode) = CapType::from_op_mod(command.op_mod());
     let page = firmware.capabilities.page(cap_type, mode).ok_or(Failure::CAP_TYPE)?;
-    let room = answer.bytes_mut().iter_mut().skip(query_hca_cap_out::CAPABILITY.offset as usize);
-    for (to, from) in room.zip(page) {
-        *to = *from;
-    }
+    let room = answer.bytes_mut().get_mut(query_hca_cap_out::CAPABILITY.offset as usize..).unwrap_or_default();
+    let len = room.len().min(page.len());
+    room[..len].copy_from_slice(&page[..len]);
     Ok(Effect::None)
 }
 

@@ -19,7 +19,7 @@ pub(in super::super) fn alloc(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     use alloc_memic_in::{LOG_MEMIC_ADDR_ALIGNMENT, MEMIC_SIZE, RANGE_SIZE, RANGE_START_ADDR};
-    let cap = |field| firmware.capabilities.max_field(CapType::DEV_MEM, field).unwrap_or(0);
+    let cap = |field| firmware.capabilities.max_field(CapType::DEV_MEM, field);
     let window = firmware.bar0.memic.clone().ok_or(Failure::MEMIC_RANGE)?;
     let (start, length): (u64, u64) = (command.get(RANGE_START_ADDR)?, command.get(RANGE_SIZE)?);
     let end = start.checked_add(length).filter(|end| start >= window.start && *end <= window.end);
@@ -63,7 +63,7 @@ pub(in super::super) fn modify(
     let (id, ..) = piece.ok_or(Failure::MEMIC_UNKNOWN)?;
     let memic: &Memic = firmware.resources.owned(id, command.actor())?;
     let operation: u32 = command.get(MEMIC_OPERATION_TYPE)?;
-    let offered = firmware.capabilities.max_field(CapType::DEV_MEM, device_mem_cap::MEMIC_OPERATIONS).unwrap_or(0);
+    let offered = firmware.capabilities.max_field(CapType::DEV_MEM, device_mem_cap::MEMIC_OPERATIONS);
     let bit = 1u32.checked_shl(operation).filter(|bit| offered & u64::from(*bit) != 0);
     let bit = bit.ok_or(Failure::MEMIC_OPERATION)?;
     if (memic.operations & bit != 0) == make {

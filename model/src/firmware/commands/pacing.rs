@@ -20,7 +20,7 @@ pub(in super::super) fn set(
     _: &mut Answer<'_>,
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
-    let cap = |field| firmware.capabilities.max_field(CapType::QOS, field).unwrap_or(0);
+    let cap = |field| firmware.capabilities.max_field(CapType::QOS, field);
     let index: u16 = command.get(set_pp_rate_limit_in::RATE_LIMIT_INDEX)?;
     let entries = if cap(qos_cap::PACKET_PACING) == 0 { 0 } else { cap(qos_cap::PACKET_PACING_RATE_TABLE_SIZE) };
     if index == 0 || u64::from(index) >= entries {

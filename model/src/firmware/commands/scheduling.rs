@@ -131,7 +131,7 @@ fn check_hierarchy(hierarchy: u8) -> Result<(), Failure> {
 }
 
 fn cap(firmware: &Firmware, field: Field) -> u64 {
-    firmware.capabilities.max_field(CapType::QOS, field).unwrap_or(0)
+    firmware.capabilities.max_field(CapType::QOS, field)
 }
 
 fn make(firmware: &mut Firmware, command: &Command<'_>, place: &Place) -> Result<u32, Failure> {

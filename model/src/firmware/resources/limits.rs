@@ -91,7 +91,7 @@ impl Limits {
         let cap = |field: Field| u32::try_from(capabilities.general(field)).unwrap_or(u32::MAX);
         let log = |field| 1u32.checked_shl(cap(field)).unwrap_or(u32::MAX);
         let none_if_0 = |field| if cap(field) == 0 { 0 } else { log(field) };
-        let memic_size = capabilities.max_field(CapType::DEV_MEM, device_mem_cap::MAX_MEMIC_SIZE).unwrap_or(0);
+        let memic_size = capabilities.max_field(CapType::DEV_MEM, device_mem_cap::MAX_MEMIC_SIZE);
         let srqs = log(cmd_hca_cap::LOG_MAX_SRQ).min(NUMBERS / 2);
         let eqs = match cap(cmd_hca_cap::MAX_NUM_EQS) {
             0 => log(cmd_hca_cap::LOG_MAX_EQ),
