@@ -50,7 +50,13 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
         let plan = inject::Plan::new(arguments.faults.clone());
         Arc::new(if arguments.unchecked { plan.unchecked() } else { plan })
     });
-    let plan = Plan { device, profile: loaded, seed: arguments.seed, console, mistakes, capture };
+    let serving = arguments.serving.serving();
+    if serving.take_over.is_some() || serving.hand_over.is_some() {
+        let rule =
+            "--take-over and --hand-over are for devices that two processes can open; that of sim is in this process";
+        return Err(Failure::Input(rule.to_owned()));
+    }
+    let plan = Plan { device, profile: loaded, seed: arguments.seed, serving, console, mistakes, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
@@ -60,10 +66,7 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     } else {
         print(&report.to_string())?;
     }
-    let wrong = match report.host.mismatches {
-        0 => None,
-        count => Some(format!("{count} values that the host read aren't as expected")),
-    };
+    let wrong = report.host.wrong();
     match report.mistakes.into_iter().chain(wrong).reduce(|first, second| format!("{first}; {second}")) {
         None => Ok(()),
         Some(message) => Err(Failure::Run(message)),
