@@ -4,6 +4,7 @@
 //! pages, registered memory, events. All else (channels, emulated functions) is built on it once, and so runs on every implementation.
 
 mod error;
+mod ranges;
 mod shared;
 mod stop;
 
