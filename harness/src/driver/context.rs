@@ -382,7 +382,7 @@ impl Backend for Context {
     }
 
     fn pause(&self) -> Result<bool, Error> {
-        self.driver.door.pause()
+        Ok(self.driver.door.pause()? && !self.driver.door.is_stopped())
     }
 
     fn now(&self) -> Duration {
