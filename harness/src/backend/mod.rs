@@ -9,6 +9,7 @@ mod shared;
 mod stop;
 
 pub mod sim;
+pub mod vfio;
 
 use std::fmt;
 use std::sync::Arc;
