@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
-    VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_WRITE,
+    VFIO_PCI_REQ_IRQ_INDEX, VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_WRITE,
 };
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
 
@@ -91,6 +91,12 @@ impl VfioDoor {
         let grows = msix.flags & VFIO_IRQ_INFO_NORESIZE == 0;
         let vectors = if grows { msix.count } else { msix.count.min(MOST_AT_ONCE) };
 
+        if device.get_irq_info(VFIO_PCI_REQ_IRQ_INDEX).is_some_and(|irq| irq.count > 0) {
+            // Who wants the function back (to unbind it, for example) asks for the end, and waits for it.
+            ioctl::set_interrupts(file, VFIO_PCI_REQ_IRQ_INDEX, 0, &[stop.as_fd().as_raw_fd()])
+                .map_err(|error| failed("hearing of those who want it back", error))?;
+        }
+
         let ranges = ioctl::address_ranges(container_file(&container));
         let ranges = ranges.map_err(|error| failed("the IOMMU's addresses", error))?;
         let page_size = rustix::param::page_size();
@@ -122,6 +128,11 @@ impl VfioDoor {
         Error::Device(format!("{}: {what}: {error}", self.address))
     }
 
+    /// As [`ioctl::set_interrupts`], of MSI-X vectors.
+    fn set_vectors(&self, first: u32, eventfds: &[i32]) -> io::Result<()> {
+        ioctl::set_interrupts(self.file(), VFIO_PCI_MSIX_IRQ_INDEX, first, eventfds)
+    }
+
     /// Looks at the vectors, or changes them.
     fn with_enabled<T>(&self, call: impl FnOnce(&mut Enabled) -> Result<T, Error>) -> Result<T, Error> {
         // Each change is made in one go.
@@ -132,7 +143,7 @@ impl VfioDoor {
     fn switch_off(&self) -> Result<(), Error> {
         self.with_enabled(|enabled| {
             if enabled.is_some() {
-                ioctl::set_vectors(self.file(), 0, &[]).map_err(|error| self.failed("switching MSI-X off", &error))?;
+                self.set_vectors(0, &[]).map_err(|error| self.failed("switching MSI-X off", &error))?;
             }
             *enabled = None;
             Ok(())
@@ -197,7 +208,7 @@ impl Door for VfioDoor {
             if enabled.is_none() {
                 // VFIO switches MSI-X on with the first vectors that it's told of.
                 let count = if self.grows { 1 } else { self.vectors() };
-                ioctl::set_vectors(self.file(), 0, &vec![-1; count as usize])
+                self.set_vectors(0, &vec![-1; count as usize])
                     .map_err(|error| self.failed("switching MSI-X on", &error))?;
                 *enabled = Some(BTreeSet::new());
             }
@@ -214,7 +225,7 @@ impl Door for VfioDoor {
                 return Err(Error::Device(format!("{}: MSI-X is off", self.address)));
             };
             if !enabled.contains(&vector) {
-                ioctl::set_vectors(self.file(), vector, &[file.as_raw_fd()])
+                self.set_vectors(vector, &[file.as_raw_fd()])
                     .map_err(|error| self.failed(&format!("switching MSI-X vector {vector} on"), &error))?;
                 enabled.insert(vector);
             }

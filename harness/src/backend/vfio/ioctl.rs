@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vfio_bindings::bindings::vfio::{
     VFIO_BASE, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD,
-    VFIO_IRQ_SET_DATA_NONE, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_TYPE,
+    VFIO_IRQ_SET_DATA_NONE, VFIO_TYPE,
 };
 
 /// Numbers of requests: `_IO(VFIO_TYPE, VFIO_BASE + n)`, which holds neither a direction nor a size.
@@ -35,12 +35,12 @@ fn call(fd: BorrowedFd<'_>, request: u32, argument: &mut [u8]) -> io::Result<()>
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets these MSI-X vectors, from `first` on, write to their eventfds; -1 takes one's away. None at all switches MSI-X off.
-pub(super) fn set_vectors(device: BorrowedFd<'_>, first: u32, eventfds: &[i32]) -> io::Result<()> {
+/// Lets interrupts of a kind (`VFIO_PCI_*_IRQ_INDEX`), from `first` on, write to their eventfds; -1 takes one's away. No eventfds at all switch the kind off.
+pub(super) fn set_interrupts(device: BorrowedFd<'_>, kind: u32, first: u32, eventfds: &[i32]) -> io::Result<()> {
     let data = if eventfds.is_empty() { VFIO_IRQ_SET_DATA_NONE } else { VFIO_IRQ_SET_DATA_EVENTFD };
     let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
     // struct vfio_irq_set: argsz, flags, index, start, count, data.
-    let head = [0, data | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, first, count];
+    let head = [0, data | VFIO_IRQ_SET_ACTION_TRIGGER, kind, first, count];
     let words = head.into_iter().map(u32::to_ne_bytes).chain(eventfds.iter().map(|fd| fd.to_ne_bytes()));
     call(device, DEVICE_SET_IRQS, &mut words.flatten().collect::<Vec<u8>>())
 }
@@ -139,7 +139,9 @@ mod tests {
     fn errors_are_the_operating_systems() {
         use std::os::fd::AsFd;
         let file = std::fs::File::open("/dev/null").expect("there is one");
-        for done in [set_vectors(file.as_fd(), 0, &[-1]), reset(file.as_fd()), address_ranges(file.as_fd()).map(drop)] {
+        for done in
+            [set_interrupts(file.as_fd(), 2, 0, &[-1]), reset(file.as_fd()), address_ranges(file.as_fd()).map(drop)]
+        {
             assert_eq!(done.expect_err("no VFIO").raw_os_error(), Some(libc::ENOTTY));
         }
     }

@@ -40,7 +40,8 @@ pub struct Device {
 
 impl Device {
     /// Opens the function at a PCI address (`0000:05:00.0`, or `05:00.0` of domain 0), or the only mlx5 function that is bound to `vfio-pci`, and brings it
-    /// up. Once `stop` is requested, waits and polls of its contexts end as [`Stop`] says; commands don't.
+    /// up. Once `stop` is requested, waits and polls of its contexts end as [`Stop`] says; commands don't. VFIO requests it too, when somebody wants the
+    /// function back: to unbind or to remove it.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there's no such function, or if it isn't ready for VFIO: says what is to be done. [`Error::Device`] if VFIO or the function
