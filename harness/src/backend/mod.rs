@@ -8,12 +8,14 @@ mod shared;
 mod stop;
 
 pub mod sim;
+pub mod uverbs;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlx5_twin_fw_cmds::event::EventType;
+use serde::{Deserialize, Serialize};
 
 pub use error::Error;
 pub use shared::{UmemExport, VarExport};
@@ -21,7 +23,7 @@ pub use stop::Stop;
 
 /// Names an object that a context created by [`Backend::create_object`]. It's all that another process needs that has opened the same context again
 /// ([`Backend::import_device`]): this is what rdma-core's export of a DEVX object holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectHandle(pub u32);
 
 /// The two tables of VAR pages (Linux `drivers/infiniband/hw/mlx5/main.c`).
