@@ -3,6 +3,7 @@
 //! [`Backend`] is one open context. Its methods are those of a process that has opened the device's uverbs file: DEVX commands and objects, VAR and UAR
 //! pages, registered memory, events. All else (channels, emulated functions) is built on it once, and so runs on every implementation.
 
+mod choice;
 mod error;
 mod shared;
 mod stop;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use mlx5_twin_fw_cmds::event::EventType;
 use serde::{Deserialize, Serialize};
 
+pub use choice::Choice;
 pub use error::Error;
 pub use shared::{UmemExport, VarExport};
 pub use stop::Stop;

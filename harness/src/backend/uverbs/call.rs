@@ -194,9 +194,30 @@ mod tests {
             .handle(0x1006, 9);
         let encoded = bytes(call.encode().expect("fits"));
         let mut expected = vec![
-            24 + 7 * 16, 0, 0x06, 0x10, 0x02, 0x10, 7, 0, // length, object, method, number of attributes
-            0, 0, 0, 0, 0, 0, 0, 0, // reserved1
-            1, 0, 0, 0, 0, 0, 0, 0, // driver, reserved2
+            24 + 7 * 16,
+            0,
+            0x06,
+            0x10,
+            0x02,
+            0x10,
+            7,
+            0, // length, object, method, number of attributes
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0, // reserved1
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0, // driver, reserved2
         ];
         for (id, len, data) in [
             (0, 0, 0),

@@ -213,9 +213,7 @@ impl Backend for Context {
 
     fn alloc_var(&self, kind: VarKind) -> Result<Arc<dyn DevicePage>, Error> {
         let (flags, kinds, one) = match kind {
-            VarKind::Virtio => {
-                (0, "VirtIO doorbell pages (VIRTIO_NET_Q of general_obj_types)", "VirtIO doorbell page")
-            }
+            VarKind::Virtio => (0, "VirtIO doorbell pages (VIRTIO_NET_Q of general_obj_types)", "VirtIO doorbell page"),
             VarKind::Tlp => (
                 abi::VAR_ALLOC_FLAG_TLP,
                 "TLP response gateway pages (tlp_device_emulation_manager)",

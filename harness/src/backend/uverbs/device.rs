@@ -49,10 +49,13 @@ fn list(class: &Path) -> Result<Vec<Listed>, Error> {
     let listed = |entry: fs::DirEntry| {
         let number = entry.file_name().to_str()?.strip_prefix("uverbs")?.parse().ok()?;
         let path = entry.path();
-        let (major, minor) = line(&path.join("dev"))?.split_once(':').map(|(major, minor)| (major.parse(), minor.parse()))?;
+        let (major, minor) =
+            line(&path.join("dev"))?.split_once(':').map(|(major, minor)| (major.parse(), minor.parse()))?;
         let driver = fs::read_link(path.join("device/driver")).ok();
         let driver = driver.as_deref().and_then(Path::file_name).and_then(|name| name.to_str().map(str::to_owned));
-        let mlx5 = driver.is_some_and(|driver| driver == DRIVER || driver.strip_prefix(DRIVER).is_some_and(|rest| rest.starts_with('.')));
+        let mlx5 = driver.is_some_and(|driver| {
+            driver == DRIVER || driver.strip_prefix(DRIVER).is_some_and(|rest| rest.starts_with('.'))
+        });
         Some(Listed { number, name: line(&path.join("ibdev"))?, numbers: (major.ok()?, minor.ok()?), mlx5 })
     };
     let mut all: Vec<_> = entries.flatten().filter_map(listed).collect();
@@ -100,7 +103,12 @@ impl Device {
     }
 
     fn new(Listed { number, name, .. }: Listed, stop: Stop) -> Device {
-        Device { name: name.into(), node: Path::new(FILES).join(format!("uverbs{number}")), stop, begin: Instant::now() }
+        Device {
+            name: name.into(),
+            node: Path::new(FILES).join(format!("uverbs{number}")),
+            stop,
+            begin: Instant::now(),
+        }
     }
 
     /// Opens a context.
@@ -123,7 +131,9 @@ impl Device {
         let wanted = numbers(metadata.rdev());
         let found = list(Path::new(CLASS))?.into_iter().find(|device| device.mlx5 && device.numbers == wanted);
         let found = found.filter(|_| metadata.file_type().is_char_device());
-        let found = found.ok_or_else(|| Error::Device(format!("a file that was to be a context's is none of a device of {DRIVER}")))?;
+        let found = found.ok_or_else(|| {
+            Error::Device(format!("a file that was to be a context's is none of a device of {DRIVER}"))
+        })?;
         Context::import(Device::new(found, stop), file.into())
     }
 
@@ -180,7 +190,10 @@ mod tests {
         assert_eq!(find(class.path(), Some("mlx5_9")).map(|device| device.number), Ok(10));
         assert!(message(find(class.path(), Some("rxe0"))).contains("rxe0 isn't a device of mlx5_core"));
         let unknown = message(find(class.path(), Some("mlx5_7")));
-        assert!(unknown.ends_with(r#"lists no device "mlx5_7"; there are: rxe0, mlx5like, mlx5_1, mlx5_9"#), "{unknown}");
+        assert!(
+            unknown.ends_with(r#"lists no device "mlx5_7"; there are: rxe0, mlx5like, mlx5_1, mlx5_9"#),
+            "{unknown}"
+        );
     }
 
     #[test]

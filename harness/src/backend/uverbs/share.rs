@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,8 @@ pub struct Shared {
 pub fn send(socket: impl AsFd, shared: &Shared, files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = serde_json::to_vec(shared)?;
     if bytes.len() > LONGEST || files.len() > MOST_FILES {
-        let text = format!("{} bytes and {} files to share: at most {LONGEST} and {MOST_FILES}", bytes.len(), files.len());
+        let text =
+            format!("{} bytes and {} files to share: at most {LONGEST} and {MOST_FILES}", bytes.len(), files.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
