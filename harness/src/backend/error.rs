@@ -53,6 +53,14 @@ pub enum Error {
     /// The firmware doesn't speak our protocol.
     #[error("the device's firmware doesn't speak twin-v1 (capability page 0x7f0: {0})")]
     NoTwin(String),
+    /// The kernel refuses, for a reason that has no variant of its own here.
+    #[error("the kernel refuses {what}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    Kernel {
+        /// What it refuses.
+        what: &'static str,
+        /// Its errno.
+        errno: i32,
+    },
     /// The device is gone, or doesn't behave as it must.
     #[error("device error: {0}")]
     Device(String),
@@ -76,6 +84,7 @@ impl Error {
             Error::Overflow { .. } => EOVERFLOW,
             Error::NoMemory { .. } => ENOMEM,
             Error::Offset { .. } => EFAULT,
+            Error::Kernel { errno, .. } => *errno,
             Error::Device(_) => EIO,
         }
     }

@@ -3,12 +3,14 @@
 //! [`Backend`] is one open context. Its methods are those of a process that has opened the device's uverbs file: DEVX commands and objects, VAR and UAR
 //! pages, registered memory, events. All else (channels, emulated functions) is built on it once, and so runs on every implementation.
 
+mod choice;
 mod error;
 mod ranges;
 mod shared;
 mod stop;
 
 pub mod sim;
+pub mod uverbs;
 pub mod vfio;
 
 use std::fmt;
@@ -16,14 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlx5_twin_fw_cmds::event::EventType;
+use serde::{Deserialize, Serialize};
 
+pub use choice::Choice;
 pub use error::Error;
 pub use shared::{UmemExport, VarExport};
 pub use stop::Stop;
 
 /// Names an object that a context created by [`Backend::create_object`]. It's all that another process needs that has opened the same context again
 /// ([`Backend::import_device`]): this is what rdma-core's export of a DEVX object holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectHandle(pub u32);
 
 /// The two tables of VAR pages (Linux `drivers/infiniband/hw/mlx5/main.c`).

@@ -64,14 +64,15 @@ struct RunArguments {
     /// The device: scratch or serial. What goes through serial is standard input, and what comes back goes to standard output, line by
     /// line; the report then goes to standard error
     device: String,
-    /// What is below the emulation software
+    /// What is below the emulation software: sim, uverbs[:mlx5_0]. With another one than sim there's no simulated host here: the emulation program runs
+    /// until SIGINT or SIGTERM
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
-    /// Draws the host's choices, and latencies within the ranges of the profile
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Draws the host's choices, and latencies within the ranges of the profile; 1 if it isn't given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
@@ -140,6 +141,9 @@ struct HostArguments {
 
 #[derive(Debug, Args)]
 struct CapsArguments {
+    /// Whose pages: sim, uverbs[:mlx5_0]
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
     /// Show the fields that are 0 too
@@ -202,7 +206,7 @@ pub fn main() -> ExitCode {
             device: "serial".to_owned(),
             backend: "sim".to_owned(),
             profile,
-            seed: 1,
+            seed: None,
             capture: None,
             faults: Vec::new(),
             unchecked: false,
