@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Backend, Error, Stop, uverbs};
+use super::{Backend, Error, Stop, uverbs, vfio};
 
 /// A backend, and perhaps a device of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Choice {
     Sim,
     /// `uverbs`, `uverbs:mlx5_0`: a device of the kernel's driver, the first one if none is named.
     Uverbs(Option<String>),
-    /// `vfio:0000:00:05.0`: a PCI function that this process drives itself.
+    /// `vfio`, `vfio:0000:00:05.0`: a PCI function that this process drives itself, the only one that is bound to vfio-pci if none is named.
     Vfio(Option<String>),
 }
 
@@ -55,7 +55,8 @@ impl Choice {
                 let context = uverbs::Device::open(name.as_deref(), stop)?.open_context()?;
                 Ok(Some(Arc::new(context)))
             }
-            Choice::Vfio(_) => Err(Error::NotSupported("being driven by the backend vfio, which isn't there yet")),
+            // The driver lives as long as its contexts.
+            Choice::Vfio(address) => Ok(Some(vfio::Device::open(address.as_deref(), stop)?.open_context()?)),
         }
     }
 }

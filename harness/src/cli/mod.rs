@@ -64,8 +64,8 @@ struct RunArguments {
     /// The device: scratch or serial. What goes through serial is standard input, and what comes back goes to standard output, line by
     /// line; the report then goes to standard error
     device: String,
-    /// What is below the emulation software: sim, uverbs[:mlx5_0]. With another one than sim there's no simulated host here: the emulation program runs
-    /// until SIGINT or SIGTERM
+    /// What is below the emulation software: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. With another one than sim there's no simulated host
+    /// here: the emulation program runs until SIGINT or SIGTERM
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]
@@ -141,7 +141,7 @@ struct HostArguments {
 
 #[derive(Debug, Args)]
 struct CapsArguments {
-    /// Whose pages: sim, uverbs[:mlx5_0]
+    /// Whose pages: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]
