@@ -10,6 +10,7 @@
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
 //! - [`hardware`]: a device on a backend that isn't the simulation.
+//! - [`check`]: the contract, tried on a device.
 //! - [`serve`]: the device as a vfio-user server, for a guest in QEMU.
 //! - [`guest`]: a Linux guest whose device is the model.
 //! - [`cli`]: the command line.
@@ -18,6 +19,7 @@ pub mod backend;
 mod bounded;
 pub mod capture;
 pub mod channel;
+pub mod check;
 pub mod cli;
 pub mod devices;
 pub mod driver;

@@ -8,8 +8,8 @@ use mlx5_twin_fw_cmds::layout::{FieldDesc, Kind, Layout, Source, twin_cap};
 use mlx5_twin_fw_cmds::twin_v1;
 use serde::Serialize;
 
-use super::{CapsArguments, Failure, print, print_json};
-use crate::backend::{Choice, Stop};
+use super::{CapsArguments, Failure, open, print, print_json};
+use crate::backend::Choice;
 use crate::hardware;
 use crate::profile;
 use crate::run;
@@ -69,12 +69,8 @@ fn of_profile(arguments: &CapsArguments) -> Result<(Owner, Pages), Failure> {
 }
 
 fn of_device(choice: &Choice, arguments: &CapsArguments) -> Result<(Owner, Pages), Failure> {
-    if arguments.profile.path.is_some() {
-        return Err(Failure::Input(format!("--profile is for the backend sim; of {choice}, its device is what it is")));
-    }
+    let context = open(choice, &arguments.profile)?;
     let failed = |error| Failure::Run(format!("{choice}: {error}"));
-    let context = Stop::new().and_then(|stop| choice.open(stop)).map_err(failed)?;
-    let context = context.ok_or_else(|| Failure::Run(format!("{choice} has no device")))?;
     let pages = hardware::capability_pages(context.as_ref()).map_err(failed)?;
     Ok((Owner::Device(context.name()), pages))
 }

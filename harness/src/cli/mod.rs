@@ -1,4 +1,4 @@
-//! The command line: `mlx5-twin run DEVICE`, `caps`, `serve`, `guest` and `replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `caps`, `check`, `serve`, `guest` and `replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | 129, 130, 143 | the program itself was ended by SIGHUP, SIGINT or SIGTERM, and has ended the guest |
 
 mod caps;
+mod check;
 mod guest;
 mod replay;
 mod run;
@@ -24,12 +25,14 @@ mod serve;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::serve::Schedule;
 
@@ -51,6 +54,8 @@ enum Command {
     Run(RunArguments),
     /// Show the capability pages by field name
     Caps(CapsArguments),
+    /// Try what software may ask of a device, and what it may not: one line for each case, with the errno that comes of it
+    Check(CheckArguments),
     /// Serve the device as a PCI function to QEMU, by vfio-user; ends at SIGINT or SIGTERM with a report
     Serve(ServeArguments),
     /// Play captures into the simulation: of real devices, and our own
@@ -155,6 +160,18 @@ struct CapsArguments {
 }
 
 #[derive(Debug, Args)]
+struct CheckArguments {
+    /// Which device: sim, uverbs[:mlx5_0]. Pages, channels and contexts are taken until none is left, so nobody else should need any meanwhile
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct ReplayArguments {
     /// Captures in NetTLP's framing or written by 'run --capture', as pcap or pcapng
     #[arg(required = true, value_name = "FILE")]
@@ -217,6 +234,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Guest(arguments) => match guest::guest(&arguments) {
@@ -233,6 +251,16 @@ pub fn main() -> ExitCode {
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {message}");
     ExitCode::from(code)
+}
+
+/// Opens a context of a device that isn't simulated, which no profile describes.
+fn open(choice: &Choice, profile: &ProfileArgument) -> Result<Arc<dyn Backend>, Failure> {
+    if profile.path.is_some() {
+        return Err(Failure::Input(format!("--profile is for the backend sim; of {choice}, its device is what it is")));
+    }
+    let opened = Stop::new().and_then(|stop| choice.open(stop));
+    let opened = opened.map_err(|error| Failure::Run(format!("{choice}: {error}")))?;
+    opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.
