@@ -20,6 +20,14 @@ pub enum Error {
     /// The call itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// A handle that the context never got, or gave back.
+    #[error("this context has no {what} with handle {handle}")]
+    NoHandle {
+        /// What it should be of.
+        what: &'static str,
+        /// The handle.
+        handle: u32,
+    },
     /// The device lacks the capability.
     #[error("the device doesn't support {0}")]
     NotSupported(&'static str),
@@ -27,7 +35,7 @@ pub enum Error {
     #[error("no {0} is left")]
     NoSpace(&'static str),
     /// A number doesn't fit the field that the kernel's interface has for it.
-    #[error("{what} is {value:#x}, which doesn't fit 32 bits")]
+    #[error("{what} is {value:#x}, which is too large for the kernel's interface")]
     Overflow {
         /// What it is.
         what: &'static str,
@@ -69,6 +77,7 @@ pub enum Error {
 impl Error {
     /// The errno that Linux gives in this case.
     pub fn errno(&self) -> i32 {
+        const ENOENT: i32 = 2;
         const EIO: i32 = 5;
         const ENOMEM: i32 = 12;
         const EFAULT: i32 = 14;
@@ -79,6 +88,7 @@ impl Error {
         match self {
             Error::Command { status, .. } => status.errno().unwrap_or(EIO),
             Error::Invalid(_) => EINVAL,
+            Error::NoHandle { .. } => ENOENT,
             Error::NotSupported(_) | Error::NoTwin(_) => EOPNOTSUPP,
             Error::NoSpace(_) => ENOSPC,
             Error::Overflow { .. } => EOVERFLOW,

@@ -17,7 +17,7 @@ use super::events::Events;
 use super::open::Open;
 use super::page::{Given, Giving, Page, UAR, VAR};
 use super::raw::Mapping;
-use super::refusal::{command_refused, page_refused, refused};
+use super::refusal::{command_refused, handle_refused, page_refused, refused};
 use super::umem::{Memory, Umem};
 use crate::backend::{
     Backend, DevicePage, Error, ObjectHandle, RegisteredMemory, UmemExport, VarExport, VarKind, Wake,
@@ -157,7 +157,10 @@ impl Context {
             .input(command, input)
             .output(answer, &mut output)
             .run(&self.open)
-            .map_err(|errno| command_refused(what, errno, input, &output))?;
+            .map_err(|errno| match errno {
+                Errno::NOENT => handle_refused("object", what, object.0, errno),
+                errno => command_refused(what, errno, input, &output),
+            })?;
         Ok(output)
     }
 }
@@ -206,7 +209,7 @@ impl Backend for Context {
     fn destroy_object(&self, object: ObjectHandle) -> Result<(), Error> {
         let (method, handle) = (abi::METHOD_DEVX_OBJ_DESTROY, abi::ATTR_DEVX_OBJ_DESTROY_HANDLE);
         let destroyed = self.open.destroy(abi::OBJECT_DEVX_OBJ, method, handle, object.0);
-        destroyed.map_err(|errno| refused("to destroy an object", errno))?;
+        destroyed.map_err(|errno| handle_refused("object", "to destroy an object", object.0, errno))?;
         self.events.forget(object);
         Ok(())
     }
@@ -250,7 +253,7 @@ impl Backend for Context {
             .run(&self.open)
             .map_err(|errno| match errno {
                 Errno::PROTONOSUPPORT => Error::NotSupported("queries of VAR pages: the kernel has no VAR_OBJ_QUERY"),
-                errno => refused("to query a VAR", errno),
+                errno => handle_refused("VAR", "to query a VAR", handle, errno),
             })?;
         Ok(place.export(handle))
     }

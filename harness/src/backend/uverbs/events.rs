@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::abi;
 use super::call::Call;
-use super::refusal::refused;
-use crate::backend::{Error, Event, ObjectHandle, Stop, Wake};
+use super::refusal::{handle_refused, refused};
+use crate::backend::{Error, Event, ObjectHandle, Stop, Wake, check_event_types};
 
 /// What a subscription is known by. The kernel's cookie is a number of our own, of one object and one event type: so an event says its type, and the kernel
 /// needs to keep no more than one event of each subscription.
@@ -56,6 +56,7 @@ impl Events {
         events: &[EventType],
         cookie: u64,
     ) -> Result<(), Error> {
+        check_event_types(events)?;
         let mut made = Vec::new();
         let result = events.iter().try_for_each(|&event_type| {
             let number = {
@@ -77,7 +78,7 @@ impl Events {
         result.map_err(|errno| {
             // The kernel takes no subscription back: what was made of them is not listened to.
             self.lock().all.retain(|number, _| !made.contains(number));
-            refused("a subscription to an event of an object", errno)
+            handle_refused("object", "a subscription to an event of an object", object.0, errno)
         })
     }
 

@@ -16,6 +16,14 @@ pub(super) fn refused(what: &'static str, errno: Errno) -> Error {
     }
 }
 
+/// A call about something that was made before was refused.
+pub(super) fn handle_refused(what: &'static str, call: &'static str, handle: u32, errno: Errno) -> Error {
+    match errno {
+        Errno::NOENT => Error::NoHandle { what, handle },
+        errno => refused(call, errno),
+    }
+}
+
 /// A command was refused: by the firmware, whose output then says why (EREMOTEIO), or by the kernel.
 pub(super) fn command_refused(what: &'static str, errno: Errno, input: &[u8], output: &[u8]) -> Error {
     let says = |field: mlx5_twin_fw_cmds::field::Field| field.get(output).unwrap_or(0);
@@ -45,6 +53,7 @@ mod tests {
         for number in 1..134 {
             let errno = Errno::from_raw_os_error(number);
             assert_eq!(refused("this", errno).errno(), number);
+            assert_eq!(handle_refused("object", "this", 1, errno).errno(), number);
             assert_eq!(page_refused("pages", "page", errno).errno(), number);
             assert_eq!(command_refused("this", errno, &[], &[]).errno(), number);
         }
