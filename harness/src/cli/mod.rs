@@ -161,7 +161,7 @@ struct CapsArguments {
 
 #[derive(Debug, Args)]
 struct CheckArguments {
-    /// Which device: sim, uverbs[:mlx5_0]. Pages, channels and contexts are taken until none is left, so nobody else should need any meanwhile
+    /// Which device: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. Pages, channels and contexts are taken until none is left, so nobody else should need any meanwhile
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]

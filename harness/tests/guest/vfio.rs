@@ -81,14 +81,25 @@ fn serial_sends_text() {
     nothing_is_alive(server);
 }
 
-/// The capability pages are those of the model's profile.
+/// The capability pages are those of the model's profile, and each case of the contract has the outcome that it has in the simulation.
 #[test]
-fn capabilities_are_the_devices() {
-    let Some(guest) = guest("scratch") else { return };
-    let result = script(guest, "to vfio-pci; mlx5-twin caps --json --all; mlx5-twin caps --json --all --backend vfio");
-    let [model, device] = &objects(&result)[..] else { panic!("two objects: {result:#}") };
-    assert_eq!(device["device"], "vfio:0000:01:00.0");
-    assert_eq!(device["pages"], model["pages"]);
+fn the_device_is_as_in_the_simulation() {
+    let Some(guest) = Guest::new() else { return };
+    let guest = guest.arguments(&["--iommu"]);
+    let text = r#"
+        to vfio-pci
+        for command in "caps --all" check; do
+            mlx5-twin $command --json
+            mlx5-twin $command --json --backend vfio
+        done
+    "#;
+    let result = script(guest, text);
+    let [caps, device_caps, check, device_check] = &objects(&result)[..] else { panic!("four objects: {result:#}") };
+    assert_eq!(device_caps["device"], "vfio:0000:01:00.0");
+    assert_eq!(device_caps["pages"], caps["pages"]);
+    assert!(check["cases"].as_array().is_some_and(|cases| cases.len() >= 40), "{check:#}");
+    assert_eq!(device_check["device"], "vfio:0000:01:00.0");
+    assert_eq!(device_check["cases"], check["cases"]);
     nothing_is_alive(&result["server"]);
 }
 
@@ -139,8 +150,11 @@ fn what_is_not_ready_says_so() {
         run 3 scratch --backend vfio:00:01.0
         run 3 scratch --backend vfio:01.0
         to vfio-pci
-        setpriv --reuid 65534 --clear-groups mlx5-twin run scratch --backend vfio
-        echo "code $?" >&2
+        nobody() { setpriv --reuid 65534 --clear-groups timeout -s TERM $1 mlx5-twin run scratch --json --backend vfio; }
+        nobody 2
+        chown 65534 /dev/vfio/[0-9]*
+        (ulimit -l 64; nobody 2)
+        (ulimit -l 65536; nobody 2) && echo "nobody ran it" >&2
     "#;
     let result = script(guest, text);
     let stderr = result["stderr"].as_str().expect("text");
@@ -152,9 +166,11 @@ fn what_is_not_ready_says_so() {
         "0000:00:01.0 isn't an mlx5 function",
         "\"01.0\" isn't the address of a PCI function",
         "no access to /dev/vfio/",
+        "see the limits of locked memory (ulimit -l)",
+        "nobody ran it",
     ] {
         assert!(stderr.contains(part), "{part:?} isn't in {stderr}");
     }
-    assert_eq!(result["stdout"], "");
+    assert_eq!(objects(&result).len(), 1, "{result:#}");
     nothing_is_alive(&result["server"]);
 }

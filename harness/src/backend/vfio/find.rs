@@ -200,8 +200,13 @@ mod tests {
     const BRIDGE: (&str, &str) = ("0x15b3", "0x060400");
     const OTHER: (&str, &str) = ("0x8086", "0x020000");
 
-    /// A folder as sysfs with these functions: address, vendor and class, driver, group.
-    fn sysfs(functions: &[(&str, (&str, &str), &str, Option<u32>)]) -> tempfile::TempDir {
+    /// A function: address, vendor and class, driver, group.
+    type Row = (&'static str, (&'static str, &'static str), &'static str, Option<u32>);
+    /// An address and a group that are found, or parts of the message.
+    type Outcome = Result<(&'static str, u32), &'static [&'static str]>;
+
+    /// A folder as sysfs with these functions.
+    fn sysfs(functions: &[Row]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a folder");
         let devices = root.path().join("bus/pci/devices");
         fs::create_dir_all(&devices).expect("made");
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn functions_are_found() {
-        const BOUND: &[(&str, (&str, &str), &str, Option<u32>)] = &[
+        const BOUND: &[Row] = &[
             ("0000:00:01.0", BRIDGE, "pcieport", Some(1)),
             ("0000:01:00.0", OTHER, "vfio-pci", Some(2)),
             ("0000:02:00.0", CONNECTX, "mlx5_core", Some(3)),
@@ -234,16 +239,15 @@ mod tests {
             ("0000:04:00.0", CONNECTX, "", Some(15)),
             ("0000:05:00.0", CONNECTX, "pci-stub", Some(16)),
         ];
-        const TWO: &[(&str, (&str, &str), &str, Option<u32>)] =
+        const TWO: &[Row] =
             &[("0000:03:00.0", CONNECTX, "vfio-pci", Some(4)), ("0001:03:00.1", CONNECTX, "vfio-pci", None)];
-        let bind = "/driver_override\n  echo 0000:02:00.0 > /sys/bus/pci/devices/0000:02:00.0/driver/unbind\n  \
+        const BIND: &str = "/driver_override\n  echo 0000:02:00.0 > /sys/bus/pci/devices/0000:02:00.0/driver/unbind\n  \
                     echo 0000:02:00.0 > /sys/bus/pci/drivers_probe";
-        // Functions, address, and either the address and group that are found or parts of the message.
-        let cases: &[(&[_], Option<&str>, Result<(&str, u32), &[&str]>)] = &[
+        let cases: &[(&[Row], Option<&str>, Outcome)] = &[
             (BOUND, None, Ok(("0000:03:00.0", 14))),
             (BOUND, Some("0000:03:00.0"), Ok(("0000:03:00.0", 14))),
             (BOUND, Some("03:00.0"), Ok(("0000:03:00.0", 14))),
-            (BOUND, Some("02:00.0"), Err(&["0000:02:00.0 is bound to mlx5_core", bind])),
+            (BOUND, Some("02:00.0"), Err(&["0000:02:00.0 is bound to mlx5_core", BIND])),
             (
                 BOUND,
                 Some("04:00.0"),
@@ -262,7 +266,7 @@ mod tests {
             (
                 &BOUND[..3],
                 None,
-                Err(&["no mlx5 function is bound to vfio-pci; there are:\n  0000:02:00.0: driver mlx5_core\n", bind]),
+                Err(&["no mlx5 function is bound to vfio-pci; there are:\n  0000:02:00.0: driver mlx5_core\n", BIND]),
             ),
             (&BOUND[..2], None, Err(&["no mlx5 function is bound to vfio-pci; this machine shows no mlx5 function"])),
         ];
