@@ -11,3 +11,4 @@ mod rig;
 mod runner;
 mod suite;
 mod terminal;
+mod uverbs;
