@@ -31,6 +31,9 @@ pub enum Error {
     /// The device lacks the capability.
     #[error("the device doesn't support {0}")]
     NotSupported(&'static str),
+    /// The kernel has no methods for this with such a device.
+    #[error("the kernel offers no {0}: the device has no capability that needs them")]
+    NoMethod(&'static str),
     /// Nothing of the kind is left.
     #[error("no {0} is left")]
     NoSpace(&'static str),
@@ -84,12 +87,14 @@ impl Error {
         const EINVAL: i32 = 22;
         const ENOSPC: i32 = 28;
         const EOVERFLOW: i32 = 75;
+        const EPROTONOSUPPORT: i32 = 93;
         const EOPNOTSUPP: i32 = 95;
         match self {
             Error::Command { status, .. } => status.errno().unwrap_or(EIO),
             Error::Invalid(_) => EINVAL,
             Error::NoHandle { .. } => ENOENT,
             Error::NotSupported(_) | Error::NoTwin(_) => EOPNOTSUPP,
+            Error::NoMethod(_) => EPROTONOSUPPORT,
             Error::NoSpace(_) => ENOSPC,
             Error::Overflow { .. } => EOVERFLOW,
             Error::NoMemory { .. } => ENOMEM,

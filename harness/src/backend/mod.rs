@@ -188,7 +188,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Allocates a VAR page, the lowest free one of its table.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] if the device lacks the capability, [`Error::NoSpace`] if all are taken, as Linux has it.
+    /// [`Error::NotSupported`] if the device lacks the capability, [`Error::NoMethod`] if it lacks that of the other table too, [`Error::NoSpace`] if all
+    /// are taken, as Linux has it.
     fn alloc_var(&self, kind: VarKind) -> Result<Arc<dyn DevicePage>, Error>;
 
     /// Opens this context once more, as another process does that got its file (`ibv_import_device`): it has the same uid, and the same handles

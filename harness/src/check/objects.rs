@@ -174,10 +174,19 @@ fn cap(cap_type: CapType) -> Result<Vec<u8>, Error> {
 
 /// A memory key over registered memory, of a protection domain: something that uses something.
 struct Key {
+    context: Arc<dyn Backend>,
     pd: ObjectHandle,
     handle: ObjectHandle,
     number: u64,
     memory: Arc<dyn RegisteredMemory>,
+}
+
+impl Drop for Key {
+    /// What uses the memory goes before it. Most cases have destroyed some of it themselves.
+    fn drop(&mut self) {
+        let _ = self.context.destroy_object(self.handle);
+        let _ = self.context.destroy_object(self.pd);
+    }
 }
 
 impl Key {
@@ -199,7 +208,7 @@ impl Key {
             field.set(&mut input, value)?;
         }
         let (handle, output) = context.create_object(&input, create_mkey_out::SIZE)?;
-        Ok(Key { pd, handle, number: create_mkey_out::MKEY_INDEX.get(&output)?, memory })
+        Ok(Key { context: Arc::clone(context), pd, handle, number: create_mkey_out::MKEY_INDEX.get(&output)?, memory })
     }
 
     /// The command that queries it, or the one with the number that lies so far from its.

@@ -30,8 +30,8 @@ For text of your own: echo hi | mlx5-twin run serial
 ";
 
 /// Checks everything that was given, then runs.
-pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    let device = devices::known(&arguments.device).map_err(Failure::Input)?;
+pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<(), Failure> {
+    let device = devices::known(own, &arguments.device).map_err(Failure::Input)?;
     let choice = Choice::parse(&arguments.backend).map_err(Failure::Input)?;
     let mistakes = (!arguments.faults.is_empty()).then(|| {
         let plan = inject::Plan::new(arguments.faults.clone());

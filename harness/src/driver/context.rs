@@ -173,7 +173,8 @@ impl Context {
         let allowed = {
             let state = driver.lock();
             if state.caps.general(cmd_hca_cap::LOG_MAX_UCTX) == 0 {
-                return Err(Error::NotSupported("user contexts (log_max_uctx)"));
+                // EINVAL, as `mlx5_ib_devx_create` of Linux has it.
+                return Err(Error::Invalid("the device has no user contexts: log_max_uctx is 0".to_owned()));
             }
             // What the kernel gives a privileged process.
             state.caps.general(cmd_hca_cap::UCTX_CAP) & u64::from(UCTX_CAP_RAW_TX | UCTX_CAP_INTERNAL_DEV_RES)

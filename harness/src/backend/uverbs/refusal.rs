@@ -39,6 +39,7 @@ pub(super) fn command_refused(what: &'static str, errno: Errno, input: &[u8], ou
 pub(super) fn page_refused(kinds: &'static str, kind: &'static str, errno: Errno) -> Error {
     match errno {
         Errno::OPNOTSUPP => Error::NotSupported(kinds),
+        Errno::PROTONOSUPPORT => Error::NoMethod(kinds),
         Errno::NOSPC => Error::NoSpace(kind),
         errno => refused(kinds, errno),
     }
