@@ -5,9 +5,10 @@ use serde_json::Value;
 use crate::driver::{ACTIVE, nothing_is_alive};
 use crate::rig::Guest;
 
-/// What all scripts need: `function` is the function's address, `to DRIVER` binds it to a driver, `run SECONDS DEVICE ...` runs a device
-/// for so long, and tells on standard error how that ended.
+/// What all scripts need: `function` is the function's address, `to DRIVER` binds it to a driver, `run DEVICE ...` runs a device and tells on standard
+/// error how that ended. When the host's program has ended, the device's is told so by a signal, which the script itself survives.
 const TOOLS: &str = r#"
+trap : TERM
 active
 function=$(basename /sys/bus/pci/drivers/mlx5_core/0000:*)
 folder=/sys/bus/pci/devices/$function
@@ -19,15 +20,13 @@ to() {
     [ "$(basename "$(readlink $folder/driver)")" = "${1:-mlx5_core}" ] || exit 8
 }
 run() {
-    seconds=$1
-    shift
-    timeout -s TERM $seconds mlx5-twin run "$@" --json
+    mlx5-twin run "$@" --json
     echo "code $?" >&2
 }
 "#;
 
-fn guest(host: &str) -> Option<Guest> {
-    Some(Guest::new()?.arguments(&["--iommu", "--host", host]))
+fn guest(arguments: &[&str]) -> Option<Guest> {
+    Some(Guest::new()?.arguments(&["--iommu", "--timeout", "60"]).arguments(arguments))
 }
 
 fn script(guest: Guest, text: &str) -> Value {
@@ -46,10 +45,10 @@ fn objects(result: &Value) -> Vec<Value> {
 /// `scratch` serves a host, which finds all as expected; afterwards Linux's own driver has the function again.
 #[test]
 fn a_run_serves_a_host_and_leaves_nothing() {
-    let Some(guest) = guest("scratch") else { return };
+    let Some(guest) = guest(&["--host", "scratch"]) else { return };
     let result = script(
         guest,
-        "to vfio-pci; run 4 scratch --backend vfio; to ''; active; rmmod rdma_ucm ib_umad mlx5_ib mlx5_core",
+        "to vfio-pci; run scratch --backend vfio; to ''; active; rmmod rdma_ucm ib_umad mlx5_ib mlx5_core",
     );
     assert!(result["stderr"].as_str().expect("text").contains("code 0"), "{}", result["stderr"]);
     let report = &objects(&result)[0];
@@ -70,11 +69,11 @@ fn a_run_serves_a_host_and_leaves_nothing() {
 /// Text goes there and back. It's short: the line is as quick as a real one, and software in an emulated guest may be slower.
 #[test]
 fn serial_sends_text() {
-    let Some(guest) = guest("serial") else { return };
+    let Some(guest) = guest(&["--host", "serial"]) else { return };
     let text = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(text.path(), "mlx5-twin\n").expect("written");
     let guest = guest.arguments(&["--host-input", text.path().to_str().expect("UTF-8")]);
-    let result = script(guest, "to vfio-pci; run 4 serial --backend vfio:$function");
+    let result = script(guest, "to vfio-pci; run serial --backend vfio:$function");
     let server = &result["server"];
     let host = &server["host"]["ended"];
     assert_eq!((&host["mismatches"], &host["text"]["characters"]), (&0.into(), &10.into()), "{server:#}");
@@ -84,8 +83,7 @@ fn serial_sends_text() {
 /// The capability pages are those of the model's profile, and each case of the contract has the outcome that it has in the simulation.
 #[test]
 fn the_device_is_as_in_the_simulation() {
-    let Some(guest) = Guest::new() else { return };
-    let guest = guest.arguments(&["--iommu"]);
+    let Some(guest) = guest(&[]) else { return };
     let text = r#"
         to vfio-pci
         for command in "caps --all" check; do
@@ -106,7 +104,7 @@ fn the_device_is_as_in_the_simulation() {
 /// A program that is killed leaves a function that the next one finds as new, and so does one whose function is taken away.
 #[test]
 fn who_is_killed_leaves_nothing() {
-    let Some(guest) = guest("scratch") else { return };
+    let Some(guest) = guest(&[]) else { return };
     let text = r#"
         to vfio-pci
         mlx5-twin run scratch --backend vfio &
@@ -114,7 +112,7 @@ fn who_is_killed_leaves_nothing() {
         up() { for _ in $(seq 200); do grep -q vfio-msix.*$function /proc/interrupts && return; sleep 0.02; done; exit 7; }
         up
         sleep 1
-        run 3 scratch --backend vfio
+        run scratch --backend vfio
         kill -9 $program
         wait $program 2>/dev/null
         mlx5-twin run scratch --json --backend vfio &
@@ -142,13 +140,13 @@ fn who_is_killed_leaves_nothing() {
 /// What isn't ready for VFIO says so, and what is to be done.
 #[test]
 fn what_is_not_ready_says_so() {
-    let Some(guest) = guest("scratch") else { return };
+    let Some(guest) = guest(&[]) else { return };
     let text = r#"
-        run 3 scratch --backend vfio
-        run 3 scratch --backend vfio:$function
-        run 3 scratch --backend vfio:07:00.0
-        run 3 scratch --backend vfio:00:01.0
-        run 3 scratch --backend vfio:01.0
+        run scratch --backend vfio
+        run scratch --backend vfio:$function
+        run scratch --backend vfio:07:00.0
+        run scratch --backend vfio:00:01.0
+        run scratch --backend vfio:01.0
         to vfio-pci
         nobody() { setpriv --reuid 65534 --clear-groups timeout -s TERM $1 mlx5-twin run scratch --json --backend vfio; }
         nobody 2
