@@ -20,7 +20,7 @@ const FILES: &[&str] = &[
     "mlx5_user_ioctl_verbs.h",
 ];
 
-/// What headers before Linux 7.1 lack.
+/// What older headers may lack; those of Linux 7.3.4 have it.
 const NEW: &[&str] = &["MLX5_IB_ATTR_VAR_OBJ_ALLOC_FLAGS", "MLX5_IB_UAPI_VAR_ALLOC_FLAG_TLP"];
 
 /// Numbers that aren't of the tables.

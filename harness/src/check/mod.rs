@@ -6,6 +6,7 @@
 mod objects;
 mod pages;
 mod shared;
+pub mod uverbs;
 
 use std::fmt;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
         Ok(words(opcodes.map(|opcode| first.general_command(&command(opcode, 16)?, 16))))
     }),
     ("object: created, queried, destroyed", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let query = status(&first.query_object(key.handle, &key.query(0)?, query_mkey_out::SIZE));
         Ok(format!("{query}, {}, {}", word(&first.destroy_object(key.handle)), word(&first.destroy_object(key.pd))))
     }),
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
         Ok(status(&first.create_object(&command(Opcode::CREATE_MKEY, create_mkey_in::SIZE)?, create_mkey_out::SIZE)))
     }),
     ("object: queries of another number, of another kind, that aren't", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let query = key.query(1)?;
         Ok(words([
             first.query_object(key.handle, &query, query_mkey_out::SIZE),
@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
         ]))
     }),
     ("object: in use", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let refused = word(&first.destroy_object(key.pd));
         Ok(format!(
             "{refused}, then {}, {}",
@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
         ))
     }),
     ("object: a handle that was never given", |(first, _)| {
-        let query = Key::create(first)?.query(0)?;
+        let query = Key::create(first.as_ref())?.query(0)?;
         Ok(words([
             first.query_object(NOBODYS, &query, query_mkey_out::SIZE).map(drop),
             first.modify_object(NOBODYS, &query, query_mkey_out::SIZE).map(drop),
@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         ]))
     }),
     ("object: after it was destroyed", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         first.destroy_object(key.handle)?;
         Ok(words([
             first.query_object(key.handle, &key.query(0)?, query_mkey_out::SIZE).map(drop),
@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
         ]))
     }),
     ("object: another context's", |(first, second)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         Ok(words([
             second.query_object(key.handle, &key.query(0)?, query_mkey_out::SIZE).map(drop),
             second.destroy_object(key.handle),
@@ -104,13 +104,13 @@ pub(super) const CASES: &[Case] = &[
         ]))
     }),
     ("object: through the other file of its context", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let again = first.import_device()?;
         let query = word(&again.query_object(key.handle, &key.query(0)?, query_mkey_out::SIZE));
         Ok(format!("{query}, {}, {}", word(&again.destroy_object(key.handle)), word(&first.destroy_object(key.handle))))
     }),
     ("object: a handle of something else", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let export = key.memory.export_umem().ok_or(Error::NotSupported("registered memory that is shared"))?;
         let handle = ObjectHandle(export.handle);
         Ok(words([
@@ -120,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
         ]))
     }),
     ("events: subscriptions", |(first, _)| {
-        let key = Key::create(first)?;
+        let key = Key::create(first.as_ref())?;
         let subscribe = |events: &[EventType]| first.subscribe(key.handle, events, 7);
         Ok(words([
             subscribe(&[EventType::OBJECT_CHANGE]),
@@ -173,15 +173,15 @@ fn cap(cap_type: CapType) -> Result<Vec<u8>, Error> {
 }
 
 /// A memory key over registered memory, of a protection domain: something that uses something.
-struct Key {
-    context: Arc<dyn Backend>,
+pub(super) struct Key<'a> {
+    context: &'a dyn Backend,
     pd: ObjectHandle,
-    handle: ObjectHandle,
+    pub(super) handle: ObjectHandle,
     number: u64,
     memory: Arc<dyn RegisteredMemory>,
 }
 
-impl Drop for Key {
+impl Drop for Key<'_> {
     /// What uses the memory goes before it. Most cases have destroyed some of it themselves.
     fn drop(&mut self) {
         let _ = self.context.destroy_object(self.handle);
@@ -189,8 +189,8 @@ impl Drop for Key {
     }
 }
 
-impl Key {
-    fn create(context: &Arc<dyn Backend>) -> Result<Key, Error> {
+impl Key<'_> {
+    pub(super) fn create(context: &dyn Backend) -> Result<Key<'_>, Error> {
         const LEN: usize = 4096;
         let (pd, output) = context.create_object(&command(Opcode::ALLOC_PD, alloc_pd_in::SIZE)?, alloc_pd_out::SIZE)?;
         let memory = context.register_umem(LEN)?;
@@ -208,11 +208,11 @@ impl Key {
             field.set(&mut input, value)?;
         }
         let (handle, output) = context.create_object(&input, create_mkey_out::SIZE)?;
-        Ok(Key { context: Arc::clone(context), pd, handle, number: create_mkey_out::MKEY_INDEX.get(&output)?, memory })
+        Ok(Key { context, pd, handle, number: create_mkey_out::MKEY_INDEX.get(&output)?, memory })
     }
 
     /// The command that queries it, or the one with the number that lies so far from its.
-    fn query(&self, distance: u64) -> Result<Vec<u8>, Error> {
+    pub(super) fn query(&self, distance: u64) -> Result<Vec<u8>, Error> {
         let mut input = command(Opcode::QUERY_MKEY, query_mkey_in::SIZE)?;
         query_mkey_in::MKEY_INDEX.set(&mut input, self.number + distance)?;
         Ok(input)

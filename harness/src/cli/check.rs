@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{CheckArguments, Failure, open, print, print_json};
-use crate::backend::Choice;
 use crate::backend::sim::{Options, SimDevice};
+use crate::backend::{Choice, Stop, uverbs};
 use crate::check::{self, Line};
 use crate::profile;
 
@@ -30,7 +30,13 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         Shown { device: choice.to_string(), cases }
     } else {
         let context = open(&choice, &arguments.profile)?;
-        Shown { device: context.name(), cases: check::run(&context) }
+        let mut cases = check::run(&context);
+        if let Choice::Uverbs(name) = &choice {
+            let device = Stop::new().and_then(|stop| uverbs::Device::open(name.as_deref(), stop));
+            let device = device.map_err(|error| Failure::Run(format!("{choice}: {error}")))?;
+            cases.extend(check::uverbs::run(&device));
+        }
+        Shown { device: context.name(), cases }
     };
     if arguments.json {
         return print_json(&shown);

@@ -240,6 +240,7 @@ impl Backend for Context {
     }
 
     fn import_device(&self) -> Result<Arc<dyn Backend>, Error> {
+        self.open.query().map_err(|errno| refused("to import a context", errno))?;
         Ok(Arc::new(Context { events: Events::new(&self.open)?, open: Arc::clone(&self.open) }))
     }
 

@@ -49,11 +49,18 @@ impl Open {
 
     /// Takes a file that has a context.
     pub(super) fn import(device: Device, file: OwnedFd) -> Result<Open, Errno> {
+        let open = Open { file, device, memory: Mutex::default() };
+        open.query()?;
+        Ok(open)
+    }
+
+    /// Asks the kernel for the context, as who imports it does.
+    pub(super) fn query(&self) -> Result<(), Errno> {
         let mut response = [0; abi::ALLOC_UCONTEXT_RESP];
         Call::new(abi::OBJECT_DEVICE, abi::METHOD_QUERY_CONTEXT)
             .output(abi::ATTR_QUERY_CONTEXT_RESP_UCTX, &mut response)
-            .run(&file)?;
-        Ok(Open { file, device, memory: Mutex::default() })
+            .run(self)
+            .map(drop)
     }
 
     pub(super) fn device(&self) -> &Device {
