@@ -197,6 +197,33 @@ fn write_text(text: &TextReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// Lines about what the emulation program did.
+pub(crate) fn write_software(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Summary { reads, writes, interrupts, interrupts_dropped, resets, characters } = *summary;
+    let (reads, writes, interrupts) = (grouped(reads), grouped(writes), grouped(interrupts));
+    write!(f, "Software  {reads} reads answered, {writes} writes taken, {interrupts} interrupts raised")?;
+    for (count, what) in [(interrupts_dropped, "interrupts dropped"), (resets, "resets")] {
+        if count > 0 {
+            write!(f, ", {} {what}", grouped(count))?;
+        }
+    }
+    writeln!(f)?;
+    if let Some(Counts { sent, received, overruns, overflows, cut_off, test_losses }) = characters {
+        write!(f, "          {} characters to the line, {} from it", grouped(sent), grouped(received))?;
+        let losses = [
+            (overruns, "lost by overruns"),
+            (overflows, "lost by overflows"),
+            (cut_off, "cut off"),
+            (test_losses, "lost in loopback tests"),
+        ];
+        for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {} {what}", grouped(count))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ProfileId { name, hash } = &self.profile;
@@ -256,28 +283,7 @@ impl Report {
         for lost in &self.host.lost {
             writeln!(f, "          lost {lost}")?;
         }
-        let Summary { reads, writes, interrupts, interrupts_dropped, resets, characters } = self.emulation;
-        let (reads, writes, interrupts) = (grouped(reads), grouped(writes), grouped(interrupts));
-        write!(f, "Software  {reads} reads answered, {writes} writes taken, {interrupts} interrupts raised")?;
-        for (count, what) in [(interrupts_dropped, "interrupts dropped"), (resets, "resets")] {
-            if count > 0 {
-                write!(f, ", {} {what}", grouped(count))?;
-            }
-        }
-        writeln!(f)?;
-        if let Some(Counts { sent, received, overruns, overflows, cut_off, test_losses }) = characters {
-            write!(f, "          {} characters to the line, {} from it", grouped(sent), grouped(received))?;
-            let losses = [
-                (overruns, "lost by overruns"),
-                (overflows, "lost by overflows"),
-                (cut_off, "cut off"),
-                (test_losses, "lost in loopback tests"),
-            ];
-            for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
-                write!(f, ", {} {what}", grouped(count))?;
-            }
-            writeln!(f)?;
-        }
+        write_software(&self.emulation, f)?;
         writeln!(f)
     }
 

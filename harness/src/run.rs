@@ -173,13 +173,6 @@ pub fn play(
 
 /// What came of mistakes, in words: how often they were made, what the device counted, what the host saw.
 fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String {
-    let outcome = plan.outcome();
-    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
-        0 => format!("{injection} was never made: it didn't come to that"),
-        1 => format!("{injection} was made once"),
-        count => format!("{injection} was made {count} times"),
-    });
-    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let mut host = Vec::new();
     for (count, what) in [
         (seen.completion_timeout, "completion timeouts"),
@@ -191,9 +184,24 @@ fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String 
         }
     }
     host.extend(failed.map(ToString::to_string));
-    let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    format!("{}; the host saw: {}", tell_software(plan), or_nothing(&host))
+}
+
+/// What software knows of the mistakes that it made, in words: how often they were made, what the device counted.
+pub(crate) fn tell_software(plan: &inject::Plan) -> String {
+    let outcome = plan.outcome();
+    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
+        0 => format!("{injection} was never made: it didn't come to that"),
+        1 => format!("{injection} was made once"),
+        count => format!("{injection} was made {count} times"),
+    });
     let injected: Vec<_> = injected.collect();
-    format!("{}; the device counted: {}; the host saw: {}", injected.join("; "), or_nothing(counted), or_nothing(host))
+    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}; the device counted: {}", injected.join("; "), or_nothing(&counted))
+}
+
+fn or_nothing(list: &[String]) -> String {
+    if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
 }
 
 /// The names of the links of a profile's machine, by number.

@@ -1,4 +1,4 @@
-//! The command line: `mlx5-twin run DEVICE`, `caps`, `serve`, `guest` and `replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `caps`, `check`, `serve`, `guest` and `replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | 129, 130, 143 | the program itself was ended by SIGHUP, SIGINT or SIGTERM, and has ended the guest |
 
 mod caps;
+mod check;
 mod guest;
 mod replay;
 mod run;
@@ -24,12 +25,14 @@ mod serve;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
 use crate::emulation::Serving;
@@ -53,6 +56,8 @@ enum Command {
     Run(RunArguments),
     /// Show the capability pages by field name
     Caps(CapsArguments),
+    /// Try what software may ask of a device, and what it may not: one line for each case, with the errno that comes of it
+    Check(CheckArguments),
     /// Serve the device as a PCI function to QEMU, by vfio-user; ends at SIGINT or SIGTERM with a report
     Serve(ServeArguments),
     /// Play captures into the simulation: of real devices, and our own
@@ -66,14 +71,15 @@ struct RunArguments {
     /// The device: scratch, serial, or one of the program's own. What goes through serial is standard input, and what comes back goes to standard output, line by
     /// line; the report then goes to standard error
     device: String,
-    /// What is below the emulation software
+    /// What is below the emulation software: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. With another one than sim there's no simulated host
+    /// here: the emulation program runs until SIGINT or SIGTERM
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
-    /// Draws the host's choices, and latencies within the ranges of the profile
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Draws the host's choices, and latencies within the ranges of the profile; 1 if it isn't given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     #[command(flatten)]
     serving: ServingArguments,
     /// Write each TLP on each link to this file (pcapng)
@@ -185,11 +191,26 @@ struct HostArguments {
 
 #[derive(Debug, Args)]
 struct CapsArguments {
+    /// Whose pages: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
     /// Show the fields that are 0 too
     #[arg(long)]
     all: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Which device: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. Pages, channels and contexts are taken until none is left, so nobody else should need any meanwhile
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -253,7 +274,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             device: "serial".to_owned(),
             backend: "sim".to_owned(),
             profile,
-            seed: 1,
+            seed: None,
             serving: ServingArguments { ports: Ports(vec![0]), take_over: None, hand_over: None },
             capture: None,
             faults: Vec::new(),
@@ -265,6 +286,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments, own),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments, own),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Guest(arguments) => match guest::guest(&arguments, own) {
@@ -281,6 +303,16 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {message}");
     ExitCode::from(code)
+}
+
+/// Opens a context of a device that isn't simulated, which no profile describes.
+fn open(choice: &Choice, profile: &ProfileArgument) -> Result<Arc<dyn Backend>, Failure> {
+    if profile.path.is_some() {
+        return Err(Failure::Input(format!("--profile is for the backend sim; of {choice}, its device is what it is")));
+    }
+    let opened = Stop::new().and_then(|stop| choice.open(stop));
+    let opened = opened.map_err(|error| Failure::Run(format!("{choice}: {error}")))?;
+    opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.

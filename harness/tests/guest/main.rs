@@ -11,3 +11,5 @@ mod rig;
 mod runner;
 mod suite;
 mod terminal;
+mod uverbs;
+mod vfio;
