@@ -3,7 +3,7 @@
 Four ports (virtio-serial) lead outside: `control` with one JSON object a line in each direction, `in`, `out` and `err` with the
 command's bytes and nothing else. How many bytes belong to a command is told on `control`, so that a port needs no end.
 
-Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close.
+Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close, card.
 Notices: stage, ready, pong, beat, started, test, exit.
 """
 
@@ -21,6 +21,7 @@ import termios
 import time
 import traceback
 
+import card
 import suite
 
 # A port's driver takes at most this much at once.
@@ -252,6 +253,7 @@ class Agent:
         self.ports = ports
         self.command = None
         self.next_beat = 0.0
+        self.slot = card.Slot()
 
     def serve(self):
         """The loop."""
@@ -341,6 +343,8 @@ class Agent:
                 self.command.end_of_input = order["bytes"]
             case "close" if self.command:
                 self.command.close(order["stream"])
+            case "card":
+                self.slot.tell(order["present"])
 
     def start(self, time_s, entropy, device_s, program_s):
         """What only can be done now, after a restore: time, entropy, the function, the program's disk.
