@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, HostArguments, InjectArguments, ProfileArgument, print, print_json};
 use crate::bounded;
+use crate::devices::Device;
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
 use crate::guest::list::{Finding, List};
@@ -85,10 +86,10 @@ enum Suite {
 }
 
 /// Starts a guest, and gives the exit code of what ran in it.
-pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
+pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Result<u8, Failure> {
     let list = arguments.list.as_deref().map(read_list).transpose()?;
     let job = job(arguments, list.as_ref())?;
-    let function = function(arguments)?;
+    let function = function(arguments, own)?;
     let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
@@ -246,7 +247,7 @@ fn job(arguments: &GuestArguments, list: Option<&List>) -> Result<Job, Failure> 
     Ok(Job::Shell { terminal: terminal.then(|| kind.unwrap_or_else(|| "linux".to_owned())) })
 }
 
-fn function(arguments: &GuestArguments) -> Result<Option<serve::Options>, Failure> {
+fn function(arguments: &GuestArguments, own: &'static [Device]) -> Result<Option<serve::Options>, Failure> {
     if arguments.no_function {
         return Ok(None);
     }
@@ -254,7 +255,7 @@ fn function(arguments: &GuestArguments) -> Result<Option<serve::Options>, Failur
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
     let GuestArguments { seed, capture, .. } = arguments;
     let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
-    let host = arguments.host.program(output)?;
+    let host = arguments.host.program(own, output)?;
     let schedule = arguments.inject.schedule()?;
     Ok(Some(serve::Options { profile, seed: *seed, capture: capture.clone(), host, schedule }))
 }

@@ -194,7 +194,8 @@ fn a_mix_of_faults_in_one_boot() {
     let text = result["stdout"].as_str().unwrap_or_default();
     println!("{text}");
     assert_eq!(umems(&result), ["quick made"; 3], "{result:#}");
-    let recoveries = text.lines().filter_map(|line| line.strip_prefix("round ")?.split(' ').nth(1)?.parse::<u64>().ok());
+    let recoveries =
+        text.lines().filter_map(|line| line.strip_prefix("round ")?.split(' ').nth(1)?.parse::<u64>().ok());
     assert!(recoveries.sum::<u64>() >= rounds, "{text}");
     let injected = &result["server"]["injected"];
     for kind in ["fatal", "lost_interrupts", "internal_errors", "removals"] {
