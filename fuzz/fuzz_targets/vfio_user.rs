@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use mlx5_twin_harness::profile;
-use mlx5_twin_harness::serve::{Options, Server};
+use mlx5_twin_harness::serve::{Options, Schedule, Server};
 use tempfile::TempDir;
 
 use messages::{Files, Messages, Villain, greeting};
@@ -25,7 +25,7 @@ struct Served {
 static SERVED: LazyLock<Mutex<Served>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = profile::load(None).expect("the built-in profile");
-    let options = Options { profile, seed: 1, capture: None, host: None };
+    let options = Options { profile, seed: 1, capture: None, host: None, schedule: Schedule::default() };
     let server = Server::start(&folder.path().join("socket"), options).expect("a server");
     Mutex::new(Served { server, folder, files: Files::new() })
 });

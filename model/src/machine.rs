@@ -11,7 +11,7 @@ use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::profile::{Link, Side};
 
-use crate::device::Dpu;
+use crate::device::{Dpu, vsc};
 use crate::emulation::{Emulation, TwinLimits};
 use crate::firmware::Firmware;
 use crate::profile::{Bar0Map, PortState, Profile, ProfileError};
@@ -161,6 +161,7 @@ fn function_config(firmware: &Firmware, link: &Link) -> Result<ConfigSpace, Conf
         ..PcieCapability::new(PortType::Endpoint)
     })?;
     config.add(&msix_capability(firmware.bar0(), device.msix_vectors))?;
+    config.add(&vsc::capability())?;
     config.add(&AerCapability::default())?;
     Ok(config)
 }

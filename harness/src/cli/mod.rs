@@ -165,7 +165,7 @@ struct ServeArguments {
 /// Faults of the device.
 #[derive(Debug, Args)]
 struct InjectArguments {
-    /// Faults that the device has, by a timetable (TOML): its firmware dies, commands are never answered or fail, interrupts are lost
+    /// Faults that the device has, by a timetable (TOML): its firmware dies, commands are never answered or fail, interrupts are lost, the card is removed
     #[arg(long, value_name = "FILE")]
     inject: Option<PathBuf>,
 }

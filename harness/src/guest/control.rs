@@ -59,6 +59,11 @@ pub enum Order {
         /// Which.
         stream: Stream,
     },
+    /// The slot has noticed that the card is gone, or there again.
+    Card {
+        /// Whether it's there.
+        present: bool,
+    },
     /// Tell the command, and what it started, to end: SIGTERM.
     Terminate,
 }

@@ -51,9 +51,10 @@ use streams::SignalEvents;
 use suite::{Results, Selection, Test, Verdict};
 
 /// The guest's files that are ours: its path, its mode, and what is in it.
-const FILES: [(&str, u32, &str); 3] = [
+const FILES: [(&str, u32, &str); 4] = [
     ("/init", 0o755, include_str!("rootfs/init.py")),
     ("/usr/lib/mlx5-twin/agent.py", 0o644, include_str!("rootfs/agent.py")),
+    ("/usr/lib/mlx5-twin/card.py", 0o644, include_str!("rootfs/card.py")),
     ("/usr/lib/mlx5-twin/suite.py", 0o644, include_str!("rootfs/suite.py")),
 ];
 
@@ -155,9 +156,10 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
 
     let server =
         plan.function.map(|options| Server::start(&qemu::socket(folder.path(), "device"), options)).transpose()?;
-    if server.is_some() {
+    if let Some(server) = &server {
         stage("plugging the function in");
         session.plug_function(folder.path())?;
+        session.watch_card(server.card_events());
     }
     let mut warnings = Vec::new();
     let program = match program::image(cache) {

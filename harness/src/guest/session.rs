@@ -20,6 +20,7 @@ use super::streams::{self, Event, SignalEvents};
 use super::suite::Test;
 use super::terminal;
 use super::watchdog::Watchdog;
+use crate::serve::CardEvent;
 
 /// How often is looked whether all is well, if nothing happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -161,9 +162,18 @@ impl Session {
 
     /// The next notice that somebody must act on, if it comes within `wait`.
     fn next(&mut self, wait: Duration) -> Result<Option<Notice>, Error> {
-        match self.rest().event(wait)? {
+        match self.event(wait)? {
             Some(Event::Notice(notice)) => Ok(Some(notice)),
             _ => Ok(None),
+        }
+    }
+
+    /// The next event that somebody must act on, if it comes within `wait`. What happens to the card is told to the agent.
+    fn event(&mut self, wait: Duration) -> Result<Option<Event>, Error> {
+        let event = self.rest().event(wait)?;
+        match event {
+            Some(Event::Card(event)) => self.order(&Order::Card { present: event == CardEvent::Back }).map(|()| None),
+            event => Ok(event),
         }
     }
 
@@ -173,6 +183,11 @@ impl Session {
 
     fn order(&mut self, order: &Order) -> Result<(), Error> {
         self.control.write_all(&order.line()).map_err(Error::Port)
+    }
+
+    /// From now on the guest is told when the card has gone or come back.
+    pub(super) fn watch_card(&self, happenings: Receiver<CardEvent>) {
+        streams::card(happenings, self.sender.clone());
     }
 
     /// Plugs the function in, whose server listens in `folder`.
@@ -254,7 +269,7 @@ impl Session {
             {
                 return Ok(exit);
             }
-            match self.rest().event(TICK)? {
+            match self.event(TICK)? {
                 Some(Event::Notice(Notice::Exit(exit))) => end = Some(exit),
                 Some(Event::Notice(Notice::Test(result))) => test(result),
                 Some(Event::InputEnd(bytes)) => self.order(&Order::InputEnd { bytes })?,
@@ -372,7 +387,7 @@ impl Rest<'_> {
             }
             Event::Closed => return Err(self.died()),
             Event::Leave => return Err(Error::Left),
-            Event::Signal(SIGWINCH) | Event::HungUp(_) | Event::Lost(..) | Event::InputEnd(_) => {}
+            Event::Signal(SIGWINCH) | Event::HungUp(_) | Event::Lost(..) | Event::InputEnd(_) | Event::Card(_) => {}
             Event::Signal(signal) => return Err(Error::Signal { signal: *signal }),
         }
         Ok(Some(event))

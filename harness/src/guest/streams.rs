@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -13,6 +13,7 @@ use signal_hook::iterator::{Handle, Signals};
 use super::control::{LONGEST_NOTICE, Notice, Stream};
 use super::lines::Lines;
 use super::terminal::{Keys, wait_for_input};
+use crate::serve::CardEvent;
 
 /// How much is moved at once, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -40,6 +41,8 @@ pub(super) enum Event {
     Leave,
     /// A signal.
     Signal(i32),
+    /// The card has gone or come back.
+    Card(CardEvent),
 }
 
 /// Reads from `stream` until its end.
@@ -78,6 +81,11 @@ pub(super) fn control(stream: UnixStream, events: SyncSender<Event>) {
         });
         let _ = events.send(Event::Closed);
     });
+}
+
+/// Hears what happens to the card, as long as its server is there.
+pub(super) fn card(happenings: Receiver<CardEvent>, events: SyncSender<Event>) {
+    thread::spawn(move || happenings.iter().all(|happening| events.send(Event::Card(happening)).is_ok()));
 }
 
 /// Reads the console.

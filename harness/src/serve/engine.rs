@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mlx5_twin_model::{Dpu, Machine};
@@ -16,9 +17,10 @@ use mlx5_twin_sim::fabric::NodeId;
 use mlx5_twin_sim::host::{Access, AccessError, Data, Simulation};
 use rustix::fs::OFlags;
 
+use super::card::{Card, CardEvent, Removal, Step};
 use super::clock::Clock;
 use super::host::HostRun;
-use super::schedule::Schedule;
+use super::schedule::{Fault, Schedule};
 
 /// Events that are carried out before others may have their turn: some tens of microseconds.
 const CHUNK: usize = 256;
@@ -72,6 +74,8 @@ pub struct Traffic {
 pub(super) struct Engine {
     pub(super) simulation: Simulation,
     dpu: NodeId,
+    /// The root complexes that the card is plugged into: the DPU's cores and the host.
+    roots: [NodeId; 2],
     device: NodeId,
     clock: Clock,
     /// By number: the vectors that the client listens to.
@@ -80,16 +84,34 @@ pub(super) struct Engine {
     pub(super) host: Option<HostRun>,
     /// Faults that are to come.
     schedule: Schedule,
+    card: Card,
+    /// Who is told what happens to the card.
+    slot: Option<Sender<CardEvent>>,
+    /// How often the card was removed.
+    removals: u64,
 }
 
 impl Engine {
     /// An engine for a machine whose clock starts now.
     pub(super) fn new(machine: Machine, host: Option<HostRun>, schedule: Schedule) -> Engine {
-        let Machine { mut simulation, dpu, device, .. } = machine;
+        let Machine { mut simulation, dpu, device, host: other, .. } = machine;
         // From now on the root complex's interrupts are kept.
         simulation.host(dpu);
         let clock = Clock::new(simulation.fabric().now());
-        Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host, schedule }
+        Engine {
+            simulation,
+            dpu,
+            roots: [dpu, other],
+            device,
+            clock,
+            vectors: BTreeMap::new(),
+            traffic: Traffic::default(),
+            host,
+            schedule,
+            card: Card::default(),
+            slot: None,
+            removals: 0,
+        }
     }
 
     /// Whether there's a host program that has ended and that software holds nothing of.
@@ -121,13 +143,76 @@ impl Engine {
         }
     }
 
-    /// Lets virtual time follow the wall's, as far as nothing happens before it, and makes the faults that are due.
+    /// Lets virtual time follow the wall's, as far as nothing happens before it, and makes the faults that are due. While the card is away they wait.
     fn advance(&mut self) {
         let now = self.simulation.advance_to(self.clock.due());
-        while let Some(injection) = self.schedule.due(now) {
-            tracing::info!(at = %now, ?injection, "a fault");
-            self.with_device(|dpu| dpu.inject(injection));
+        while let Some(fault) = self.card.is_in().then(|| self.schedule.due(now)).flatten() {
+            tracing::info!(at = %now, ?fault, "a fault");
+            match fault {
+                Fault::Device(injection) => {
+                    self.with_device(|dpu| dpu.inject(injection));
+                }
+                Fault::Removal(removal) => self.remove_card(now, removal),
+            }
         }
+    }
+
+    // --- The card ---
+
+    fn remove_card(&mut self, now: Time, removal: Removal) {
+        self.removals += 1;
+        self.card = Card::removed(now, removal);
+        self.power(false);
+    }
+
+    /// Without power nothing that the card has survives, and its links are down.
+    fn power(&mut self, on: bool) {
+        for root in self.roots {
+            self.simulation.fabric_mut().set_perst(root, !on);
+        }
+    }
+
+    /// Does what is due about the card. `true`: it may be there again, and is to be asked whether it answers.
+    pub(super) fn see_to_card(&mut self) -> bool {
+        let now = self.now();
+        while let Some(step) = self.card.due(now) {
+            tracing::info!(at = %now, ?step, "the card");
+            match step {
+                Step::Notice => self.tell_slot(CardEvent::Gone),
+                Step::Power => self.power(true),
+                Step::Ask => return true,
+            }
+        }
+        false
+    }
+
+    /// Whether the card answers, which was asked.
+    pub(super) fn card_answers(&mut self, answers: bool) {
+        let now = self.now();
+        self.card.answers(now, answers);
+        if answers {
+            self.tell_slot(CardEvent::Back);
+        }
+    }
+
+    /// Whether the card is there.
+    pub(super) fn has_card(&self) -> bool {
+        self.card.is_in()
+    }
+
+    /// From now on this one is told what happens to the card.
+    pub(super) fn tell_of_card(&mut self, slot: Sender<CardEvent>) {
+        self.slot = Some(slot);
+    }
+
+    fn tell_slot(&self, event: CardEvent) {
+        // Whoever listened may be gone.
+        let _ = self.slot.as_ref().map(|slot| slot.send(event));
+    }
+
+    /// How often the card was removed.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals
     }
 
     fn step(&mut self) -> bool {
@@ -148,7 +233,8 @@ impl Engine {
         } else {
             self.advance();
         }
-        let fault = self.schedule.next_time().map(|at| self.clock.until(at));
+        let fault = if self.card.is_in() { self.schedule.next_time() } else { self.card.next_time() };
+        let fault = fault.map(|at| self.clock.until(at));
         event.into_iter().chain(watchdog).chain(fault).min()
     }
 

@@ -12,7 +12,9 @@
 //! - `memory`: the client's memory.
 //! - `host`: the simulated host on the device's other side.
 //! - `schedule`: faults by a timetable.
+//! - `card`: the card that has the function, which can vanish.
 
+mod card;
 mod client;
 mod clock;
 mod engine;
@@ -43,6 +45,7 @@ use crate::capture::{self, CaptureError, Description, LinkName, Maybe, Recorder,
 use crate::devices::{Console, Device, HostSettings};
 use crate::profile::Loaded;
 
+pub use self::card::CardEvent;
 pub use self::engine::Traffic;
 pub use self::host::HOLD_LIMIT;
 pub use self::report::{CommandRow, HostOutcome, LivesReport, Report};
@@ -201,6 +204,13 @@ impl Server {
         self.shared.with(|engine, _| Report::new(&self.options, engine, &statistics, traffic))
     }
 
+    /// What happens to the card from now on, for whoever plugs it into a machine.
+    pub fn card_events(&self) -> mpsc::Receiver<CardEvent> {
+        let (tell, events) = mpsc::channel();
+        self.shared.with(|engine, _| engine.tell_of_card(tell));
+        events
+    }
+
     /// Whether the program on the host's side has ended, well or badly, and software holds nothing of it any more. `false` if there is none.
     pub fn host_ended(&self) -> bool {
         self.shared.with(|engine, _| engine.host_ended())
@@ -258,6 +268,10 @@ fn serve(
                 continue;
             }
         };
+        if !stopping.load(Ordering::SeqCst) && !shared.with(|engine, _| engine.has_card()) {
+            tracing::warn!("a client is turned away: the card isn't there");
+            continue;
+        }
         let mut client = Client::new(Arc::clone(shared), Arc::clone(memory));
         // Whatever goes wrong with a client ends that client, and not the server.
         let serving = AssertUnwindSafe(|| protocol::serve(connection, about, &mut client, protocol::PATIENCE));

@@ -170,8 +170,11 @@ impl Platform {
         config_read(engine, FUNCTION, register).unwrap_or(u32::MAX)
     }
 
-    /// Writes bytes of a dword of configuration space for the guest.
+    /// Writes bytes of a dword of configuration space for the guest. Where no card is, it goes nowhere.
     pub(super) fn config_write(&mut self, engine: &mut Engine, register: u16, byte_enables: u8, value: u32) {
+        if !engine.has_card() {
+            return;
+        }
         let write = Access::ConfigWrite { target: FUNCTION, register, byte_enables, value };
         if let Err(error) = engine.access(write) {
             tracing::warn!(register, %error, "a configuration write had no success");
@@ -211,6 +214,9 @@ impl Platform {
 
     /// Resets the function, as a hypervisor does it.
     pub(super) fn reset(&mut self, engine: &mut Engine) {
+        if !engine.has_card() {
+            return;
+        }
         match self.pcie {
             Some(pcie) => {
                 let control = config_read(engine, FUNCTION, pcie + 2).unwrap_or(0) & 0xffff;
@@ -223,6 +229,19 @@ impl Platform {
     /// The next guest begins anew: the function's base addresses are gone.
     pub(super) fn forget(&mut self) {
         self.bar = [0; 2];
+    }
+
+    /// Does what is due about the card. One that answers again is set up as the first one was: the next guest finds it as new.
+    pub(super) fn see_to_card(&mut self, engine: &mut Engine) {
+        if engine.see_to_card() {
+            let answers = config_read(engine, FUNCTION, 0).is_ok();
+            engine.card_answers(answers);
+            if answers {
+                self.forget();
+                self.set_max_payload(engine, 0);
+                self.after_reset(engine);
+            }
+        }
     }
 
     /// The function has lost its registers: those that a guest believes to be there are put back.
@@ -274,7 +293,7 @@ impl Platform {
     /// Makes the entries of the MSI-X table those of the vectors that are listened to; the others are masked, so that what they would
     /// tell is pending until somebody listens.
     pub(super) fn program(&mut self, engine: &mut Engine) {
-        let Some(table) = self.address(self.table).filter(|_| self.awake) else { return };
+        let Some(table) = self.address(self.table).filter(|_| self.awake && engine.has_card()) else { return };
         for vector in 0..self.vectors {
             let wanted = engine.vectors.contains_key(&vector);
             let Some(programmed) = self.programmed.get_mut(vector as usize) else { return };

@@ -94,6 +94,8 @@ pub struct InjectedReport {
     /// Those that have happened.
     #[serde(flatten)]
     pub happened: Injected,
+    /// How often the card was removed.
+    pub removals: u64,
     /// How many there are whose time, or whose command or interrupt, hasn't come.
     pub waiting: usize,
 }
@@ -159,7 +161,7 @@ impl Report {
                 ("dma_errors", counters.dma_errors),
             ]
             .into(),
-            injected: InjectedReport { happened, waiting: waiting + engine.scheduled() },
+            injected: InjectedReport { happened, removals: engine.removals(), waiting: waiting + engine.scheduled() },
             host,
             tlps: tlp_rows(statistics),
             links: link_rows(statistics, &about.links),
@@ -229,10 +231,13 @@ impl fmt::Display for Report {
             writeln!(f, "Device    {}", counted.join(", "))?;
         }
         if self.injected != InjectedReport::default() {
-            let InjectedReport { happened, waiting } = self.injected;
+            let InjectedReport { happened, removals, waiting } = self.injected;
             let Injected { fatal, hangs, internal_errors, lost_interrupts, refused } = happened;
             write!(f, "Faults    {fatal} fatal, {hangs} hangs, {internal_errors} internal errors, ")?;
-            writeln!(f, "{lost_interrupts} lost interrupts; {waiting} still to come, {refused} refused")?;
+            writeln!(
+                f,
+                "{lost_interrupts} lost interrupts, {removals} removals; {waiting} still to come, {refused} refused"
+            )?;
         }
         match &self.host {
             None => {}

@@ -45,6 +45,7 @@ impl Shared {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         let State { engine, platform, .. } = &mut *state;
         let result = act(engine, platform);
+        platform.see_to_card(engine);
         let next = engine.run();
         if next.is_some_and(|next| state.alarm.is_none_or(|alarm| next < alarm)) {
             self.call.notify_one();
@@ -56,7 +57,9 @@ impl Shared {
     pub(super) fn run(&self) {
         let mut state = self.lock();
         while !state.stopping {
-            let wait = state.engine.catch_up();
+            let State { engine, platform, .. } = &mut *state;
+            platform.see_to_card(engine);
+            let wait = engine.catch_up();
             state.alarm = state.engine.simulation.next_time();
             state = match wait {
                 Some(wait) if wait.is_zero() => {

@@ -9,6 +9,7 @@ mod init_segment;
 mod injection;
 mod lives;
 mod tally;
+pub(crate) mod vsc;
 
 use std::any::Any;
 
@@ -24,6 +25,7 @@ use self::bar0::UarStore;
 use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
 use self::injection::{Faults, Verdict};
+use self::vsc::Gateway;
 use crate::bus::Bus;
 use crate::emulation::Emulation;
 use crate::firmware::{Effect, Executed, Failure, Firmware, PageNeed};
@@ -65,6 +67,7 @@ pub struct Dpu {
     tallies: Tallies,
     lives: Lives,
     faults: Faults,
+    gateway: Gateway,
 }
 
 impl Dpu {
@@ -85,6 +88,7 @@ impl Dpu {
         let device = &firmware.profile().device;
         Ok(Dpu {
             node,
+            gateway: Gateway::new(&config),
             function: Function::new(port, config),
             dma: Dma::new(TAGS, timeout),
             queue: CommandQueue::new(device.log_cmdq_size, device.log_cmdq_stride),
@@ -414,11 +418,16 @@ impl Dpu {
 
     fn configured(&mut self, core: &mut Core, changed: Changed) {
         if changed.contains(Changed::FUNCTION_LEVEL_RESET) {
-            self.function.reset(Reset::FunctionLevel);
-            self.reset(core);
+            self.reset_function(core, Reset::FunctionLevel);
         } else if changed.contains(Changed::MSIX) {
             self.send_unmasked(core);
         }
+    }
+
+    fn reset_function(&mut self, core: &mut Core, kind: Reset) {
+        self.function.reset(kind);
+        self.gateway.reset();
+        self.reset(core);
     }
 
     /// A reset of the function or of its link, or the one that a driver asks for by the interface state: everything that software made is gone.
@@ -442,7 +451,12 @@ impl Device for Dpu {
             emulation.receive(&mut bus, port, tlp);
             return self.go_on(core);
         }
-        match self.function.receive(core, tlp) {
+        let touch = self.gateway.touched(core.header(tlp));
+        let inbound = self.function.receive(core, tlp);
+        if let Some(touch) = touch {
+            self.gateway.follow(touch, self.function.config_mut());
+        }
+        match inbound {
             Inbound::Memory { offset, .. } => self.access(core, tlp, offset),
             Inbound::Completion => {
                 self.dma.complete(core, &self.function, tlp);
@@ -469,8 +483,7 @@ impl Device for Dpu {
             return self.go_on(core);
         }
         if let PortEvent::LinkDown(reset) = event {
-            self.function.reset(reset);
-            self.reset(core);
+            self.reset_function(core, reset);
         }
     }
 

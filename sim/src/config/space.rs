@@ -237,7 +237,7 @@ impl ConfigSpace {
     }
 
     /// The device's own change of the bits of `mask`, whatever the bus may write there.
-    pub(super) fn set(&mut self, offset: u16, mask: u32, bits: u32) {
+    pub fn set(&mut self, offset: u16, mask: u32, bits: u32) {
         let value = &mut self.values[usize::from(offset >> 2) % usize::from(REGISTERS)];
         *value = (*value & !mask) | (bits & mask);
     }

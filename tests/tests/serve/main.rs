@@ -8,6 +8,7 @@ mod hostile;
 mod interrupts;
 mod memory;
 mod messages;
+mod removal;
 mod replays;
 mod resets;
 
@@ -47,6 +48,15 @@ impl Rig {
     }
 
     fn with_profile(profile: Loaded, host: Option<(&str, Console)>) -> Rig {
+        Rig::start(profile, host, Schedule::default())
+    }
+
+    /// Whose device has faults: what it writes doesn't replay.
+    fn with_schedule(schedule: Schedule) -> Rig {
+        Rig::start(profile::load(None).unwrap(), None, schedule)
+    }
+
+    fn start(profile: Loaded, host: Option<(&str, Console)>, schedule: Schedule) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let host = host.map(|(name, console)| (devices::find(name).unwrap(), console));
         let options = Options {
@@ -54,7 +64,7 @@ impl Rig {
             seed: 1,
             capture: Some(folder.path().join("c.pcapng")),
             host,
-            schedule: Schedule::default(),
+            schedule,
         };
         let server = Server::start(&folder.path().join("socket"), options).unwrap();
         Rig { server, profile, folder }

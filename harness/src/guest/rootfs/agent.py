@@ -3,7 +3,7 @@
 Four ports (virtio-serial) lead outside: `control` with one JSON object a line in each direction, `in`, `out` and `err` with the
 command's bytes and nothing else. How many bytes belong to a command is told on `control`, so that a port needs no end.
 
-Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close, terminate.
+Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close, terminate, card.
 Notices: stage, ready, pong, beat, started, test, exit.
 """
 
@@ -21,6 +21,7 @@ import termios
 import time
 import traceback
 
+import card
 import suite
 
 # A port's driver takes at most this much at once.
@@ -259,6 +260,7 @@ class Agent:
         self.ports = ports
         self.command = None
         self.next_beat = 0.0
+        self.slot = card.Slot()
 
     def serve(self):
         """The loop."""
@@ -348,6 +350,8 @@ class Agent:
                 self.command.end_of_input = order["bytes"]
             case "close" if self.command:
                 self.command.close(order["stream"])
+            case "card":
+                self.slot.tell(order["present"])
             case "terminate" if self.command:
                 self.command.terminate()
 
