@@ -51,6 +51,22 @@ constants! {
     INFINIBAND_PORT_COUNTERS_GROUP: u8 = 0x20, "MLX5_INFINIBAND_PORT_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: InfiniBand's PortCountersExtended.
     INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP: u8 = 0x21, "MLX5_INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP";
+    /// `admin_state` of a virtual port: it's to be down.
+    VPORT_ADMIN_DOWN: u8 = 0, "MLX5_VPORT_ADMIN_STATE_DOWN";
+    /// `admin_state` of a virtual port: it's to be up.
+    VPORT_ADMIN_UP: u8 = 1, "MLX5_VPORT_ADMIN_STATE_UP";
+    /// `admin_state` of a virtual port: as the physical port.
+    VPORT_ADMIN_AUTO: u8 = 2, "MLX5_VPORT_ADMIN_STATE_AUTO";
+    /// `allowed_list_type` of a virtual port: unicast addresses.
+    NIC_VPORT_LIST_UC: u8 = 0, "MLX5_NVPRT_LIST_TYPE_UC";
+    /// `allowed_list_type` of a virtual port: multicast addresses.
+    NIC_VPORT_LIST_MC: u8 = 1, "MLX5_NVPRT_LIST_TYPE_MC";
+    /// `allowed_list_type` of a virtual port: VLANs.
+    NIC_VPORT_LIST_VLAN: u8 = 2, "MLX5_NVPRT_LIST_TYPE_VLAN";
+    /// `roce_l3_type` of a RoCE address: IPv4. The capability `l3_type` has bit 1 for it.
+    ROCE_L3_IPV4: u8 = 0, "MLX5_ROCE_L3_TYPE_IPV4";
+    /// `roce_l3_type` of a RoCE address: IPv6. The capability `l3_type` has bit 2 for it.
+    ROCE_L3_IPV6: u8 = 1, "MLX5_ROCE_L3_TYPE_IPV6";
 }
 
 constants! {
@@ -252,6 +268,67 @@ constants! {
     MODIFY_MEMIC_ALLOC: u16 = 0, "MLX5_MODIFY_MEMIC_OP_MOD_ALLOC";
     /// `op_mod` of MODIFY_MEMIC: give the place back.
     MODIFY_MEMIC_DEALLOC: u16 = 1, "MLX5_MODIFY_MEMIC_OP_MOD_DEALLOC";
+
+    /// `state` of a send queue: reset.
+    SQC_STATE_RST: u8 = 0, "MLX5_SQC_STATE_RST";
+    /// `state` of a send queue: ready.
+    SQC_STATE_RDY: u8 = 1, "MLX5_SQC_STATE_RDY";
+    /// `state` of a send queue: in error.
+    SQC_STATE_ERR: u8 = 3, "MLX5_SQC_STATE_ERR";
+    /// `state` of a receive queue: reset.
+    RQC_STATE_RST: u8 = 0, "MLX5_RQC_STATE_RST";
+    /// `state` of a receive queue: ready.
+    RQC_STATE_RDY: u8 = 1, "MLX5_RQC_STATE_RDY";
+    /// `state` of a receive queue: in error.
+    RQC_STATE_ERR: u8 = 3, "MLX5_RQC_STATE_ERR";
+    /// `mem_rq_type` of a receive queue: its entries are its own.
+    RQC_INLINE: u8 = 0, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE";
+    /// `mem_rq_type` of a receive queue: its entries are those of a receive memory pool.
+    RQC_RMP: u8 = 1, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_RMP";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `vsd`.
+    RQ_MODIFY_VSD: u64 = 1 << 1, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_VSD";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `scatter_fcs`.
+    RQ_MODIFY_SCATTER_FCS: u64 = 1 << 2, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_SCATTER_FCS";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `counter_set_id`.
+    RQ_MODIFY_COUNTER: u64 = 1 << 3, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_RQ_COUNTER_SET_ID";
+    /// `disp_type` of a TIR: one receive queue.
+    TIRC_DIRECT: u8 = 0, "MLX5_TIRC_DISP_TYPE_DIRECT";
+    /// `disp_type` of a TIR: a table of receive queues.
+    TIRC_INDIRECT: u8 = 1, "MLX5_TIRC_DISP_TYPE_INDIRECT";
+    /// `rx_hash_fn` of a TIR: XOR.
+    RX_HASH_XOR8: u8 = 1, "MLX5_RX_HASH_FN_INVERTED_XOR8";
+    /// `rx_hash_fn` of a TIR: Toeplitz.
+    RX_HASH_TOEPLITZ: u8 = 2, "MLX5_RX_HASH_FN_TOEPLITZ";
+
+    /// `table_miss_action` of a flow table: what its type does by default.
+    FLOW_MISS_DEFAULT: u8 = 0, "MLX5_FLOW_TABLE_MISS_ACTION_DEF";
+    /// `table_miss_action` of a flow table: to another table.
+    FLOW_MISS_FORWARD: u8 = 1, "MLX5_FLOW_TABLE_MISS_ACTION_FWD";
+    /// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: what a miss meets.
+    MODIFY_FLOW_TABLE_MISS: u16 = 1 << 0, "MLX5_MODIFY_FLOW_TABLE_MISS_TABLE_ID";
+    /// `destination_type`: a flow table.
+    FLOW_DESTINATION_TABLE: u8 = 1, "MLX5_IFC_FLOW_DESTINATION_TYPE_FLOW_TABLE";
+    /// `destination_type`: a TIR.
+    FLOW_DESTINATION_TIR: u8 = 2, "MLX5_IFC_FLOW_DESTINATION_TYPE_TIR";
+    /// Bit of `action` of a flow: let it pass.
+    FLOW_ALLOW: u16 = 0x1, "MLX5_FLOW_CONTEXT_ACTION_ALLOW";
+    /// Bit of `action` of a flow: drop it.
+    FLOW_DROP: u16 = 0x2, "MLX5_FLOW_CONTEXT_ACTION_DROP";
+    /// Bit of `action` of a flow: to the list of destinations.
+    FLOW_FORWARD: u16 = 0x4, "MLX5_FLOW_CONTEXT_ACTION_FWD_DEST";
+    /// Bit of `action` of a flow: count it by the list of counters.
+    FLOW_COUNT: u16 = 0x8, "MLX5_FLOW_CONTEXT_ACTION_COUNT";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: `action`.
+    FLOW_MODIFY_ACTION: u8 = 0, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_ACTION";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: `flow_tag`.
+    FLOW_MODIFY_TAG: u8 = 1, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_FLOW_TAG";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: the list of destinations.
+    FLOW_MODIFY_DESTINATIONS: u8 = 2, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_DESTINATION_LIST";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: the list of counters.
+    FLOW_MODIFY_COUNTERS: u8 = 3, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_FLOW_COUNTERS";
+
+    /// `op_mod` of QUERY_VPORT_STATE and MODIFY_VPORT_STATE: the function's virtual port.
+    VPORT_STATE_VNIC: u16 = 0, "MLX5_VPORT_STATE_OP_MOD_VNIC_VPORT";
 
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";
