@@ -47,14 +47,26 @@ constants! {
     PORT_CHANGE_SUBTYPE_ACTIVE: u8 = 4, "MLX5_PORT_CHANGE_SUBTYPE_ACTIVE";
     /// `sub_type` of a port event: the port is initialised, and waits for its subnet manager.
     PORT_CHANGE_SUBTYPE_INITIALIZED: u8 = 5, "MLX5_PORT_CHANGE_SUBTYPE_INITIALIZED";
+    /// `grp` of the register PPCNT: those of IEEE 802.3.
+    IEEE_802_3_COUNTERS_GROUP: u8 = 0x0, "MLX5_IEEE_802_3_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 2863.
+    RFC_2863_COUNTERS_GROUP: u8 = 0x1, "MLX5_RFC_2863_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 2819.
+    RFC_2819_COUNTERS_GROUP: u8 = 0x2, "MLX5_RFC_2819_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 3635.
+    RFC_3635_COUNTERS_GROUP: u8 = 0x3, "MLX5_RFC_3635_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: more of Ethernet.
+    ETHERNET_EXTENDED_COUNTERS_GROUP: u8 = 0x5, "MLX5_ETHERNET_EXTENDED_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: by priority.
+    PER_PRIORITY_COUNTERS_GROUP: u8 = 0x10, "MLX5_PER_PRIORITY_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: by traffic class.
+    PER_TRAFFIC_CLASS_COUNTERS_GROUP: u8 = 0x11, "MLX5_PER_TRAFFIC_CLASS_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: of the physical layer.
+    PHYSICAL_LAYER_COUNTERS_GROUP: u8 = 0x12, "MLX5_PHYSICAL_LAYER_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: InfiniBand's PortCounters.
     INFINIBAND_PORT_COUNTERS_GROUP: u8 = 0x20, "MLX5_INFINIBAND_PORT_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: InfiniBand's PortCountersExtended.
     INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP: u8 = 0x21, "MLX5_INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP";
-    /// `admin_state` of a virtual port: it's to be down.
-    VPORT_ADMIN_DOWN: u8 = 0, "MLX5_VPORT_ADMIN_STATE_DOWN";
-    /// `admin_state` of a virtual port: it's to be up.
-    VPORT_ADMIN_UP: u8 = 1, "MLX5_VPORT_ADMIN_STATE_UP";
     /// `admin_state` of a virtual port: as the physical port.
     VPORT_ADMIN_AUTO: u8 = 2, "MLX5_VPORT_ADMIN_STATE_AUTO";
     /// `allowed_list_type` of a virtual port: unicast addresses.
@@ -114,6 +126,8 @@ constants! {
     PORT_DOWN: u8 = 2, "MLX5_PORT_DOWN";
     /// `proto_mask` of the register PTYS: InfiniBand.
     PTYS_IB: u8 = 1 << 0, "MLX5_PTYS_IB";
+    /// `proto_mask` of the register PTYS: Ethernet.
+    PTYS_EN: u8 = 1 << 2, "MLX5_PTYS_EN";
     /// `vport_state_policy` of a virtual port: its state is that of the physical port.
     POLICY_FOLLOW: u8 = 2, "MLX5_POLICY_FOLLOW";
 }
@@ -131,6 +145,16 @@ constants! {
     PTYS_WIDTH_8X: u16 = 1 << 3, "MLX5_PTYS_WIDTH_8X";
     /// Link width in the register PTYS: twelve lanes.
     PTYS_WIDTH_12X: u16 = 1 << 4, "MLX5_PTYS_WIDTH_12X";
+    /// Bit number in `eth_proto_*` of the register PTYS: 10 Gb/s over copper.
+    ETH_10GBASE_CR: u32 = 12, "MLX5E_10GBASE_CR";
+    /// Bit number in `eth_proto_*` of the register PTYS: 25 Gb/s over copper.
+    ETH_25GBASE_CR: u32 = 27, "MLX5E_25GBASE_CR";
+    /// Bit number in `eth_proto_*` of the register PTYS: 40 Gb/s over four lanes of copper.
+    ETH_40GBASE_CR4: u32 = 6, "MLX5E_40GBASE_CR4";
+    /// Bit number in `eth_proto_*` of the register PTYS: 50 Gb/s over two lanes of copper.
+    ETH_50GBASE_CR2: u32 = 30, "MLX5E_50GBASE_CR2";
+    /// Bit number in `eth_proto_*` of the register PTYS: 100 Gb/s over four lanes of copper.
+    ETH_100GBASE_CR4: u32 = 20, "MLX5E_100GBASE_CR4";
 }
 
 constants! {

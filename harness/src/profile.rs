@@ -1,6 +1,6 @@
 //! Profile files: one TOML file says what the device and the fabric are.
 //!
-//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
+//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
 //! `mlx5_twin_model`, `[topology]` and `[timing]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
 
 use std::fmt;
@@ -22,7 +22,7 @@ pub const DEFAULT: &str = include_str!("../../fixtures/profiles/bluefield3-ib.to
 
 /// The sections that there are. One that a file lacks has its defaults.
 pub const SECTIONS: &[&str] =
-    &["device", "port", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
+    &["device", "port", "ethernet", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
 
 /// Longest profile file, in bytes. Ours; the default has about 12,000.
 pub const MAX_BYTES: u64 = 1 << 20;

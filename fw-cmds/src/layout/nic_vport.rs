@@ -111,26 +111,6 @@ layout! {
         STATE        0x7c 0x4;
     }
 
-    /// Input of MODIFY_VPORT_STATE.
-    modify_vport_state_in 0x80 {
-        OPCODE                0x00 0x10;
-        OP_MOD                0x30 0x10;
-        OTHER_VPORT           0x40 0x1;
-        VPORT_NUMBER          0x50 0x10;
-        MAX_TX_SPEED          0x60 0x10;
-        INGRESS_CONNECT       0x70 0x1;
-        EGRESS_CONNECT        0x71 0x1;
-        INGRESS_CONNECT_VALID 0x72 0x1;
-        EGRESS_CONNECT_VALID  0x73 0x1;
-        ADMIN_STATE           0x78 0x4;
-    }
-
-    /// Output of MODIFY_VPORT_STATE.
-    modify_vport_state_out 0x80 {
-        STATUS   0x00 0x8;
-        SYNDROME 0x20 0x20;
-    }
-
     /// Input of SET_ROCE_ADDRESS.
     set_roce_address_in 0x180 {
         OPCODE             0x00 0x10;

@@ -45,7 +45,7 @@ const fn row(id: u16, size: usize, gate: Option<Field>, read: Option<Read>, writ
 #[rustfmt::skip]
 pub(super) const REGISTERS: &[Register] = &[
     row(REG_QCAM,            qcam_reg::SIZE,                 Some(cmd_hca_cap::QCAM_REG), Some(registers::read_qcam),      None),
-    row(REG_PMTU,            pmtu_reg::SIZE,                 None,                        Some(registers::read_pmtu),      None),
+    row(REG_PMTU,            pmtu_reg::SIZE,                 None,                        Some(registers::read_pmtu),      Some(registers::write_pmtu)),
     row(REG_PTYS,            ptys_reg::SIZE,                 None,                        Some(registers::read_ptys),      None),
     row(REG_PAOS,            paos_reg::SIZE,                 None,                        Some(registers::read_paos),      Some(registers::write_paos)),
     row(REG_PPCNT,           ppcnt_reg::SIZE,                None,                        Some(registers::read_ppcnt),     None),
