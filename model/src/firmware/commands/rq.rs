@@ -67,7 +67,10 @@ pub(in super::super) fn create(
         return Err(Failure::RQ_TYPE);
     }
     let bytes = size(firmware, &context)?;
-    let uses = vec![cq, Held::Pd(context.get32(wq::PD.within(WQ)))];
+    // Linux's queue that only drops packets is in no protection domain.
+    let pd = context.get32(wq::PD.within(WQ));
+    let none = pd == 0 && command.actor().is_driver();
+    let uses = if none { vec![cq] } else { vec![cq, Held::Pd(pd)] };
     let buffer = buffer(firmware, command, &buffer_fields(BASE), bytes, Access::Read)?;
     let record = doorbell_record(firmware, command, wq::DBR_ADDR.within(BASE), Some(record_umem(BASE)), RECORD_BYTES)?;
     make(firmware, command, answer, Rq(Queue { context, buffer, record, uses }))
