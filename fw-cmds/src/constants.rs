@@ -47,6 +47,12 @@ constants! {
     PORT_CHANGE_SUBTYPE_ACTIVE: u8 = 4, "MLX5_PORT_CHANGE_SUBTYPE_ACTIVE";
     /// `sub_type` of a port event: the port is initialised, and waits for its subnet manager.
     PORT_CHANGE_SUBTYPE_INITIALIZED: u8 = 5, "MLX5_PORT_CHANGE_SUBTYPE_INITIALIZED";
+    /// Opcode of a send request that does nothing.
+    OPCODE_NOP: u8 = 0x00, "MLX5_OPCODE_NOP";
+    /// Opcode of a send request: a packet.
+    OPCODE_SEND: u8 = 0x0a, "MLX5_OPCODE_SEND";
+    /// Opcode of a send request: packets of one segment each.
+    OPCODE_LSO: u8 = 0x0e, "MLX5_OPCODE_LSO";
     /// `grp` of the register PPCNT: those of IEEE 802.3.
     IEEE_802_3_COUNTERS_GROUP: u8 = 0x0, "MLX5_IEEE_802_3_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: those of RFC 2863.
@@ -105,6 +111,8 @@ constants! {
     REG_PTYS: u16 = 0x5004, "MLX5_REG_PTYS";
     /// `register_id` of ACCESS_REG: whether a port is up.
     REG_PAOS: u16 = 0x5006, "MLX5_REG_PAOS";
+    /// `register_id` of ACCESS_REG: pause frames of a port.
+    REG_PFCC: u16 = 0x5007, "MLX5_REG_PFCC";
     /// `register_id` of ACCESS_REG: counters of a port.
     REG_PPCNT: u16 = 0x5008, "MLX5_REG_PPCNT";
     /// `register_id` of ACCESS_REG: virtual lanes of a port.
@@ -170,6 +178,10 @@ constants! {
     CQ_MODIFY_PERIOD_MODE: u32 = 1 << 4, "MLX5_CQ_MODIFY_PERIOD_MODE";
     /// `cqe_sz` of a completion queue context: 64 bytes that take the room of 128.
     CQE_SIZE_128_PAD: u8 = 2, "CQE_STRIDE_128_PAD";
+    /// Opcode of a completion: a send request was carried out.
+    CQE_REQ: u8 = 0, "MLX5_CQE_REQ";
+    /// Bit of the first dword of a completion queue's doorbell: only completions that ask for it raise the event.
+    CQ_DB_SOLICITED: u32 = 1 << 24, "MLX5_CQ_DB_REQ_NOT_SOL";
     /// Bit of `resize_field_select`: `log_cq_size`.
     CQ_RESIZE_LOG_SIZE: u32 = 1 << 0, "MLX5_MODIFY_CQ_MASK_LOG_SIZE";
     /// Bit of `resize_field_select`: `page_offset`.
@@ -187,6 +199,8 @@ constants! {
     RQ_TYPE_SRQ: u8 = 1, "MLX5_SRQ_RQ";
     /// `rq_type` of a queue pair context: no receive queue.
     RQ_TYPE_NONE: u8 = 3, "MLX5_ZERO_LEN_RQ";
+    /// Bits of `fm_ce_se` of a send request: a completion is wanted.
+    WQE_CQ_UPDATE: u8 = 2 << 2, "MLX5_WQE_CTRL_CQ_UPDATE";
     /// Bytes of an entry of a send queue.
     SEND_WQE_BB: u64 = 64, "MLX5_SEND_WQE_BB";
 }
@@ -256,6 +270,10 @@ constants! {
     CQE_SIZE_64: u8 = 0, "MLX5_CQC_CQE_SZ_64_BYTES";
     /// `cqe_sz` of a completion queue context: 128 bytes.
     CQE_SIZE_128: u8 = 1, "MLX5_CQC_CQE_SZ_128_BYTES";
+    /// `st` of a completion queue context: the next completion that was asked to be told raises the event.
+    CQC_ST_SOLICITED: u8 = 0x6, "MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED";
+    /// `st` of a completion queue context: the next completion raises the event.
+    CQC_ST_ARMED: u8 = 0x9, "MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED";
     /// `st` of a completion queue context: the event was raised, or the queue was never armed.
     CQC_ST_FIRED: u8 = 0xa, "MLX5_CQC_ST_FIRED";
     /// `op_mod` of ARM_RQ: a shared receive queue.

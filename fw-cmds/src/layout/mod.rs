@@ -46,6 +46,7 @@ mod qos;
 mod qp;
 mod qp_state;
 mod registers;
+mod registers_eth;
 mod resources;
 mod rmp;
 mod sq_rq;
@@ -76,6 +77,7 @@ pub use qos::*;
 pub use qp::*;
 pub use qp_state::*;
 pub use registers::*;
+pub use registers_eth::*;
 pub use resources::*;
 pub use rmp::*;
 pub use sq_rq::*;
@@ -109,6 +111,7 @@ const GROUPS: &[&[&Layout]] = &[
     domains::IFC,
     cq::IFC,
     cq::RDMA_CORE,
+    cq::RDMA_CORE_QUEUES,
     qp::IFC,
     qp::RDMA_CORE,
     qp_state::IFC,
@@ -124,6 +127,7 @@ const GROUPS: &[&[&Layout]] = &[
     tir_tis::IFC,
     flow_table::IFC,
     registers::IFC,
+    registers_eth::IFC,
     vport::IFC,
     nic_vport::IFC,
     counters::IFC,

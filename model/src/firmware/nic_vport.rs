@@ -27,6 +27,8 @@ pub struct NicVport {
     pub roce: BTreeMap<u16, Context>,
     /// MTU in use, as the register PMTU has it.
     pub port_mtu: u16,
+    /// Pause frames for all, sent and taken, and by priority, sent and taken (register PFCC).
+    pub pause: [u8; 4],
 }
 
 impl NicVport {
@@ -43,6 +45,12 @@ impl NicVport {
         ] {
             context.set(field, value).ok()?;
         }
-        Some(NicVport { context, lists: Default::default(), roce: BTreeMap::new(), port_mtu: ethernet.mtu })
+        Some(NicVport {
+            context,
+            lists: Default::default(),
+            roce: BTreeMap::new(),
+            port_mtu: ethernet.mtu,
+            pause: [0; 4],
+        })
     }
 }

@@ -8,8 +8,8 @@ use mlx5_twin_fw_cmds::constants::{
 };
 use mlx5_twin_fw_cmds::field::{Bytes, Field};
 use mlx5_twin_fw_cmds::layout::{
-    default_timeout, dtor_reg, ib_port_cntrs_grp_data_layout, mcam_reg, paos_reg, pcam_reg, pmtu_reg, ppcnt_reg,
-    ptys_reg, pvlc_reg, qcam_reg, set_node_in,
+    default_timeout, dtor_reg, ib_port_cntrs_grp_data_layout, mcam_reg, paos_reg, pcam_reg, pfcc_reg, pmtu_reg,
+    ppcnt_reg, ptys_reg, pvlc_reg, qcam_reg, set_node_in,
 };
 
 use super::nic_vport::ethernet_port;
@@ -89,6 +89,33 @@ pub(super) fn write_pmtu(firmware: &mut Firmware, register: &Command<'_>) -> Out
         return Err(Failure::REGISTER_VALUE);
     }
     ethernet_port(firmware)?.port_mtu = mtu;
+    Ok(Effect::None)
+}
+
+/// What PFCC tells of pause frames: the fields, and the mask by which a write chooses among priorities.
+const PAUSE: &[(Field, Option<Field>)] = &[
+    (pfcc_reg::PPTX, None),
+    (pfcc_reg::PPRX, None),
+    (pfcc_reg::PFCTX, Some(pfcc_reg::PRIO_MASK_TX)),
+    (pfcc_reg::PFCRX, Some(pfcc_reg::PRIO_MASK_RX)),
+];
+
+pub(super) fn read_pfcc(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
+    let pause = ethernet_port(firmware).map_err(|_| Failure::REGISTER)?.pause;
+    port(register, answer, pfcc_reg::LOCAL_PORT, None)?;
+    PAUSE.iter().zip(pause).try_for_each(|((field, _), value)| answer.set(*field, value))
+}
+
+/// Linux writes either pause for all, with empty masks, or by priority, and then without the other: what is by priority changes by
+/// the masks, what is for all always.
+pub(super) fn write_pfcc(firmware: &mut Firmware, register: &Command<'_>) -> Outcome {
+    named_port(register, pfcc_reg::LOCAL_PORT)?;
+    let port = ethernet_port(firmware).map_err(|_| Failure::REGISTER)?;
+    for ((field, mask), kept) in PAUSE.iter().zip(&mut port.pause) {
+        let value: u8 = register.get(*field)?;
+        let mask = mask.map_or(Ok(u8::MAX), |mask| register.get(mask))?;
+        *kept = *kept & !mask | value & mask;
+    }
     Ok(Effect::None)
 }
 

@@ -43,7 +43,7 @@ pub(in super::super) fn create(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     const BASE: u32 = create_sq_in::CTX.bits() + WQ;
-    let context = Context::read(&[sqc::LAYOUT], command.bytes(), create_sq_in::CTX.bits())?;
+    let mut context = Context::read(&[sqc::LAYOUT], command.bytes(), create_sq_in::CTX.bits())?;
     if context.get(sqc::STATE) != u64::from(SQC_STATE_RST) {
         return Err(Failure::SQ_STATE);
     }
@@ -69,6 +69,7 @@ pub(in super::super) fn create(
         1 => uses.push(Held::Tis(context.get32(sqc::TIS_NUM_0))),
         _ => return Err(Failure::SQ_TIS),
     }
+    start_anew(&mut context)?;
     let buffer = buffer(firmware, command, &buffer_fields(BASE), stride << log_size, Access::Read)?;
     let record = doorbell_record(firmware, command, wq::DBR_ADDR.within(BASE), Some(record_umem(BASE)), RECORD_BYTES)?;
     make(firmware, command, answer, Sq(Queue { context, buffer, record, uses }))
@@ -94,8 +95,16 @@ pub(in super::super) fn modify(
         return Err(Failure::SQ_MODIFY);
     }
     queue.context.set(sqc::STATE, to)?;
+    if to == SQC_STATE_RST {
+        start_anew(&mut queue.context)?;
+    }
     firmware.resources.replace(sqn, Sq(queue))?;
     Ok(Effect::None)
+}
+
+/// Nothing was posted, and nothing carried out.
+fn start_anew(context: &mut Context) -> Result<(), Failure> {
+    [wq::HW_COUNTER, wq::SW_COUNTER].iter().try_for_each(|counter| context.set(counter.within(WQ), 0u32))
 }
 
 /// Whether a queue can go from one state to another: to any, but from an error only by a reset. Receive queues have the same

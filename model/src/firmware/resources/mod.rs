@@ -399,6 +399,16 @@ impl Resources {
         &self.rate_limits
     }
 
+    /// A completion queue, to keep its progress in.
+    pub(crate) fn cq_mut(&mut self, cqn: u32) -> Option<&mut Cq> {
+        self.cqs.get_mut(cqn)
+    }
+
+    /// A send queue, to keep its progress in.
+    pub(crate) fn sq_mut(&mut self, sqn: u32) -> Option<&mut Sq> {
+        self.sqs.get_mut(sqn)
+    }
+
     /// A flow table, to keep its entries in.
     pub(crate) fn flow_table_mut(&mut self, id: u32) -> Option<&mut FlowTable> {
         self.flow_tables.get_mut(id)
