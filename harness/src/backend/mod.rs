@@ -5,6 +5,7 @@
 
 mod error;
 mod shared;
+mod stop;
 
 pub mod sim;
 
@@ -16,6 +17,7 @@ use mlx5_twin_fw_cmds::event::EventType;
 
 pub use error::Error;
 pub use shared::{UmemExport, VarExport};
+pub use stop::Stop;
 
 /// Names an object that a context created by [`Backend::create_object`]. It's all that another process needs that has opened the same context again
 /// ([`Backend::import_device`]): this is what rdma-core's export of a DEVX object holds.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, HostArguments, InjectArguments, print, print_json};
 use crate::bounded;
+use crate::devices::Device;
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
 use crate::guest::identity;
@@ -89,10 +90,10 @@ enum Suite {
 }
 
 /// Starts a guest, and gives the exit code of what ran in it.
-pub(super) fn guest(arguments: &GuestArguments) -> Result<u8, Failure> {
+pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Result<u8, Failure> {
     let list = arguments.list.as_deref().map(read_list).transpose()?;
     let job = job(arguments, list.as_ref())?;
-    let functions = functions(arguments)?;
+    let functions = functions(arguments, own)?;
     let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
@@ -254,7 +255,7 @@ fn job(arguments: &GuestArguments, list: Option<&List>) -> Result<Job, Failure> 
 }
 
 /// The functions: one of the default profile if none is given. The first has all options.
-fn functions(arguments: &GuestArguments) -> Result<Vec<serve::Options>, Failure> {
+fn functions(arguments: &GuestArguments, own: &'static [Device]) -> Result<Vec<serve::Options>, Failure> {
     if arguments.no_function {
         return Ok(Vec::new());
     }
@@ -270,7 +271,7 @@ fn functions(arguments: &GuestArguments) -> Result<Vec<serve::Options>, Failure>
     let mut loaded = loaded.map_err(|error| Failure::Input(error.to_string()))?;
     identity::tell_apart(&mut loaded.iter_mut().map(|one| &mut one.profile).collect::<Vec<_>>());
     let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
-    let mut first = Some((capture.clone(), arguments.host.program(output)?, arguments.inject.schedule()?));
+    let mut first = Some((capture.clone(), arguments.host.program(own, output)?, arguments.inject.schedule()?));
     let options = loaded.into_iter().map(|profile| {
         let (capture, host, schedule) = first.take().unwrap_or_default();
         serve::Options { profile, seed: *seed, capture, host, schedule }

@@ -31,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::channel::inject::{Injection, Mistake};
+use crate::devices::Device;
 use crate::serve::Schedule;
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
@@ -61,7 +62,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// The device: scratch or serial. What goes through serial is standard input, and what comes back goes to standard output, line by
+    /// The device: scratch, serial, or one of the program's own. What goes through serial is standard input, and what comes back goes to standard output, line by
     /// line; the report then goes to standard error
     device: String,
     /// What is below the emulation software
@@ -193,6 +194,12 @@ enum Failure {
 
 /// The program. Results go to standard output; messages and logs to standard error.
 pub fn main() -> ExitCode {
+    main_with(&[])
+}
+
+/// The program, with more devices: for whoever writes a device and wants all this for it. Its `guest` puts the running program into the guest, as
+/// `mlx5-twin`, so that the device is known there too.
+pub fn main_with(own: &'static [Device]) -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
@@ -211,11 +218,11 @@ pub fn main() -> ExitCode {
         })
     });
     let result = match command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, own),
         Command::Caps(arguments) => caps::caps(&arguments),
-        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments, own),
         Command::Replay(arguments) => replay::replay(&arguments),
-        Command::Guest(arguments) => match guest::guest(&arguments) {
+        Command::Guest(arguments) => match guest::guest(&arguments, own) {
             Ok(code) => return ExitCode::from(code),
             Err(failure) => Err(failure),
         },

@@ -23,8 +23,8 @@ For text of your own: echo hi | mlx5-twin run serial
 ";
 
 /// Checks everything that was given, then runs.
-pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    let device = devices::known(&arguments.device).map_err(Failure::Input)?;
+pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<(), Failure> {
+    let device = devices::known(own, &arguments.device).map_err(Failure::Input)?;
     if !BACKENDS.contains(&arguments.backend.as_str()) {
         let known = BACKENDS.join(", ");
         return Err(Failure::Input(format!("there is no backend {:?}; known backends: {known}", arguments.backend)));

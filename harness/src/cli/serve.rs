@@ -13,9 +13,13 @@ use crate::serve::{Error, HostOutcome, Options, Server};
 
 impl HostArguments {
     /// The host program, with its text; what comes back goes to `output`.
-    pub(super) fn program(&self, output: Box<dyn Write + Send>) -> Result<Option<(&'static Device, Console)>, Failure> {
+    pub(super) fn program(
+        &self,
+        own: &'static [Device],
+        output: Box<dyn Write + Send>,
+    ) -> Result<Option<(&'static Device, Console)>, Failure> {
         let Some(name) = &self.host else { return Ok(None) };
-        let device = devices::known(name).map_err(Failure::Input)?;
+        let device = devices::known(own, name).map_err(Failure::Input)?;
         let console = match &self.host_input {
             None => Console::nobody(),
             Some(path) => {
@@ -28,10 +32,10 @@ impl HostArguments {
 }
 
 /// Serves until a signal comes, then tells what there was.
-pub(super) fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+pub(super) fn serve(arguments: &ServeArguments, own: &'static [Device]) -> Result<(), Failure> {
     let profile =
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
-    let host = arguments.host.program(Box::new(io::stdout()))?;
+    let host = arguments.host.program(own, Box::new(io::stdout()))?;
     // Before there is anything to be ended.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
     let schedule = arguments.inject.schedule()?;

@@ -18,6 +18,7 @@ use crate::emulation;
 
 pub use console::Console;
 pub use report::{FoundBar, FoundFunction, HostError, HostReport, HostSettings, Mismatch, Summary, TextReport};
+pub use setup::{Driven, access_failed};
 
 /// A host program that runs: an async function on the virtual clock.
 pub type HostProgram = Pin<Box<dyn Future<Output = Result<HostReport, HostError>> + Send>>;
@@ -66,13 +67,14 @@ pub fn find(name: &str) -> Option<&'static Device> {
     DEVICES.iter().find(|device| device.name == name)
 }
 
-/// The device of that name.
+/// The device of that name, among `own` and those that come with the project.
 ///
 /// # Errors
 /// There's none: a message that lists those there are.
-pub fn known(name: &str) -> Result<&'static Device, String> {
-    find(name).ok_or_else(|| {
-        let known = DEVICES.iter().map(|device| format!("\n  {:<10}{}", device.name, device.description));
+pub fn known(own: &'static [Device], name: &str) -> Result<&'static Device, String> {
+    own.iter().find(|device| device.name == name).or_else(|| find(name)).ok_or_else(|| {
+        let all = own.iter().chain(DEVICES);
+        let known = all.map(|device| format!("\n  {:<10}{}", device.name, device.description));
         format!("there is no device {name:?}; known devices:{}", known.collect::<String>())
     })
 }

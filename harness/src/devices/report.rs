@@ -162,7 +162,7 @@ impl HostReport {
     const KEPT: usize = 16;
 
     /// Notes a value that was read, and whether it's as expected.
-    pub(super) fn compare(&mut self, what: impl FnOnce() -> String, expected: u64, found: u64) {
+    pub fn compare(&mut self, what: impl FnOnce() -> String, expected: u64, found: u64) {
         if expected == found {
             return;
         }

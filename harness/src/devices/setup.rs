@@ -25,22 +25,26 @@ const FLR_TIME: Time = Time::ms(100);
 const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 const FIRST_MESSAGE: u32 = 0x40;
 
-/// Gives the error for a failed access.
-pub(super) fn failed(what: &'static str) -> impl Fn(AccessError) -> HostError {
+/// Gives the error for a failed access: `host.read32(address).await.map_err(access_failed("reading STATUS"))`.
+pub fn access_failed(what: &'static str) -> impl Fn(AccessError) -> HostError {
     move |error| HostError::Access { what, error }
 }
 
-/// A function, and the host that drives it.
+/// A function, and the host that drives it: what a driver does first with any device.
 #[derive(Clone, Debug)]
-pub(super) struct Driven {
+pub struct Driven {
     pub(super) host: Host,
     found: Found,
     vectors: u16,
 }
 
 impl Driven {
-    /// Enumerates the bus and finds the function with these IDs. The report has what was found.
-    pub(super) async fn find(
+    /// Enumerates the bus and finds the function with these IDs (vendor, device), whose driver will use so many MSI-X vectors. The report has what was
+    /// found.
+    ///
+    /// # Errors
+    /// [`HostError::Enumeration`]; [`HostError::NotFound`].
+    pub async fn find(
         host: Host,
         settings: host::Settings,
         (vendor, device): (u16, u16),
@@ -68,67 +72,76 @@ impl Driven {
         self.found.bars.iter().find(|bar| u32::from(bar.index) == index).map(|bar| bar.address)
     }
 
-    /// Sets bus mastering, the MSI-X table and MSI-X enable. Gives the address of BAR 0.
-    pub(super) async fn configure(&self) -> Result<u64, HostError> {
+    /// Sets memory space and bus mastering, the MSI-X table and MSI-X enable. Gives the address of BAR 0.
+    ///
+    /// # Errors
+    /// [`HostError::Missing`] if there's no BAR 0, or not so many vectors in a table that keeps what is written; [`HostError::Access`].
+    pub async fn configure(&self) -> Result<u64, HostError> {
         let Driven { host, found, .. } = self;
         let id = found.id;
         let registers = self.bar(0).ok_or_else(|| self.missing("BAR 0"))?;
         let msix = found.capability(MSIX).ok_or_else(|| self.missing("MSI-X capability"))? / 4;
 
-        let command = host.config_read(id, COMMAND).await.map_err(failed("reading Command"))?;
+        let command = host.config_read(id, COMMAND).await.map_err(access_failed("reading Command"))?;
         let command = command & 0xffff | MEMORY_AND_BUS_MASTER;
-        host.config_write_bytes(id, COMMAND, 0b0011, command).await.map_err(failed("setting bus master"))?;
+        host.config_write_bytes(id, COMMAND, 0b0011, command).await.map_err(access_failed("setting bus master"))?;
 
         // Message Control in the high half; table offset with the BAR's number in its low three bits.
-        let control = host.config_read(id, msix).await.map_err(failed("reading MSI-X Message Control"))?;
+        let control = host.config_read(id, msix).await.map_err(access_failed("reading MSI-X Message Control"))?;
         if (control >> 16 & 0x7ff) + 1 < u32::from(self.vectors) {
             return Err(self.missing("MSI-X vector for each of its interrupts"));
         }
-        let table = host.config_read(id, msix + 1).await.map_err(failed("reading MSI-X Table Offset"))?;
+        let table = host.config_read(id, msix + 1).await.map_err(access_failed("reading MSI-X Table Offset"))?;
         let table = self.bar(table & 7).ok_or_else(|| self.missing("BAR for the MSI-X table"))? + u64::from(table & !7);
         for vector in 0..self.vectors {
             let entry = table + u64::from(vector) * 16;
             let data = FIRST_MESSAGE + u32::from(vector);
             let message = [MESSAGE_ADDRESS as u32, (MESSAGE_ADDRESS >> 32) as u32, data, 0];
             for (number, dword) in (0_u64..).zip(message) {
-                host.write32(entry + number * 4, dword).await.map_err(failed("writing the MSI-X table"))?;
+                host.write32(entry + number * 4, dword).await.map_err(access_failed("writing the MSI-X table"))?;
             }
-            if host.read32(entry + 8).await.map_err(failed("reading the MSI-X table"))? != data {
+            if host.read32(entry + 8).await.map_err(access_failed("reading the MSI-X table"))? != data {
                 return Err(self.missing("working MSI-X table"));
             }
         }
         let enable = host.config_write_bytes(id, msix, 0b1100, control & 0x3fff_ffff | 1 << 31).await;
-        enable.map_err(failed("enabling MSI-X"))?;
+        enable.map_err(access_failed("enabling MSI-X"))?;
         Ok(registers)
     }
 
     /// Resets the function by a function-level reset, and gives its BARs and Device Control back what they held. What else a driver
     /// sets, [`Driven::configure`] sets again.
-    pub(super) async fn reset(&self) -> Result<(), HostError> {
+    ///
+    /// # Errors
+    /// [`HostError::Missing`] if it has no PCI Express capability; [`HostError::Access`].
+    pub async fn reset(&self) -> Result<(), HostError> {
         let Driven { host, found, .. } = self;
         let id = found.id;
         let pcie = found.capability(PCIE).ok_or_else(|| self.missing("PCI Express capability"))? / 4;
         let control = pcie + DEVICE_CONTROL;
         // The upper half is the status register, whose bits are cleared by writing 1.
-        let before = host.config_read(id, control).await.map_err(failed("reading Device Control"))? & 0xffff;
+        let before = host.config_read(id, control).await.map_err(access_failed("reading Device Control"))? & 0xffff;
         let flr = host.config_write(id, control, before | INITIATE_FLR).await;
-        flr.map_err(failed("initiating a function-level reset"))?;
+        flr.map_err(access_failed("initiating a function-level reset"))?;
         host.sleep(FLR_TIME).await;
         for bar in &found.bars {
             let register = FIRST_BAR + u16::from(bar.index);
             let low = host.config_write(id, register, bar.address as u32).await;
-            low.map_err(failed("restoring a BAR"))?;
+            low.map_err(access_failed("restoring a BAR"))?;
             if bar.is_64bit {
                 let high = host.config_write(id, register + 1, (bar.address >> 32) as u32).await;
-                high.map_err(failed("restoring a BAR"))?;
+                high.map_err(access_failed("restoring a BAR"))?;
             }
         }
         let restored = host.config_write_bytes(id, control, 0b0011, before).await;
-        restored.map_err(failed("restoring Device Control"))
+        restored.map_err(access_failed("restoring Device Control"))
     }
 
     /// Waits for an interrupt, but no longer than `limit`. One that came before, and that nobody waited for, counts.
-    pub(super) async fn interrupt(&self, vector: u16, cause: &'static str, limit: Time) -> Result<(), HostError> {
+    ///
+    /// # Errors
+    /// [`HostError::NoInterrupt`], which names the cause.
+    pub async fn interrupt(&self, vector: u16, cause: &'static str, limit: Time) -> Result<(), HostError> {
         let came = self.host.interrupt(FIRST_MESSAGE + u32::from(vector));
         if within(&self.host, limit, came).await {
             return Ok(());

@@ -68,6 +68,8 @@ pub enum Order {
         /// Which.
         stream: Stream,
     },
+    /// Tell the command, and what it started, to end: SIGTERM.
+    Terminate,
 }
 
 impl Order {
@@ -211,6 +213,7 @@ mod tests {
             (Order::Resize { rows: 1, columns: 2 }, r#"{"order":"resize","rows":1,"columns":2}"#),
             (Order::InputEnd { bytes: 7 }, r#"{"order":"input_end","bytes":7}"#),
             (Order::Close { stream: Stream::Out }, r#"{"order":"close","stream":"out"}"#),
+            (Order::Terminate, r#"{"order":"terminate"}"#),
         ];
         for (order, expected) in cases {
             assert_eq!(String::from_utf8(order.line()).unwrap(), format!("{expected}\n"));

@@ -230,7 +230,8 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
     tell(Happening::Begins(&warnings));
 
     let begin = Instant::now();
-    let (exit, results) = carry_out(&mut session, plan.job, pipes, plan.timeout, tell)?;
+    let host_ended = || functions.first().is_some_and(|first| first.server.host_ended());
+    let (exit, results) = carry_out(&mut session, plan.job, pipes, plan.timeout, tell, host_ended)?;
     let seconds = begin.elapsed().as_secs_f64();
     let (kernel, warm) = (assets.kernel.release.clone(), session.warm);
     session.end();
@@ -258,34 +259,37 @@ impl Function {
     }
 }
 
-/// Has the guest do its job.
+/// Has the guest do its job. A command is told to end when the simulated host's program has ended: what serves the host's function has nothing to
+/// do any more, and doesn't find that out by itself, as hosts come back.
 fn carry_out(
     session: &mut Session,
     job: Job,
     pipes: Pipes,
     timeout: Option<Duration>,
     tell: &dyn Fn(Happening<'_>),
+    host_ended: impl Fn() -> bool,
 ) -> Result<(Exit, Option<Results>), Error> {
     let selection = match job {
         Job::Suite(selection) => selection,
         Job::Run(command) => {
             let order = Order::Run { command: Some(command), terminal: None, term: None };
-            return Ok((session.run(&order, pipes, timeout, |_| {})?, None));
+            return Ok((session.run(&order, pipes, timeout, |_| {}, host_ended)?, None));
         }
         Job::Shell { terminal } => {
             let raw = terminal.is_some().then(terminal::Raw::set).transpose().map_err(Error::Terminal)?;
             let order = Order::Run { command: None, terminal: terminal.is_some().then(terminal::size), term: terminal };
-            let exit = session.run(&order, pipes, timeout, |_| {});
+            let exit = session.run(&order, pipes, timeout, |_| {}, || false);
             drop(raw);
             return Ok((exit?, None));
         }
     };
     let mut results = Results::default();
-    let exit = session.run(&Order::Suite(selection), pipes, timeout, |test| {
+    let take = |test| {
         if let Some(test) = results.take(test) {
             tell(Happening::Test(test));
         }
-    })?;
+    };
+    let exit = session.run(&Order::Suite(selection), pipes, timeout, take, || false)?;
     if let Some(test) = results.end(&format!("the tests' process ended here, with exit code {}", exit.code)) {
         tell(Happening::Test(test));
     }

@@ -220,13 +220,14 @@ impl Session {
         }
     }
 
-    /// Has the agent run a command, and moves its bytes until it has ended. `test` hears of tests.
+    /// Has the agent run a command, and moves its bytes until it has ended. `test` hears of tests. Once `enough` says so, the command is told to end.
     pub(super) fn run(
         &mut self,
         order: &Order,
         pipes: Pipes,
         timeout: Option<Duration>,
         mut test: impl FnMut(Test),
+        enough: impl Fn() -> bool,
     ) -> Result<Exit, Error> {
         let Some((input, out, err)) = self.streams.take() else {
             return Err(Error::Port(io::Error::other("the guest runs one command only")));
@@ -250,7 +251,12 @@ impl Session {
             Some(ours)
         };
         let mut end: Option<Exit> = None;
+        let mut told = false;
         loop {
+            if !told && enough() {
+                told = true;
+                self.order(&Order::Terminate)?;
+            }
             if let Some(exit) = end
                 && counts(&taken) >= [exit.out, exit.err]
             {

@@ -85,12 +85,6 @@ pub enum Wrong {
         /// What follows.
         found: String,
     },
-    /// There's no such device.
-    #[error("the capture is of the device {found:?}, which doesn't exist here")]
-    Device {
-        /// Its name.
-        found: String,
-    },
     /// The profile is another one.
     #[error("the capture was made with profile {name} ({hash:016x}), and this is {given} ({given_hash:016x})")]
     Profile {

@@ -92,6 +92,11 @@ impl Engine {
         Engine { simulation, dpu, device, clock, vectors: BTreeMap::new(), traffic: Traffic::default(), host, schedule }
     }
 
+    /// Whether there's a host program that has ended and that software holds nothing of.
+    pub(super) fn host_ended(&self) -> bool {
+        self.host.as_ref().is_some_and(HostRun::is_over)
+    }
+
     /// Looks at the device, or makes a fault of it.
     pub(super) fn with_device<T>(&mut self, access: impl FnOnce(&mut Dpu) -> T) -> Option<T> {
         self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| access(dpu))

@@ -78,6 +78,11 @@ impl HostRun {
         Some(rest)
     }
 
+    /// Whether it has ended and software outside holds nothing of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.held.is_none() && self.result().is_some()
+    }
+
     /// What came of it. `None` if it hasn't ended.
     pub(super) fn result(&self) -> Option<Result<HostReport, HostError>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()

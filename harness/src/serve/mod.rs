@@ -201,6 +201,11 @@ impl Server {
         self.shared.with(|engine, _| Report::new(&self.options, engine, &statistics, traffic))
     }
 
+    /// Whether the program on the host's side has ended, well or badly, and software holds nothing of it any more. `false` if there is none.
+    pub fn host_ended(&self) -> bool {
+        self.shared.with(|engine, _| engine.host_ended())
+    }
+
     /// Ends it: a client that is still there is left alone with its connection. The socket is removed.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 
-use super::super::setup::{Driven, failed};
+use super::super::setup::{Driven, access_failed};
 use super::super::{HostError, HostReport, HostSettings};
 use super::{
     COUNTER, COUNTER_VECTOR, DEVICE, FIRST_LIMIT, IDENTITY, LIMIT, MAGIC, SCRATCH, TRIGGER, TRIGGER_VECTOR, VENDOR,
@@ -132,7 +132,7 @@ impl Program {
 
     /// All registers in one read.
     async fn all_registers(&mut self) -> Result<(), HostError> {
-        let data = self.driven.host.read(self.bar, 24).await.map_err(failed("reading all registers"))?;
+        let data = self.driven.host.read(self.bar, 24).await.map_err(access_failed("reading all registers"))?;
         self.report.reads += 1;
         let Expected { scratch, counter, limit, triggered } = self.expected;
         let expected = [MAGIC, u32::from_le_bytes(scratch), counter, limit, triggered, 0];
@@ -145,13 +145,13 @@ impl Program {
     }
 
     async fn write(&mut self, what: &'static str, offset: u64, bytes: &[u8]) -> Result<(), HostError> {
-        self.driven.host.write(self.bar + offset, bytes).await.map_err(failed(what))?;
+        self.driven.host.write(self.bar + offset, bytes).await.map_err(access_failed(what))?;
         self.report.writes += 1;
         Ok(())
     }
 
     async fn read(&mut self, what: &'static str, offset: u64, len: usize, expected: u64) -> Result<(), HostError> {
-        let found = self.driven.host.read(self.bar + offset, len as u8).await.map_err(failed(what))?;
+        let found = self.driven.host.read(self.bar + offset, len as u8).await.map_err(access_failed(what))?;
         self.report.reads += 1;
         self.report.compare(|| format!("{what}, {len} bytes at {offset:#x}"), expected, found.to_u64());
         Ok(())

@@ -13,7 +13,7 @@ use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 
-use super::super::setup::{Driven, failed};
+use super::super::setup::{Driven, access_failed};
 use super::super::{Console, HostError, HostReport, HostSettings, TextReport};
 use super::register::*;
 use super::uart::{CLOCK, FIFO, TRIGGERS};
@@ -91,14 +91,14 @@ impl Serial {
     }
 
     async fn read(&mut self, register: u64) -> Result<u8, HostError> {
-        let what = failed(READING[register as usize & 7]);
+        let what = access_failed(READING[register as usize & 7]);
         let data = self.driven.host.read(self.bar + register, 1).await.map_err(what)?;
         self.report.reads += 1;
         Ok(data.to_u64() as u8)
     }
 
     async fn write(&mut self, register: u64, value: u8) -> Result<(), HostError> {
-        let what = failed(WRITING[register as usize & 7]);
+        let what = access_failed(WRITING[register as usize & 7]);
         self.driven.host.write(self.bar + register, &[value]).await.map_err(what)?;
         self.report.writes += 1;
         Ok(())

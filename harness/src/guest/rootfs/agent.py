@@ -3,7 +3,7 @@
 Four ports (virtio-serial) lead outside: `control` with one JSON object a line in each direction, `in`, `out` and `err` with the
 command's bytes and nothing else. How many bytes belong to a command is told on `control`, so that a port needs no end.
 
-Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close.
+Orders (control.rs has the same list): ping, devices, start, run, suite, resize, input_end, close, terminate.
 Notices: stage, ready, pong, beat, devices, started, test, exit.
 """
 
@@ -169,6 +169,13 @@ class Command:
         """Gives the terminal another size; the kernel tells the programs on it."""
         if self.terminal is not None:
             fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def terminate(self):
+        """Tells the process and all that it started, unless they made a session of their own, to end."""
+        try:
+            os.killpg(self.process, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
 
     def close(self, stream):
         """Nobody reads `out` or `err` any more: the command gets SIGPIPE when it writes there, as on any closed pipe."""
@@ -344,6 +351,8 @@ class Agent:
                 self.command.end_of_input = order["bytes"]
             case "close" if self.command:
                 self.command.close(order["stream"])
+            case "terminate" if self.command:
+                self.command.terminate()
 
     def start(self, time_s, entropy, devices, device_s, program_s):
         """What only can be done now, after a restore: time, entropy, the functions, the program's disk.

@@ -7,11 +7,9 @@ use mlx5_twin_sim::probe::{Direction, LinkId};
 use mlx5_twin_sim::tlp::Tlp;
 
 use crate::capture::{LinkName, NotTlp, Packet, Reader};
-use crate::devices;
 use crate::profile::Loaded;
 use crate::replay::report::Counts;
 use crate::replay::{PROGRESS_FRAMES, Progress, ReplayError, Wrong};
-use crate::serve::NO_DEVICE;
 
 /// The latest time that a TLP may have: 106 days. Ours, so that nothing overflows.
 const MAX_TIME: Time = Time::ps(1 << 63);
@@ -19,7 +17,7 @@ const MAX_TIME: Time = Time::ps(1 << 63);
 /// What a capture says of the run that it's from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct About {
-    /// The device that was run, or [`NO_DEVICE`].
+    /// The device that was run, or [`NO_DEVICE`](crate::serve::NO_DEVICE).
     pub(super) device: String,
     /// The seed.
     pub(super) seed: u64,
@@ -37,9 +35,6 @@ impl About {
         };
         let wrong = |item: &'static str, found: &str| Wrong::Comment { item, found: found.to_owned() };
         let device = line("device")?;
-        if device != NO_DEVICE && devices::find(device).is_none() {
-            return Err(Wrong::Device { found: device.to_owned() });
-        }
         let found = line("profile")?;
         let (name, hash) = found.rsplit_once(' ').ok_or_else(|| wrong("profile", found))?;
         let hash = u64::from_str_radix(hash, 16).map_err(|_| wrong("profile", found))?;

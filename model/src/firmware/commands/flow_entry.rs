@@ -36,6 +36,9 @@ pub(in super::super) fn set(
     _: &mut Answer<'_>,
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
+    if !matches!(command.op_mod(), MAKE | CHANGE) {
+        return Err(Failure::OP_MOD);
+    }
     let (id, table) = own_table(firmware, command, &table_fields!(set_fte_in))?;
     let index: u32 = command.get(set_fte_in::FLOW_INDEX)?;
     let there = table.entries.get(&index).copied();
@@ -49,14 +52,13 @@ pub(in super::super) fn set(
             table.entries.insert(index, number);
             Ok(Effect::None)
         }
-        (CHANGE, Some(number)) => {
+        (_, None) => Err(Failure::FLOW_ENTRY_UNKNOWN),
+        (_, Some(number)) => {
             let entry = changed(firmware, command, table, number)?;
             check(firmware, command, table, &entry)?;
             firmware.resources.replace(number, entry)?;
             Ok(Effect::None)
         }
-        (CHANGE, None) => Err(Failure::FLOW_ENTRY_UNKNOWN),
-        _ => Err(Failure::OP_MOD),
     }
 }
 

@@ -183,6 +183,9 @@ pub(in super::super) fn set_root(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     use set_flow_table_root_in as input;
+    if !matches!(command.op_mod(), 0 | ROOT_DEFAULT) {
+        return Err(Failure::OP_MOD);
+    }
     let others = [
         input::OTHER_VPORT,
         input::OTHER_ESWITCH,
@@ -201,8 +204,7 @@ pub(in super::super) fn set_root(
             let (id, _) = own_table(firmware, command, &table_fields!(set_flow_table_root_in))?;
             Some(id)
         }
-        ROOT_DEFAULT => None,
-        _ => return Err(Failure::OP_MOD),
+        _ => None,
     };
     let needed = if root.is_some() { properties::MODIFY_ROOT } else { properties::RESET_ROOT_TO_DEFAULT };
     let changes = firmware.resources.flow_roots.contains_key(&table_type);

@@ -48,7 +48,7 @@ pub(super) const REGISTERS: &[Register] = &[
     row(REG_PMTU,            pmtu_reg::SIZE,                 None,                        Some(registers::read_pmtu),      Some(registers::write_pmtu)),
     row(REG_PTYS,            ptys_reg::SIZE,                 None,                        Some(registers::read_ptys),      None),
     row(REG_PAOS,            paos_reg::SIZE,                 None,                        Some(registers::read_paos),      Some(registers::write_paos)),
-    row(REG_PFCC,            pfcc_reg::SIZE,                 None,                        Some(registers::read_pfcc),      Some(registers::write_pfcc)),
+    row(REG_PFCC, pfcc_reg::SIZE, Some(cmd_hca_cap::ETH_NET_OFFLOADS), Some(registers::read_pfcc),      Some(registers::write_pfcc)),
     row(REG_PPCNT,           ppcnt_reg::SIZE,                None,                        Some(registers::read_ppcnt),     None),
     row(REG_PVLC,            pvlc_reg::SIZE,                 None,                        Some(registers::read_pvlc),      None),
     row(REG_PCAM,            pcam_reg::SIZE,                 Some(cmd_hca_cap::PCAM_REG), Some(registers::read_pcam),      None),

@@ -101,7 +101,7 @@ const PAUSE: &[(Field, Option<Field>)] = &[
 ];
 
 pub(super) fn read_pfcc(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
-    let pause = ethernet_port(firmware).map_err(|_| Failure::REGISTER)?.pause;
+    let pause = ethernet_port(firmware)?.pause;
     port(register, answer, pfcc_reg::LOCAL_PORT, None)?;
     PAUSE.iter().zip(pause).try_for_each(|((field, _), value)| answer.set(*field, value))
 }
@@ -110,7 +110,7 @@ pub(super) fn read_pfcc(firmware: &mut Firmware, register: &Command<'_>, answer:
 /// the masks, what is for all always.
 pub(super) fn write_pfcc(firmware: &mut Firmware, register: &Command<'_>) -> Outcome {
     named_port(register, pfcc_reg::LOCAL_PORT)?;
-    let port = ethernet_port(firmware).map_err(|_| Failure::REGISTER)?;
+    let port = ethernet_port(firmware)?;
     for ((field, mask), kept) in PAUSE.iter().zip(&mut port.pause) {
         let value: u8 = register.get(*field)?;
         let mask = mask.map_or(Ok(u8::MAX), |mask| register.get(mask))?;
