@@ -403,7 +403,7 @@ fn registers_of_an_ethernet_port() {
     assert_eq!(fields, [Ok(6), Ok(1), Ok(0)]);
     let told = contents(&mut machine, REG_PTYS, 64, &[(ptys_reg::PROTO_MASK, 4)]);
     let modes = [ptys_reg::ETH_PROTO_OPER, ptys_reg::ETH_PROTO_CAPABILITY].map(|field| field.get(&told));
-    assert_eq!(modes, [Ok(1 << ETH_100GBASE_CR4); 2]);
+    assert_eq!(modes, [Ok(1 << ETH_100GBASE_CR4), Ok(1 << ETH_100GBASE_CR4)]);
 }
 
 #[test]
