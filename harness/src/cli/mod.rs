@@ -233,8 +233,8 @@ struct ReplayArguments {
 
 #[derive(Debug, Args)]
 struct ProfileArgument {
-    /// What the device and the fabric are (TOML); the built-in one is bluefield3-ib
-    #[arg(long = "profile", value_name = "FILE")]
+    /// What the device and the fabric are: a file (TOML), or a built-in profile: bluefield3-ib (if none is given), bluefield3-eth
+    #[arg(long = "profile", value_name = "FILE|NAME")]
     path: Option<PathBuf>,
 }
 

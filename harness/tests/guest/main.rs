@@ -6,6 +6,7 @@ mod cache;
 mod common;
 mod driver;
 mod ends;
+mod link_layers;
 mod recovery;
 mod rig;
 mod runner;
