@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::backend::{Backend, Error};
 use crate::channel::inject;
 use crate::devices::{Device, Summary};
+use crate::emulation::Serving;
 use crate::report::write_software;
 use crate::run::{self, RunError};
 
@@ -40,11 +41,12 @@ pub struct HardwareReport {
 pub fn run(
     device: &Device,
     context: Arc<dyn Backend>,
+    serving: &Serving,
     mistakes: Option<&Arc<inject::Plan>>,
 ) -> Result<HardwareReport, RunError> {
     let begin = Instant::now();
     let backend = context.name();
-    let emulate = || (device.emulate)(context);
+    let emulate = || (device.emulate)(context, serving);
     let ran = match mistakes {
         Some(plan) => inject::while_running(plan, emulate),
         None => emulate(),

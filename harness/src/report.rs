@@ -251,7 +251,8 @@ impl Report {
             let indent = usize::from(*depth) * 2;
             let what = if *bridge { "bridge".to_owned() } else { format!("class {class:06x}") };
             let names: Vec<_> = capabilities.iter().map(|id| capability_name(*id)).collect();
-            let mark = if index == self.host.function { format!("   <- {}", self.device) } else { String::new() };
+            let mark =
+                if self.host.exercised.contains(&index) { format!("   <- {}", self.device) } else { String::new() };
             writeln!(f, "  {:indent$}{id}  {vendor:04x}:{device:04x}  {what}  [{}]{mark}", "", names.join(" "))?;
             for bar in bars {
                 let kind = if bar.prefetchable { ", prefetchable" } else { "" };
@@ -278,6 +279,9 @@ impl Report {
         }
         for mismatch in first_mismatches {
             writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
+        }
+        for lost in &self.host.lost {
+            writeln!(f, "          lost {lost}")?;
         }
         write_software(&self.emulation, f)?;
         writeln!(f)
@@ -365,7 +369,7 @@ mod tests {
             seed: u64::MAX,
             host: HostReport {
                 functions: vec![function("00:00.0", true, 0), function("01:00.0", true, 1), end],
-                function: 2,
+                exercised: vec![2],
                 rounds: 40,
                 interrupts: vec![3, 1],
                 finished_ps: 2_500_000_000,

@@ -36,6 +36,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
+use crate::emulation::Serving;
 use crate::serve::Schedule;
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
@@ -82,6 +83,8 @@ struct RunArguments {
     /// Draws the host's choices, and latencies within the ranges of the profile; 1 if it isn't given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[command(flatten)]
+    serving: ServingArguments,
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
@@ -97,6 +100,47 @@ struct RunArguments {
     /// The text is a greeting, and not standard input.
     #[arg(skip)]
     greeting: bool,
+}
+
+/// Which functions an emulation program serves.
+#[derive(Debug, Args)]
+struct ServingArguments {
+    /// The downstream ports whose functions are served: 0, 0-7, 1,3
+    #[arg(long, value_name = "PORTS", default_value = "0", value_parser = ports)]
+    ports: Ports,
+    /// Take the functions over from the process that listens at this socket, while the host uses them
+    #[arg(long, value_name = "SOCKET")]
+    take_over: Option<PathBuf>,
+    /// Listen at this socket for a process that takes the functions over; ends when one has
+    #[arg(long, value_name = "SOCKET")]
+    hand_over: Option<PathBuf>,
+}
+
+impl ServingArguments {
+    fn serving(&self) -> Serving {
+        let ServingArguments { ports: Ports(ports), take_over, hand_over } = self;
+        Serving { ports: ports.clone(), take_over: take_over.clone(), hand_over: hand_over.clone() }
+    }
+}
+
+/// Numbers of ports, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ports(Vec<u8>);
+
+/// Reads a list of ports and of ranges of ports.
+fn ports(text: &str) -> Result<Ports, String> {
+    let number = |text: &str| text.parse::<u8>().map_err(|_| format!("{text:?} is no port: 0 to 255"));
+    let mut ports = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        for port in number(first)?..=number(last)? {
+            if ports.contains(&port) {
+                return Err(format!("port {port} is there twice"));
+            }
+            ports.push(port);
+        }
+    }
+    if ports.is_empty() { Err(format!("{text:?} is no port")) } else { Ok(Ports(ports)) }
 }
 
 #[derive(Debug, Args)]
@@ -247,6 +291,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             backend: "sim".to_owned(),
             profile,
             seed: None,
+            serving: ServingArguments { ports: Ports(vec![0]), take_over: None, hand_over: None },
             capture: None,
             faults: Vec::new(),
             unchecked: false,
@@ -314,6 +359,16 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("255", &[255]), ("7-7", &[7])] {
+            assert_eq!(ports(text), Ok(Ports(expected.to_vec())), "{text}");
+        }
+        for text in ["", "-", "1-", "256", "1,1", "0-3,2", "4-2", "x", "1 2"] {
+            assert!(ports(text).is_err(), "{text}");
+        }
     }
 
     #[test]

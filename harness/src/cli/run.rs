@@ -58,7 +58,13 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
         None => None,
     };
     let console = console(device, arguments);
-    let plan = Plan { device, profile: loaded, seed, console, mistakes, capture };
+    let serving = arguments.serving.serving();
+    if serving.take_over.is_some() || serving.hand_over.is_some() {
+        let rule =
+            "--take-over and --hand-over are for devices that two processes can open; that of sim is in this process";
+        return Err(Failure::Input(rule.to_owned()));
+    }
+    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
@@ -68,10 +74,7 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     } else {
         print(&report.to_string())?;
     }
-    let wrong = match report.host.mismatches {
-        0 => None,
-        count => Some(format!("{count} values that the host read aren't as expected")),
-    };
+    let wrong = report.host.wrong();
     match report.mistakes.into_iter().chain(wrong).reduce(|first, second| format!("{first}; {second}")) {
         None => Ok(()),
         Some(message) => Err(Failure::Run(message)),
@@ -118,7 +121,8 @@ fn on_hardware(
     let context = opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))?;
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {} on {}; ^C ends", device.name, context.name());
-    let report = hardware::run(device, context, mistakes).map_err(|error| failed(&error))?;
+    let report =
+        hardware::run(device, context, &arguments.serving.serving(), mistakes).map_err(|error| failed(&error))?;
     if arguments.json {
         print_json(&report)?;
     } else {
