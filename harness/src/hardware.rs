@@ -40,8 +40,8 @@ pub struct HardwareReport {
 /// The program failed.
 pub fn run(
     device: &Device,
-    serving: &Serving,
     context: Arc<dyn Backend>,
+    serving: &Serving,
     mistakes: Option<&Arc<inject::Plan>>,
 ) -> Result<HardwareReport, RunError> {
     let begin = Instant::now();

@@ -177,7 +177,7 @@ pub(super) struct Key<'a> {
     context: &'a dyn Backend,
     pd: ObjectHandle,
     pub(super) handle: ObjectHandle,
-    number: u64,
+    pub(super) number: u64,
     memory: Arc<dyn RegisteredMemory>,
 }
 

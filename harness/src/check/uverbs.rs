@@ -8,7 +8,7 @@ use mlx5_twin_fw_cmds::layout::query_mkey_out;
 
 use super::objects::Key;
 use super::{Line, errno, word};
-use crate::backend::uverbs::share::{Shared, receive, send};
+use crate::backend::uverbs::share::{ObjectExport, Shared, receive, send};
 use crate::backend::uverbs::{Context, Device};
 use crate::backend::{Backend, Error, Stop, VarKind};
 
@@ -44,7 +44,11 @@ fn handed_over(context: &Context) -> Result<String, Error> {
     let lacks = Error::NotSupported("what is shared");
     let umem = memory.export_umem().ok_or(lacks.clone())?;
     let file = context.memory_file(&umem).ok_or(lacks.clone())?;
-    let shared = Shared { vars: page.export_var().into_iter().collect(), umems: vec![umem], objects: vec![key.handle] };
+    let shared = Shared {
+        vars: page.export_var().into_iter().collect(),
+        umems: vec![umem],
+        objects: vec![ObjectExport { handle: key.handle, object_id: key.number as u32 }],
+    };
     let (here, there) = UnixStream::pair().map_err(failed)?;
     send(&here, &shared, &[context.file(), file.as_fd()]).map_err(failed)?;
 
@@ -56,7 +60,7 @@ fn handed_over(context: &Context) -> Result<String, Error> {
     let memory = other.import_umem_of(&umem, memory)?;
     let mut bytes = [0; 4];
     memory.read(0, &mut bytes)?;
-    let query = word(&other.query_object(shared.objects[0], &key.query(0)?, query_mkey_out::SIZE));
+    let query = word(&other.query_object(shared.objects[0].handle, &key.query(0)?, query_mkey_out::SIZE));
     let text = String::from_utf8_lossy(&bytes);
     Ok(format!(
         "{}, page {}, load {}, memory {text}, object {query}",

@@ -21,6 +21,7 @@ mod guest;
 mod replay;
 mod run;
 mod serve;
+mod share;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum Command {
     Check(CheckArguments),
     /// Serve the device as a PCI function to QEMU, by vfio-user; ends at SIGINT or SIGTERM with a report
     Serve(ServeArguments),
+    /// Give a context of a device to another program over a unix socket, with a page, memory and a flow counter; or take one
+    Share(ShareArguments),
     /// Play captures into the simulation: of real devices, and our own
     Replay(ReplayArguments),
     /// A Linux guest with the function in it: a shell, one command, or a test suite. Needs no hardware and no root rights
@@ -217,6 +220,19 @@ struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+struct ShareArguments {
+    /// The socket: a path that doesn't exist, with --give, or at which the other program listens
+    #[arg(value_name = "SOCKET")]
+    socket: PathBuf,
+    /// Give, to the first program that connects, and wait until it closes the connection. Without this, take
+    #[arg(long)]
+    give: bool,
+    /// The device to give from: uverbs[:mlx5_0]
+    #[arg(long, value_name = "NAME", default_value = "uverbs")]
+    backend: String,
+}
+
+#[derive(Debug, Args)]
 struct ReplayArguments {
     /// Captures in NetTLP's framing or written by 'run --capture', as pcap or pcapng
     #[arg(required = true, value_name = "FILE")]
@@ -286,6 +302,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments, own),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Share(arguments) => share::share(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments, own),
         Command::Replay(arguments) => replay::replay(&arguments),

@@ -12,7 +12,6 @@ use crate::backend::{Choice, Stop};
 use crate::capture::{Description, Recorder};
 use crate::channel::inject;
 use crate::devices::{self, Console, Device};
-use crate::emulation::Serving;
 use crate::hardware;
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
@@ -40,7 +39,7 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     });
     let serving = arguments.serving.serving();
     if choice != Choice::Sim {
-        return on_hardware((device, &serving), &choice, arguments, mistakes.as_ref());
+        return on_hardware(device, &choice, arguments, mistakes.as_ref());
     }
     let seed = arguments.seed.unwrap_or(SEED);
     let loaded = profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
@@ -98,7 +97,7 @@ fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Fai
 
 /// Runs the emulation program alone, until a signal comes. The second one ends this process.
 fn on_hardware(
-    (device, serving): (&'static Device, &Serving),
+    device: &'static Device,
     choice: &Choice,
     arguments: &RunArguments,
     mistakes: Option<&Arc<inject::Plan>>,
@@ -122,7 +121,8 @@ fn on_hardware(
     let context = opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))?;
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {} on {}; ^C ends", device.name, context.name());
-    let report = hardware::run(device, serving, context, mistakes).map_err(|error| failed(&error))?;
+    let report =
+        hardware::run(device, context, &arguments.serving.serving(), mistakes).map_err(|error| failed(&error))?;
     if arguments.json {
         print_json(&report)?;
     } else {

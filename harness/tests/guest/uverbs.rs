@@ -101,3 +101,37 @@ fn a_host_uses_a_function_of_software_in_the_guest() {
     assert_eq!((&report["backend"], ran["exit_code"].as_i64()), (&Value::from("uverbs:mlx5_0"), Some(0)));
     nothing_is_alive(server);
 }
+
+/// A context goes from this program to one of rdma-core, back, and from this program to itself.
+const SHARE: &str = "
+mkdir /tmp/share; cd /tmp/share
+listens() { for _ in $(seq 200); do [ -S $1 ] && return; sleep 0.05; done; }
+mlx5-twin share --give one & listens one; python3 share.py take one; wait
+python3 share.py give two & listens two; mlx5-twin share two; wait
+mlx5-twin share --give three & listens three; mlx5-twin share three; wait
+";
+
+#[test]
+fn contexts_are_shared_with_rdma_core() {
+    let Some(guest) = Guest::new() else { return };
+    let script = SHARE.replace(
+        "cd /tmp/share\n",
+        &format!("cd /tmp/share\ncat >share.py <<'END'\n{}END\n", include_str!("share.py")),
+    );
+    let ran = guest.run(&script);
+    let shown = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let lines: Vec<_> = shown.lines().collect();
+    let taken = "taken: uverbs:mlx5_0; page 0 of 0x1000 bytes, load ok; memory twin; counter ok";
+    let mut expected = [
+        "given: page 0; the other says: page 0 of 0x1000 bytes; umem 1, memory twin; counter ok; counter ok".to_owned(),
+        taken.to_owned(),
+        format!("pyverbs gave page 0; the other says: {taken}; counter ok"),
+        taken.to_owned(),
+        format!("given: page 0; the other says: {taken}; counter ok"),
+    ];
+    // Of two programs that end at once either may be the first to say what it saw.
+    let mut lines = lines;
+    lines.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(lines, expected, "{}", ran.stderr);
+}

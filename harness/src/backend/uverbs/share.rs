@@ -30,7 +30,16 @@ pub struct Shared {
     pub umems: Vec<UmemExport>,
     /// DEVX objects.
     #[serde(default)]
-    pub objects: Vec<ObjectHandle>,
+    pub objects: Vec<ObjectExport>,
+}
+
+/// A DEVX object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectExport {
+    /// The kernel's handle of it.
+    pub handle: ObjectHandle,
+    /// The number by which commands name it.
+    pub object_id: u32,
 }
 
 /// Sends a message over a unix socket: the context's file, then those of memory.
@@ -93,7 +102,7 @@ mod tests {
         let shared = Shared {
             vars: vec![VarExport { handle: 1, page_id: 2, length: 4096, mmap_offset: 0x9000 }],
             umems: vec![UmemExport { handle: 3, umem_id: 4 }],
-            objects: vec![ObjectHandle(5)],
+            objects: vec![ObjectExport { handle: ObjectHandle(5), object_id: 6 }],
         };
         send(&here, &shared, &[file.as_fd()]).expect("is sent");
         let (received, files) = receive(&there).expect("is received");
@@ -110,10 +119,11 @@ mod tests {
     #[test]
     fn the_form_is_fixed() {
         let (mut here, there) = UnixStream::pair().expect("a pair");
-        let text = br#"{"vars": [{"handle": 1, "page_id": 2, "length": 4096, "mmap_offset": 36864}], "objects": [7]}"#;
+        let text = br#"{"vars": [{"handle": 1, "page_id": 2, "length": 4096, "mmap_offset": 36864}], "objects": [{"handle": 7, "object_id": 8}]}"#;
         here.write_all(text).expect("is written");
         let (shared, files) = receive(&there).expect("is received");
-        assert_eq!((shared.vars[0].mmap_offset, shared.objects, files.len()), (36864, vec![ObjectHandle(7)], 0));
+        let object = ObjectExport { handle: ObjectHandle(7), object_id: 8 };
+        assert_eq!((shared.vars[0].mmap_offset, shared.objects, files.len()), (36864, vec![object], 0));
         here.write_all(b"{").expect("is written");
         assert!(receive(&there).is_err());
         drop(here);
