@@ -374,6 +374,7 @@ impl Dpu {
             Some(failure) => firmware.refuse(input, output, failure),
         });
         let Some((executed, events)) = executed else { return };
+        self.sends.forget(&self.firmware);
         self.counters.commands += 1;
         self.tallies.count(&executed, core.now().since(self.queue.rung(slot)));
         let Executed { opcode, op_mod, uid, status, syndrome, effect } = executed;
