@@ -301,7 +301,7 @@ impl Resources {
             flow_tables: self.flow_tables.alive(),
             flow_groups: self.flow_groups.alive(),
             flow_entries: self.flow_entries.alive(),
-            uses: self.tables().map(Slots::uses).sum(),
+            uses: self.tables().map(Slots::uses).sum::<usize>() + self.flow_counters.uses(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
         }
