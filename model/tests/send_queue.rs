@@ -77,8 +77,7 @@ impl Sender {
         let create = with_page(plain(Opcode::CREATE_CQ, 0, &fields), create_cq_in::PAS, completions);
         let cqn = rig.number(&create, create_cq_out::CQN).into();
         let (uar, pd) = (uar.into(), pd.into());
-        let mut sender =
-            Sender { rig, uar, pd, cqn, sqn: 0, queue, record, completions, posted: 0, taken: 0, events };
+        let mut sender = Sender { rig, uar, pd, cqn, sqn: 0, queue, record, completions, posted: 0, taken: 0, events };
         for index in 0..ENTRIES {
             sender.rig.poke(completions + 64 * index + 63, &[EMPTY]);
         }
@@ -339,7 +338,8 @@ fn a_completion_queue_overflows() {
         sender.rig.settle();
     }
     // The first two entries are of the second lap.
-    let owners: Vec<u8> = (0..ENTRIES).map(|index| sender.rig.peek(sender.completions + 64 * index + 63, 1)[0]).collect();
+    let owners: Vec<u8> =
+        (0..ENTRIES).map(|index| sender.rig.peek(sender.completions + 64 * index + 63, 1)[0]).collect();
     assert_eq!(owners, [1, 1, 0, 0, 0, 0, 0, 0]);
     sender.taken = 2;
     let left: Vec<Completion> = (2..10).map(done).collect();

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use mlx5_twin_fw_cmds::constants::{
-    CQC_ST_ARMED, CQC_ST_FIRED, CQC_ST_SOLICITED, CQE_REQ, CQE_REQ_ERR, CQE_SIZE_64, CQE_SYNDROME_LOCAL_QP_OP_ERR, OPCODE_LSO, OPCODE_NOP, OPCODE_SEND,
-    SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
+    CQC_ST_ARMED, CQC_ST_FIRED, CQC_ST_SOLICITED, CQE_REQ, CQE_REQ_ERR, CQE_SIZE_64, CQE_SYNDROME_LOCAL_QP_OP_ERR,
+    OPCODE_LSO, OPCODE_NOP, OPCODE_SEND, SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
 };
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::field::Field;
@@ -119,7 +119,8 @@ fn address(buffer: &Buffer, at: u64) -> Option<u64> {
 /// A piece has been fetched; none if it couldn't be.
 pub(super) fn fetched(dpu: &mut Dpu, core: &mut Core, token: u64, data: Option<&[u8]>) {
     let sqn = (token & INDEX) as u32;
-    let Some(Work { piece, rung, .. }) = dpu.sends.by_number.get(&sqn).copied().filter(|work| work.token == token) else {
+    let Some(Work { piece, rung, .. }) = dpu.sends.by_number.get(&sqn).copied().filter(|work| work.token == token)
+    else {
         return;
     };
     dpu.sends.by_number.remove(&sqn);

@@ -380,6 +380,7 @@ syndromes! {
     0x0b08 SQ_OPTION BAD_PARAM "The send queue asks for something whose capability is 0.";
     0x0b09 SQ_MODIFY BAD_PARAM "MODIFY_SQ selects a field that can't be changed.";
     0x0b0a SQ_TIS BAD_PARAM "A send queue has one transport interface, or none (tis_lst_sz).";
+    0x0b0b SQ_RATE BAD_PARAM "The rate's index has no rate (SET_PP_RATE_LIMIT).";
 
     // Ethernet: receive queues, and tables of them.
     0x0b11 RQ_FULL LIM_ERR "All receive queues (2^log_max_rq, none without eth_net_offloads) are taken.";

@@ -1,6 +1,8 @@
 //! CREATE_SQ, MODIFY_SQ, QUERY_SQ: send queues of raw packets.
 
-use mlx5_twin_fw_cmds::constants::{SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, SQC_STATE_RST, WQ_TYPE_CYCLIC};
+use mlx5_twin_fw_cmds::constants::{
+    SEND_WQE_BB, SQ_MODIFY_RATE, SQC_STATE_ERR, SQC_STATE_RDY, SQC_STATE_RST, WQ_TYPE_CYCLIC,
+};
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
     cmd_hca_cap, create_sq_in, modify_sq_in, per_protocol_networking_offload_caps as eth, query_sq_in, query_sq_out,
@@ -75,8 +77,8 @@ pub(in super::super) fn create(
     make(firmware, command, answer, Sq(Queue { context, buffer, record, uses }))
 }
 
-/// Changes the state from the one that the command says it has. No field is selected: those that Linux knows, of pacing, need
-/// what the model hasn't got.
+/// Changes the state from the one that the command says it has, and the rate if that's selected. Whose the rate is doesn't matter: Linux
+/// itself sets those that it gives to queues of user contexts. Nothing is ever sent at it.
 pub(in super::super) fn modify(
     firmware: &mut Firmware,
     command: &Command<'_>,
@@ -91,8 +93,17 @@ pub(in super::super) fn modify(
     if u64::from(from) != queue.context.get(sqc::STATE) || !leads(from, to) {
         return Err(Failure::SQ_STATE);
     }
-    if command.flag(modify_sq_in::MODIFY_BITMASK)? {
+    let selected: u64 = command.get(modify_sq_in::MODIFY_BITMASK)?;
+    if selected & !SQ_MODIFY_RATE != 0 {
         return Err(Failure::SQ_MODIFY);
+    }
+    if selected & SQ_MODIFY_RATE != 0 {
+        const RATE: Field = sqc::PACKET_PACING_RATE_LIMIT_INDEX;
+        queue.context.copy(RATE, command.bytes(), modify_sq_in::CTX.bits())?;
+        let index = queue.context.get(RATE);
+        if index != 0 && !u16::try_from(index).is_ok_and(|index| firmware.resources.rate_limits.has(index)) {
+            return Err(Failure::SQ_RATE);
+        }
     }
     queue.context.set(sqc::STATE, to)?;
     if to == SQC_STATE_RST {

@@ -217,18 +217,12 @@ fn counters_of_flows() {
         let mask = (set_fte_in::MODIFY_ENABLE_MASK, 1 << FLOW_MODIFY_COUNTERS);
         entry(2, FLOW_DROP | FLOW_COUNT, &[], counters, &[(mbox_in::OP_MOD, 1), mask])
     };
-    let delete = plain(
-        Opcode::DELETE_FLOW_TABLE_ENTRY,
-        0,
-        &[(delete_fte_in::TABLE_ID, 1), (delete_fte_in::FLOW_INDEX, 2)],
-    );
+    let delete =
+        plain(Opcode::DELETE_FLOW_TABLE_ENTRY, 0, &[(delete_fte_in::TABLE_ID, 1), (delete_fte_in::FLOW_INDEX, 2)]);
     let mut machine = furnished_with_flows();
     let alloc = |bulk| naming(Opcode::ALLOC_FLOW_COUNTER, 0, alloc_flow_counter_in::FLOW_COUNTER_BULK, bulk);
     let first = u64::from(machine.number(&alloc(1), alloc_flow_counter_out::FLOW_COUNTER_ID));
-    let foreign = machine.number(
-        &plain(Opcode::ALLOC_FLOW_COUNTER, 1, &[]),
-        alloc_flow_counter_out::FLOW_COUNTER_ID,
-    );
+    let foreign = machine.number(&plain(Opcode::ALLOC_FLOW_COUNTER, 1, &[]), alloc_flow_counter_out::FLOW_COUNTER_ID);
     machine.ok(&entry(2, FLOW_DROP | FLOW_COUNT, &[], &[1], &[]));
     machine.check();
     #[rustfmt::skip]
@@ -258,9 +252,11 @@ fn counters_of_flows() {
 fn the_most_flow_entries() {
     let mut machine = furnished_with_flows();
     for _ in 0..MAX_FLOW_ENTRIES / 256 {
-        let of = machine.number(&create(0, 1, &[(table_in(flow_table_context::LOG_SIZE), 8)]), create_flow_table_out::TABLE_ID);
+        let of = machine
+            .number(&create(0, 1, &[(table_in(flow_table_context::LOG_SIZE), 8)]), create_flow_table_out::TABLE_ID);
         let of = u64::from(of);
-        let id = machine.number(&group(0, 255, &[(create_flow_group_in::TABLE_ID, of)]), create_flow_group_out::GROUP_ID);
+        let id =
+            machine.number(&group(0, 255, &[(create_flow_group_in::TABLE_ID, of)]), create_flow_group_out::GROUP_ID);
         for index in 0..256 {
             let fields = [(set_fte_in::TABLE_ID, of), (flow_in(flow_context::GROUP_ID), id.into())];
             machine.ok(&entry(index, FLOW_DROP, &[], &[], &fields));
