@@ -331,8 +331,6 @@ constants! {
     RQC_INLINE: u8 = 0, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE";
     /// `mem_rq_type` of a receive queue: its entries are those of a receive memory pool.
     RQC_RMP: u8 = 1, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_RMP";
-    /// Bit of `modify_bitmask` of MODIFY_SQ: the index of the rate at which packets are sent.
-    SQ_MODIFY_RATE: u64 = 1 << 0, "MLX5_MODIFY_SQ_IN_MODIFY_BITMASK_PACKET_PACING_RATE_LIMIT_INDEX";
     /// Bit of `modify_bitmask` of MODIFY_RQ: `vsd`.
     RQ_MODIFY_VSD: u64 = 1 << 1, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_VSD";
     /// Bit of `modify_bitmask` of MODIFY_RQ: `scatter_fcs`.

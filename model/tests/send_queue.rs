@@ -22,6 +22,12 @@ fn ethernet() -> Profile {
     toml::from_str(include_str!("../../fixtures/profiles/bluefield3-eth.toml")).expect("the profile is sound")
 }
 
+/// A request: opcode, length in units of 16 bytes, what it asks for.
+type Request = (u8, u8, u8);
+
+/// A queue's state, and how much it has carried out.
+type Progress = (u8, u16);
+
 /// A completion: opcode, index of the request, syndrome.
 type Completion = (u8, u16, u8);
 
@@ -165,8 +171,7 @@ impl Sender {
         }
     }
 
-    /// The queue's state, and how much it has carried out.
-    fn progress(&mut self) -> (u8, u16) {
+    fn progress(&mut self) -> Progress {
         let answer = self.rig.ok(&plain(Opcode::QUERY_SQ, 0, &[(query_sq_in::SQN, self.sqn)]));
         let get = |field: Field| field.within(query_sq_out::SQ_CONTEXT.bits()).get(&answer).expect("is there");
         (get(sqc::STATE) as u8, get(wq::HW_COUNTER.within(sqc::WQ.bits())) as u16)
@@ -180,7 +185,7 @@ fn what_becomes_of_requests() {
     const UMR: u8 = 0x25;
     let (ready, error) = (SQC_STATE_RDY, SQC_STATE_ERR);
     #[rustfmt::skip]
-    let cases: &[(&str, &[(u8, u8, u8)], &[Completion], (u8, u16))] = &[
+    let cases: &[(&str, &[Request], &[Completion], Progress)] = &[
         ("none", &[], &[], (ready, 0)),
         ("nothing to do", &[(OPCODE_NOP, 1, TOLD)], &[done(0)], (ready, 1)),
         ("a packet", &[(SEND, 4, TOLD)], &[done(0)], (ready, 1)),

@@ -58,6 +58,16 @@ fn an_ethernet_port_comes_and_goes() {
     nothing_is_left(&result["server"], 1);
 }
 
+/// Address handles of RoCE, and queue pairs of raw packets.
+#[test]
+fn rdma_cores_tests_of_ethernet_pass() {
+    let Some(guest) = Guest::new() else { return };
+    let guest = guest.arguments(&["--profile", "bluefield3-eth"]);
+    let result = guest.list("../tests/rdma-core/control-plane-eth.txt");
+    assert_eq!(result["findings"], serde_json::json!([]), "{result:#}");
+    assert_eq!((&result["passed"], &result["server"]["unknown"]), (&9.into(), &serde_json::json!([])));
+}
+
 /// Two functions have their own devices, in the order in which they were given.
 #[test]
 fn both_link_layers_are_in_one_guest() {

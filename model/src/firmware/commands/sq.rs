@@ -1,8 +1,6 @@
 //! CREATE_SQ, MODIFY_SQ, QUERY_SQ: send queues of raw packets.
 
-use mlx5_twin_fw_cmds::constants::{
-    SEND_WQE_BB, SQ_MODIFY_RATE, SQC_STATE_ERR, SQC_STATE_RDY, SQC_STATE_RST, WQ_TYPE_CYCLIC,
-};
+use mlx5_twin_fw_cmds::constants::{SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, SQC_STATE_RST, WQ_TYPE_CYCLIC};
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
     cmd_hca_cap, create_sq_in, modify_sq_in, per_protocol_networking_offload_caps as eth, query_sq_in, query_sq_out,
@@ -21,6 +19,9 @@ const WQ: u32 = sqc::WQ.bits();
 
 /// Bytes of a doorbell record: that of a queue pair, whose second half is the send queue's.
 const RECORD_BYTES: u64 = 8;
+
+/// Bit of `modify_bitmask`: the index of the rate. It has no name in Linux's headers (`modify_raw_packet_qp_sq` of `qp.c`).
+const MODIFY_RATE: u64 = 1;
 
 /// Fields of the context that need something. What is paced, and the other end of hairpins, are not in the model.
 #[rustfmt::skip]
@@ -94,10 +95,10 @@ pub(in super::super) fn modify(
         return Err(Failure::SQ_STATE);
     }
     let selected: u64 = command.get(modify_sq_in::MODIFY_BITMASK)?;
-    if selected & !SQ_MODIFY_RATE != 0 {
+    if selected & !MODIFY_RATE != 0 {
         return Err(Failure::SQ_MODIFY);
     }
-    if selected & SQ_MODIFY_RATE != 0 {
+    if selected & MODIFY_RATE != 0 {
         const RATE: Field = sqc::PACKET_PACING_RATE_LIMIT_INDEX;
         queue.context.copy(RATE, command.bytes(), modify_sq_in::CTX.bits())?;
         let index = queue.context.get(RATE);
