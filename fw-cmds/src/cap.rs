@@ -68,8 +68,11 @@ impl CapType {
     pub const fn layout(self) -> Option<&'static Layout> {
         match self {
             Self::GENERAL => Some(layout::cmd_hca_cap::LAYOUT),
+            Self::ETHERNET_OFFLOADS => Some(layout::per_protocol_networking_offload_caps::LAYOUT),
             Self::ODP => Some(layout::odp_cap::LAYOUT),
             Self::ATOMIC => Some(layout::atomic_caps::LAYOUT),
+            Self::ROCE => Some(layout::roce_cap::LAYOUT),
+            Self::FLOW_TABLE => Some(layout::flow_table_nic_cap::LAYOUT),
             Self::QOS => Some(layout::qos_cap::LAYOUT),
             Self::DEV_MEM => Some(layout::device_mem_cap::LAYOUT),
             Self::VDPA_EMULATION => Some(layout::virtio_emulation_cap::LAYOUT),
@@ -115,7 +118,7 @@ mod tests {
     fn a_page_fits_into_the_answer() {
         let pages = CapType::ALL.iter().filter_map(|(_, kind)| kind.layout());
         let room = layout::query_hca_cap_out::CAPABILITY.len * 8;
-        assert_eq!(pages.clone().count(), 9);
+        assert_eq!(pages.clone().count(), 12);
         assert!(pages.clone().all(|page| page.size_bits <= room));
     }
 }

@@ -47,10 +47,44 @@ constants! {
     PORT_CHANGE_SUBTYPE_ACTIVE: u8 = 4, "MLX5_PORT_CHANGE_SUBTYPE_ACTIVE";
     /// `sub_type` of a port event: the port is initialised, and waits for its subnet manager.
     PORT_CHANGE_SUBTYPE_INITIALIZED: u8 = 5, "MLX5_PORT_CHANGE_SUBTYPE_INITIALIZED";
+    /// Opcode of a send request that does nothing.
+    OPCODE_NOP: u8 = 0x00, "MLX5_OPCODE_NOP";
+    /// Opcode of a send request: a packet.
+    OPCODE_SEND: u8 = 0x0a, "MLX5_OPCODE_SEND";
+    /// Opcode of a send request: packets of one segment each.
+    OPCODE_LSO: u8 = 0x0e, "MLX5_OPCODE_LSO";
+    /// `grp` of the register PPCNT: those of IEEE 802.3.
+    IEEE_802_3_COUNTERS_GROUP: u8 = 0x0, "MLX5_IEEE_802_3_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 2863.
+    RFC_2863_COUNTERS_GROUP: u8 = 0x1, "MLX5_RFC_2863_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 2819.
+    RFC_2819_COUNTERS_GROUP: u8 = 0x2, "MLX5_RFC_2819_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: those of RFC 3635.
+    RFC_3635_COUNTERS_GROUP: u8 = 0x3, "MLX5_RFC_3635_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: more of Ethernet.
+    ETHERNET_EXTENDED_COUNTERS_GROUP: u8 = 0x5, "MLX5_ETHERNET_EXTENDED_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: by priority.
+    PER_PRIORITY_COUNTERS_GROUP: u8 = 0x10, "MLX5_PER_PRIORITY_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: by traffic class.
+    PER_TRAFFIC_CLASS_COUNTERS_GROUP: u8 = 0x11, "MLX5_PER_TRAFFIC_CLASS_COUNTERS_GROUP";
+    /// `grp` of the register PPCNT: of the physical layer.
+    PHYSICAL_LAYER_COUNTERS_GROUP: u8 = 0x12, "MLX5_PHYSICAL_LAYER_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: InfiniBand's PortCounters.
     INFINIBAND_PORT_COUNTERS_GROUP: u8 = 0x20, "MLX5_INFINIBAND_PORT_COUNTERS_GROUP";
     /// `grp` of the register PPCNT: InfiniBand's PortCountersExtended.
     INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP: u8 = 0x21, "MLX5_INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP";
+    /// `admin_state` of a virtual port: as the physical port.
+    VPORT_ADMIN_AUTO: u8 = 2, "MLX5_VPORT_ADMIN_STATE_AUTO";
+    /// `allowed_list_type` of a virtual port: unicast addresses.
+    NIC_VPORT_LIST_UC: u8 = 0, "MLX5_NVPRT_LIST_TYPE_UC";
+    /// `allowed_list_type` of a virtual port: multicast addresses.
+    NIC_VPORT_LIST_MC: u8 = 1, "MLX5_NVPRT_LIST_TYPE_MC";
+    /// `allowed_list_type` of a virtual port: VLANs.
+    NIC_VPORT_LIST_VLAN: u8 = 2, "MLX5_NVPRT_LIST_TYPE_VLAN";
+    /// `roce_l3_type` of a RoCE address: IPv4. The capability `l3_type` has bit 1 for it.
+    ROCE_L3_IPV4: u8 = 0, "MLX5_ROCE_L3_TYPE_IPV4";
+    /// `roce_l3_type` of a RoCE address: IPv6. The capability `l3_type` has bit 2 for it.
+    ROCE_L3_IPV6: u8 = 1, "MLX5_ROCE_L3_TYPE_IPV6";
 }
 
 constants! {
@@ -77,6 +111,8 @@ constants! {
     REG_PTYS: u16 = 0x5004, "MLX5_REG_PTYS";
     /// `register_id` of ACCESS_REG: whether a port is up.
     REG_PAOS: u16 = 0x5006, "MLX5_REG_PAOS";
+    /// `register_id` of ACCESS_REG: pause frames of a port.
+    REG_PFCC: u16 = 0x5007, "MLX5_REG_PFCC";
     /// `register_id` of ACCESS_REG: counters of a port.
     REG_PPCNT: u16 = 0x5008, "MLX5_REG_PPCNT";
     /// `register_id` of ACCESS_REG: virtual lanes of a port.
@@ -98,6 +134,8 @@ constants! {
     PORT_DOWN: u8 = 2, "MLX5_PORT_DOWN";
     /// `proto_mask` of the register PTYS: InfiniBand.
     PTYS_IB: u8 = 1 << 0, "MLX5_PTYS_IB";
+    /// `proto_mask` of the register PTYS: Ethernet.
+    PTYS_EN: u8 = 1 << 2, "MLX5_PTYS_EN";
     /// `vport_state_policy` of a virtual port: its state is that of the physical port.
     POLICY_FOLLOW: u8 = 2, "MLX5_POLICY_FOLLOW";
 }
@@ -115,6 +153,16 @@ constants! {
     PTYS_WIDTH_8X: u16 = 1 << 3, "MLX5_PTYS_WIDTH_8X";
     /// Link width in the register PTYS: twelve lanes.
     PTYS_WIDTH_12X: u16 = 1 << 4, "MLX5_PTYS_WIDTH_12X";
+    /// Bit number in `eth_proto_*` of the register PTYS: 10 Gb/s over copper.
+    ETH_10GBASE_CR: u32 = 12, "MLX5E_10GBASE_CR";
+    /// Bit number in `eth_proto_*` of the register PTYS: 25 Gb/s over copper.
+    ETH_25GBASE_CR: u32 = 27, "MLX5E_25GBASE_CR";
+    /// Bit number in `eth_proto_*` of the register PTYS: 40 Gb/s over four lanes of copper.
+    ETH_40GBASE_CR4: u32 = 6, "MLX5E_40GBASE_CR4";
+    /// Bit number in `eth_proto_*` of the register PTYS: 50 Gb/s over two lanes of copper.
+    ETH_50GBASE_CR2: u32 = 30, "MLX5E_50GBASE_CR2";
+    /// Bit number in `eth_proto_*` of the register PTYS: 100 Gb/s over four lanes of copper.
+    ETH_100GBASE_CR4: u32 = 20, "MLX5E_100GBASE_CR4";
 }
 
 constants! {
@@ -130,6 +178,10 @@ constants! {
     CQ_MODIFY_PERIOD_MODE: u32 = 1 << 4, "MLX5_CQ_MODIFY_PERIOD_MODE";
     /// `cqe_sz` of a completion queue context: 64 bytes that take the room of 128.
     CQE_SIZE_128_PAD: u8 = 2, "CQE_STRIDE_128_PAD";
+    /// Opcode of a completion: a send request was carried out.
+    CQE_REQ: u8 = 0, "MLX5_CQE_REQ";
+    /// Bit of the first dword of a completion queue's doorbell: only completions that ask for it raise the event.
+    CQ_DB_SOLICITED: u32 = 1 << 24, "MLX5_CQ_DB_REQ_NOT_SOL";
     /// Bit of `resize_field_select`: `log_cq_size`.
     CQ_RESIZE_LOG_SIZE: u32 = 1 << 0, "MLX5_MODIFY_CQ_MASK_LOG_SIZE";
     /// Bit of `resize_field_select`: `page_offset`.
@@ -147,6 +199,8 @@ constants! {
     RQ_TYPE_SRQ: u8 = 1, "MLX5_SRQ_RQ";
     /// `rq_type` of a queue pair context: no receive queue.
     RQ_TYPE_NONE: u8 = 3, "MLX5_ZERO_LEN_RQ";
+    /// Bits of `fm_ce_se` of a send request: a completion is wanted.
+    WQE_CQ_UPDATE: u8 = 2 << 2, "MLX5_WQE_CTRL_CQ_UPDATE";
     /// Bytes of an entry of a send queue.
     SEND_WQE_BB: u64 = 64, "MLX5_SEND_WQE_BB";
 }
@@ -216,6 +270,10 @@ constants! {
     CQE_SIZE_64: u8 = 0, "MLX5_CQC_CQE_SZ_64_BYTES";
     /// `cqe_sz` of a completion queue context: 128 bytes.
     CQE_SIZE_128: u8 = 1, "MLX5_CQC_CQE_SZ_128_BYTES";
+    /// `st` of a completion queue context: the next completion that was asked to be told raises the event.
+    CQC_ST_SOLICITED: u8 = 0x6, "MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED";
+    /// `st` of a completion queue context: the next completion raises the event.
+    CQC_ST_ARMED: u8 = 0x9, "MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED";
     /// `st` of a completion queue context: the event was raised, or the queue was never armed.
     CQC_ST_FIRED: u8 = 0xa, "MLX5_CQC_ST_FIRED";
     /// `op_mod` of ARM_RQ: a shared receive queue.
@@ -252,6 +310,67 @@ constants! {
     MODIFY_MEMIC_ALLOC: u16 = 0, "MLX5_MODIFY_MEMIC_OP_MOD_ALLOC";
     /// `op_mod` of MODIFY_MEMIC: give the place back.
     MODIFY_MEMIC_DEALLOC: u16 = 1, "MLX5_MODIFY_MEMIC_OP_MOD_DEALLOC";
+
+    /// `state` of a send queue: reset.
+    SQC_STATE_RST: u8 = 0, "MLX5_SQC_STATE_RST";
+    /// `state` of a send queue: ready.
+    SQC_STATE_RDY: u8 = 1, "MLX5_SQC_STATE_RDY";
+    /// `state` of a send queue: in error.
+    SQC_STATE_ERR: u8 = 3, "MLX5_SQC_STATE_ERR";
+    /// `state` of a receive queue: reset.
+    RQC_STATE_RST: u8 = 0, "MLX5_RQC_STATE_RST";
+    /// `state` of a receive queue: ready.
+    RQC_STATE_RDY: u8 = 1, "MLX5_RQC_STATE_RDY";
+    /// `state` of a receive queue: in error.
+    RQC_STATE_ERR: u8 = 3, "MLX5_RQC_STATE_ERR";
+    /// `mem_rq_type` of a receive queue: its entries are its own.
+    RQC_INLINE: u8 = 0, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_INLINE";
+    /// `mem_rq_type` of a receive queue: its entries are those of a receive memory pool.
+    RQC_RMP: u8 = 1, "MLX5_RQC_MEM_RQ_TYPE_MEMORY_RQ_RMP";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `vsd`.
+    RQ_MODIFY_VSD: u64 = 1 << 1, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_VSD";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `scatter_fcs`.
+    RQ_MODIFY_SCATTER_FCS: u64 = 1 << 2, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_SCATTER_FCS";
+    /// Bit of `modify_bitmask` of MODIFY_RQ: `counter_set_id`.
+    RQ_MODIFY_COUNTER: u64 = 1 << 3, "MLX5_MODIFY_RQ_IN_MODIFY_BITMASK_RQ_COUNTER_SET_ID";
+    /// `disp_type` of a TIR: one receive queue.
+    TIRC_DIRECT: u8 = 0, "MLX5_TIRC_DISP_TYPE_DIRECT";
+    /// `disp_type` of a TIR: a table of receive queues.
+    TIRC_INDIRECT: u8 = 1, "MLX5_TIRC_DISP_TYPE_INDIRECT";
+    /// `rx_hash_fn` of a TIR: XOR.
+    RX_HASH_XOR8: u8 = 1, "MLX5_RX_HASH_FN_INVERTED_XOR8";
+    /// `rx_hash_fn` of a TIR: Toeplitz.
+    RX_HASH_TOEPLITZ: u8 = 2, "MLX5_RX_HASH_FN_TOEPLITZ";
+
+    /// `table_miss_action` of a flow table: what its type does by default.
+    FLOW_MISS_DEFAULT: u8 = 0, "MLX5_FLOW_TABLE_MISS_ACTION_DEF";
+    /// `table_miss_action` of a flow table: to another table.
+    FLOW_MISS_FORWARD: u8 = 1, "MLX5_FLOW_TABLE_MISS_ACTION_FWD";
+    /// Bit of `modify_field_select` of MODIFY_FLOW_TABLE: what a miss meets.
+    MODIFY_FLOW_TABLE_MISS: u16 = 1 << 0, "MLX5_MODIFY_FLOW_TABLE_MISS_TABLE_ID";
+    /// `destination_type`: a flow table.
+    FLOW_DESTINATION_TABLE: u8 = 1, "MLX5_IFC_FLOW_DESTINATION_TYPE_FLOW_TABLE";
+    /// `destination_type`: a TIR.
+    FLOW_DESTINATION_TIR: u8 = 2, "MLX5_IFC_FLOW_DESTINATION_TYPE_TIR";
+    /// Bit of `action` of a flow: let it pass.
+    FLOW_ALLOW: u16 = 0x1, "MLX5_FLOW_CONTEXT_ACTION_ALLOW";
+    /// Bit of `action` of a flow: drop it.
+    FLOW_DROP: u16 = 0x2, "MLX5_FLOW_CONTEXT_ACTION_DROP";
+    /// Bit of `action` of a flow: to the list of destinations.
+    FLOW_FORWARD: u16 = 0x4, "MLX5_FLOW_CONTEXT_ACTION_FWD_DEST";
+    /// Bit of `action` of a flow: count it by the list of counters.
+    FLOW_COUNT: u16 = 0x8, "MLX5_FLOW_CONTEXT_ACTION_COUNT";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: `action`.
+    FLOW_MODIFY_ACTION: u8 = 0, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_ACTION";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: `flow_tag`.
+    FLOW_MODIFY_TAG: u8 = 1, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_FLOW_TAG";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: the list of destinations.
+    FLOW_MODIFY_DESTINATIONS: u8 = 2, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_DESTINATION_LIST";
+    /// Bit number in `modify_enable_mask` of SET_FLOW_TABLE_ENTRY: the list of counters.
+    FLOW_MODIFY_COUNTERS: u8 = 3, "MLX5_SET_FTE_MODIFY_ENABLE_MASK_FLOW_COUNTERS";
+
+    /// `op_mod` of QUERY_VPORT_STATE and MODIFY_VPORT_STATE: the function's virtual port.
+    VPORT_STATE_VNIC: u16 = 0, "MLX5_VPORT_STATE_OP_MOD_VNIC_VPORT";
 
     /// `port_type` of the general capabilities: InfiniBand.
     PORT_TYPE_IB: u8 = 0, "MLX5_CAP_PORT_TYPE_IB";

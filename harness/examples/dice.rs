@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use mlx5_twin_harness::backend::Backend;
 use mlx5_twin_harness::devices::{Device, Driven, HostError, HostReport, HostSettings, Summary, access_failed};
-use mlx5_twin_harness::emulation::{Description, Dword, Error, Function, PciEvent, Request};
+use mlx5_twin_harness::emulation::{
+    Behaviour, Channel, Description, Dword, Error, PciEvent, Port, Request, Serving, serve,
+};
 use mlx5_twin_sim::config::{Bar, MsixCapability, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::time::Time;
@@ -22,7 +24,7 @@ const THROW: u64 = 0x08;
 /// The most dice of one throw: what fits the smallest `Max_Payload_Size`.
 const MOST: u32 = 128;
 
-fn description() -> Description {
+fn description(port: u8) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,
@@ -30,7 +32,7 @@ fn description() -> Description {
         bars: [Some(Bar::memory32(0x4000)), None, None, None, None, None],
         ..Type0::default()
     };
-    Description::new(0, header)
+    Description::new(port, header)
         .pcie(&PcieCapability::new(PortType::Endpoint))
         .msix(MsixCapability { vectors: 1, table_bar: 0, table_offset: 0x2000, pba_bar: 0, pba_offset: 0x3000 })
         .transaction(0, 0x0000, 0x1000)
@@ -79,19 +81,29 @@ impl Dice {
 
 // How it is served.
 
-fn emulate(backend: Arc<dyn Backend>) -> Result<Summary, Error> {
-    let mut function = Function::claim(backend, &description())?;
-    let (mut dice, mut summary) = (Dice::default(), Summary::default());
-    while let Some(request) = function.next()? {
+/// The registers, and what was done.
+#[derive(Debug, Default)]
+struct Served {
+    dice: Dice,
+    summary: Summary,
+}
+
+impl Behaviour for Served {
+    fn description(port: u8) -> Description {
+        description(port)
+    }
+
+    fn request(&mut self, channel: &mut Channel, port: Port, request: Request, _now: Time) -> Result<(), Error> {
+        let Served { dice, summary } = self;
         match request {
             Request::Read(read) => {
                 summary.reads += 1;
-                function.complete(read.id, &read.data(|offset, _| dice.read(offset)))?;
+                channel.complete(read.id, &read.data(|offset, _| dice.read(offset)))?;
             }
             Request::Write(write) => {
                 summary.writes += 1;
                 for (address, eyes) in write.dwords().filter_map(|dword| dice.write(dword)) {
-                    match function.memory_write(address, &eyes).and_then(|()| function.raise_msix(0)) {
+                    match channel.memory_write(port, address, &eyes).and_then(|()| channel.raise_msix(port, 0)) {
                         Ok(()) => summary.interrupts += 1,
                         // The host has bus mastering or MSI-X off, or wants more than fits one write: its mistake, not ours.
                         Err(Error::NotBusMaster(_) | Error::MsixDisabled(_) | Error::WriteLength { .. }) => {
@@ -103,13 +115,16 @@ fn emulate(backend: Arc<dyn Backend>) -> Result<Summary, Error> {
             }
             Request::Reset(_) | Request::PciEvent(PciEvent::PerstAsserted) => {
                 summary.resets += 1;
-                dice = Dice::default();
+                *dice = Dice::default();
             }
             _ => {}
         }
+        Ok(())
     }
-    function.close()?;
-    Ok(summary)
+}
+
+fn emulate(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Error> {
+    Ok(serve::<Served>(backend, serving)?.into_values().map(|served| served.summary).sum())
 }
 
 // The host's side: a driver in a few lines, on virtual time.

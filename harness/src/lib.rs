@@ -9,6 +9,8 @@
 //! - [`capture`]: TLPs recorded, read back and counted.
 //! - [`replay`]: captures played into the simulation.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
+//! - [`hardware`]: a device on a backend that isn't the simulation.
+//! - [`check`]: the contract, tried on a device.
 //! - [`serve`]: the device as a vfio-user server, for a guest in QEMU.
 //! - [`guest`]: a Linux guest whose device is the model.
 //! - [`cli`]: the command line.
@@ -17,11 +19,13 @@ pub mod backend;
 mod bounded;
 pub mod capture;
 pub mod channel;
+pub mod check;
 pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
 pub mod guest;
+pub mod hardware;
 mod hash;
 pub mod profile;
 pub mod replay;

@@ -1,6 +1,6 @@
 //! Profile files: one TOML file says what the device and the fabric are.
 //!
-//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
+//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
 //! `mlx5_twin_model`, `[topology]` and `[timing]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
 
 use std::fmt;
@@ -20,9 +20,13 @@ pub const DEFAULT_NAME: &str = "bluefield3-ib";
 /// The profile that is built in: `fixtures/profiles/bluefield3-ib.toml`.
 pub const DEFAULT: &str = include_str!("../../fixtures/profiles/bluefield3-ib.toml");
 
+/// All profiles that are built in, by name: files of `fixtures/profiles` without their ending.
+pub const BUILT_IN: &[(&str, &str)] =
+    &[(DEFAULT_NAME, DEFAULT), ("bluefield3-eth", include_str!("../../fixtures/profiles/bluefield3-eth.toml"))];
+
 /// The sections that there are. One that a file lacks has its defaults.
 pub const SECTIONS: &[&str] =
-    &["device", "port", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
+    &["device", "port", "ethernet", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
 
 /// Longest profile file, in bytes. Ours; the default has about 12,000.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -83,12 +87,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// Loads a profile; the built-in one without a path.
+/// Loads a profile: the one that is built in under this name, else the file at this path; [`DEFAULT`] without a path. A file of such
+/// a name in the working directory is meant by `./NAME`.
 ///
 /// # Errors
 /// The file can't be read, is no TOML, or a value is wrong.
 pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
-    let Some(path) = path else { return parse(DEFAULT_NAME, &format!("{DEFAULT_NAME}.toml"), DEFAULT) };
+    let path = path.unwrap_or(Path::new(DEFAULT_NAME));
+    if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| path.as_os_str() == *name) {
+        return parse(name, &format!("{name}.toml"), text);
+    }
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
     let read = bounded::read(path, MAX_BYTES).map_err(failed)?;
     let bytes = read.ok_or_else(|| LoadError::TooLong { path: path.to_owned() })?;

@@ -197,6 +197,33 @@ fn write_text(text: &TextReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// Lines about what the emulation program did.
+pub(crate) fn write_software(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Summary { reads, writes, interrupts, interrupts_dropped, resets, characters } = *summary;
+    let (reads, writes, interrupts) = (grouped(reads), grouped(writes), grouped(interrupts));
+    write!(f, "Software  {reads} reads answered, {writes} writes taken, {interrupts} interrupts raised")?;
+    for (count, what) in [(interrupts_dropped, "interrupts dropped"), (resets, "resets")] {
+        if count > 0 {
+            write!(f, ", {} {what}", grouped(count))?;
+        }
+    }
+    writeln!(f)?;
+    if let Some(Counts { sent, received, overruns, overflows, cut_off, test_losses }) = characters {
+        write!(f, "          {} characters to the line, {} from it", grouped(sent), grouped(received))?;
+        let losses = [
+            (overruns, "lost by overruns"),
+            (overflows, "lost by overflows"),
+            (cut_off, "cut off"),
+            (test_losses, "lost in loopback tests"),
+        ];
+        for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {} {what}", grouped(count))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ProfileId { name, hash } = &self.profile;
@@ -224,7 +251,8 @@ impl Report {
             let indent = usize::from(*depth) * 2;
             let what = if *bridge { "bridge".to_owned() } else { format!("class {class:06x}") };
             let names: Vec<_> = capabilities.iter().map(|id| capability_name(*id)).collect();
-            let mark = if index == self.host.function { format!("   <- {}", self.device) } else { String::new() };
+            let mark =
+                if self.host.exercised.contains(&index) { format!("   <- {}", self.device) } else { String::new() };
             writeln!(f, "  {:indent$}{id}  {vendor:04x}:{device:04x}  {what}  [{}]{mark}", "", names.join(" "))?;
             for bar in bars {
                 let kind = if bar.prefetchable { ", prefetchable" } else { "" };
@@ -252,28 +280,10 @@ impl Report {
         for mismatch in first_mismatches {
             writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
         }
-        let Summary { reads, writes, interrupts, interrupts_dropped, resets, characters } = self.emulation;
-        let (reads, writes, interrupts) = (grouped(reads), grouped(writes), grouped(interrupts));
-        write!(f, "Software  {reads} reads answered, {writes} writes taken, {interrupts} interrupts raised")?;
-        for (count, what) in [(interrupts_dropped, "interrupts dropped"), (resets, "resets")] {
-            if count > 0 {
-                write!(f, ", {} {what}", grouped(count))?;
-            }
+        for lost in &self.host.lost {
+            writeln!(f, "          lost {lost}")?;
         }
-        writeln!(f)?;
-        if let Some(Counts { sent, received, overruns, overflows, cut_off, test_losses }) = characters {
-            write!(f, "          {} characters to the line, {} from it", grouped(sent), grouped(received))?;
-            let losses = [
-                (overruns, "lost by overruns"),
-                (overflows, "lost by overflows"),
-                (cut_off, "cut off"),
-                (test_losses, "lost in loopback tests"),
-            ];
-            for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
-                write!(f, ", {} {what}", grouped(count))?;
-            }
-            writeln!(f)?;
-        }
+        write_software(&self.emulation, f)?;
         writeln!(f)
     }
 
@@ -359,7 +369,7 @@ mod tests {
             seed: u64::MAX,
             host: HostReport {
                 functions: vec![function("00:00.0", true, 0), function("01:00.0", true, 1), end],
-                function: 2,
+                exercised: vec![2],
                 rounds: 40,
                 interrupts: vec![3, 1],
                 finished_ps: 2_500_000_000,

@@ -17,7 +17,7 @@ use crate::backend::sim::{Options, SimDevice};
 use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics, Tee};
 use crate::channel::inject;
 use crate::devices::{Console, Device, HostError, HostReport, HostSettings, Summary};
-use crate::emulation;
+use crate::emulation::{self, Serving};
 use crate::profile::Loaded;
 use crate::report::{CaptureFile, ProfileId, Report, link_rows, tlp_rows};
 
@@ -30,6 +30,8 @@ pub struct Plan {
     pub profile: Loaded,
     /// The seed.
     pub seed: u64,
+    /// What the emulation program serves.
+    pub serving: Serving,
     /// Where text comes from and goes to, for devices that have any.
     pub console: Console,
     /// What the emulation program does wrong.
@@ -70,7 +72,7 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, console, mistakes, capture } = plan;
+    let Plan { device, profile, seed, serving, console, mistakes, capture } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
@@ -78,7 +80,7 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
 
     let mut seen = Faults::default();
-    let ran = programs(machine, device, &profile.profile, seed, console, mistakes.as_ref(), &mut seen);
+    let ran = programs(machine, (device, &serving), &profile.profile, seed, console, mistakes.as_ref(), &mut seen);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
     let Ran { host, emulation, end } = match (ran, &mistakes) {
@@ -117,7 +119,7 @@ struct Ran {
 /// Brings the device up and runs both programs to their ends. `seen` is what went wrong on the fabric, whatever comes of it.
 fn programs(
     machine: Machine,
-    device: &Device,
+    (device, serving): (&Device, &Serving),
     profile: &Profile,
     seed: u64,
     console: Console,
@@ -132,7 +134,7 @@ fn programs(
         max_read_request: profile.topology.max_read_request,
     };
     let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
-    let both = || play(&sim, device, settings);
+    let both = || play(&sim, device, serving, settings);
     let played = match mistakes {
         Some(plan) => inject::while_running(plan, both),
         None => both(),
@@ -149,7 +151,12 @@ fn programs(
 ///
 /// # Errors
 /// [`RunError::Backend`], [`RunError::Emulation`], [`RunError::Host`], [`RunError::HostWaits`].
-pub fn play(sim: &SimDevice, device: &Device, settings: HostSettings) -> Result<(HostReport, Summary), RunError> {
+pub fn play(
+    sim: &SimDevice,
+    device: &Device,
+    serving: &Serving,
+    settings: HostSettings,
+) -> Result<(HostReport, Summary), RunError> {
     let program = (device.host)(sim.host(), settings);
     let ended = Arc::new(Mutex::new(None));
     let place = Arc::clone(&ended);
@@ -159,20 +166,13 @@ pub fn play(sim: &SimDevice, device: &Device, settings: HostSettings) -> Result<
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
     });
-    let emulation = (device.emulate)(sim.open()?)?;
+    let emulation = (device.emulate)(sim.open()?, serving)?;
     let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
     Ok((host, emulation))
 }
 
 /// What came of mistakes, in words: how often they were made, what the device counted, what the host saw.
 fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String {
-    let outcome = plan.outcome();
-    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
-        0 => format!("{injection} was never made: it didn't come to that"),
-        1 => format!("{injection} was made once"),
-        count => format!("{injection} was made {count} times"),
-    });
-    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let mut host = Vec::new();
     for (count, what) in [
         (seen.completion_timeout, "completion timeouts"),
@@ -184,9 +184,24 @@ fn tell(plan: &inject::Plan, seen: Faults, failed: Option<&RunError>) -> String 
         }
     }
     host.extend(failed.map(ToString::to_string));
-    let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+    format!("{}; the host saw: {}", tell_software(plan), or_nothing(&host))
+}
+
+/// What software knows of the mistakes that it made, in words: how often they were made, what the device counted.
+pub(crate) fn tell_software(plan: &inject::Plan) -> String {
+    let outcome = plan.outcome();
+    let injected = plan.injections().iter().zip(&outcome.made).map(|(injection, made)| match made {
+        0 => format!("{injection} was never made: it didn't come to that"),
+        1 => format!("{injection} was made once"),
+        count => format!("{injection} was made {count} times"),
+    });
     let injected: Vec<_> = injected.collect();
-    format!("{}; the device counted: {}; the host saw: {}", injected.join("; "), or_nothing(counted), or_nothing(host))
+    let counted: Vec<_> = outcome.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}; the device counted: {}", injected.join("; "), or_nothing(&counted))
+}
+
+fn or_nothing(list: &[String]) -> String {
+    if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
 }
 
 /// The names of the links of a profile's machine, by number.

@@ -197,7 +197,17 @@ fn same_seed_same_capture() {
 #[test]
 fn unknown_devices_and_backends() {
     refused(&["run", "toaster"], &["there is no device \"toaster\"", "scratch"]);
-    refused(&["run", "scratch", "--backend", "steam"], &["there is no backend \"steam\"", "known backends: sim"]);
+    refused(
+        &["run", "scratch", "--backend", "steam"],
+        &["there is no backend \"steam\"", "known backends: sim, uverbs"],
+    );
+    // No backend but the simulation has a profile, a seed, or links.
+    for (option, value) in [("--profile", "x"), ("--seed", "1"), ("--capture", "x")] {
+        let arguments = ["run", "scratch", "--backend", "uverbs:mlx5_0", option, value];
+        refused(&arguments, &[option, "is for the backend sim", "uverbs:mlx5_0"]);
+    }
+    refused(&["caps", "--backend", "uverbs", "--profile", "x"], &["--profile is for the backend sim"]);
+    refused(&["caps", "--backend", "steam"], &["there is no backend \"steam\""]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The parts of a profile file that describe the device: `[device]`, `[port]`, `[capabilities.*]`, `[pages]`,
+//! The parts of a profile file that describe the device: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]`,
 //! `[firmware_timing]` and `[timeouts]`.
 //!
 //! A profile is a TOML file; other sections of it belong to other crates. Every section refuses
@@ -8,6 +8,7 @@
 mod bar0;
 mod capabilities;
 mod device;
+mod ethernet;
 mod pages;
 mod port;
 mod timeouts;
@@ -15,6 +16,8 @@ mod timing;
 
 use core::fmt::Display;
 
+use mlx5_twin_fw_cmds::constants::{PORT_TYPE_ETH, PORT_TYPE_IB};
+use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
 use mlx5_twin_sim::profile::{OutOfRange, Timing, Topology};
 use serde::Deserialize;
 use thiserror::Error;
@@ -24,6 +27,7 @@ pub use capabilities::{
     CAP_PAGE_BYTES, Capabilities, CapabilityMap, CapabilitySections, CapabilityValue, GATES, Gate, SECTIONS, Section,
 };
 pub use device::{Device, FirmwareVersion};
+pub use ethernet::{Ethernet, EthernetSpeed};
 pub use pages::{MAX_PAGES, MAX_RUNTIME_PAGES, PagesWanted};
 pub use port::{LinkSpeed, NODE_DESCRIPTION_BYTES, Port, PortState};
 pub(crate) use port::{gid_table_len, pkey_table_len};
@@ -36,8 +40,10 @@ pub use timing::{FirmwareTiming, MAX_COMMAND_NS};
 pub struct Profile {
     /// `[device]`: the PCI function and what it says about itself.
     pub device: Device,
-    /// `[port]`: the InfiniBand port.
+    /// `[port]`: the port; what is InfiniBand's own in it means nothing for one of type Ethernet.
     pub port: Port,
+    /// `[ethernet]`: the port, if it's of type Ethernet.
+    pub ethernet: Option<Ethernet>,
     /// `[capabilities.*]`: the capability pages.
     pub capabilities: CapabilitySections,
     /// `[pages]`: host memory the firmware asks for.
@@ -60,6 +66,9 @@ impl Profile {
     pub fn validate(&self) -> Result<(), ProfileError> {
         self.device.validate()?;
         self.port.validate()?;
+        if let Some(ethernet) = &self.ethernet {
+            ethernet.validate()?;
+        }
         self.pages.validate()?;
         self.firmware_timing.validate()?;
         if let Some(timeouts) = &self.timeouts {
@@ -69,8 +78,21 @@ impl Profile {
         self.timing.validate()?;
         let capabilities = Capabilities::build(&self.capabilities)?;
         self.port.fits(&capabilities)?;
+        self.port_type_fits(&capabilities)?;
         self.pages.fits(&capabilities)?;
         self.bar0(&capabilities).map(drop)
+    }
+
+    /// Checks that the section of the port's type is there, and no other.
+    fn port_type_fits(&self, capabilities: &Capabilities) -> Result<(), ProfileError> {
+        let port_type = capabilities.general_max(cmd_hca_cap::PORT_TYPE);
+        in_range("capabilities.general.port_type", port_type, PORT_TYPE_IB.into(), PORT_TYPE_ETH.into())?;
+        rule(
+            self.ethernet.is_some() == (port_type == u64::from(PORT_TYPE_ETH)),
+            "capabilities.general.port_type",
+            port_type,
+            "1 (Ethernet) needs a section [ethernet], and only 1 may have one",
+        )
     }
 
     /// Where everything is in BAR0.

@@ -7,6 +7,7 @@ use mlx5_twin_fw_cmds::layout::{gateway_post, init_seg};
 use mlx5_twin_fw_cmds::twin_v1::gateway;
 use mlx5_twin_harness::backend::sim::{Options, SimDevice};
 use mlx5_twin_harness::devices::{self, HostReport, HostSettings, Summary};
+use mlx5_twin_harness::emulation::Serving;
 use mlx5_twin_harness::profile;
 use mlx5_twin_harness::run::play;
 use mlx5_twin_model::Machine;
@@ -59,7 +60,7 @@ fn run(seed: u64) -> Run {
     let map = AddressMap::default();
     let enumeration = Settings { map, max_payload: 256, max_read_request: 512 };
     let scratch = devices::find("scratch").unwrap();
-    let (host, summary) = play(&sim, scratch, HostSettings::new(enumeration, seed)).unwrap();
+    let (host, summary) = play(&sim, scratch, &Serving::default(), HostSettings::new(enumeration, seed)).unwrap();
     sim.shut_down().unwrap();
 
     let (counters, gateway) = sim
@@ -126,7 +127,7 @@ fn there_is_no_shortcut_around_the_tlps() {
     let interrupts = posts.iter().filter(|&&kind| kind == u64::from(gateway::MSIX)).count();
     // The device itself puts requests off as long as software hasn't claimed the function, and it answers reads of the MSI-X table.
     let put_off = answered.clone().filter(|seen| seen.header.status() == Status::ConfigRequestRetry).count();
-    let registers = run.host.functions[run.host.function].bars[0].address;
+    let registers = run.host.functions[run.host.exercised[0]].bars[0].address;
     let table = registers + 0x2000..registers + 0x4000;
     let of_table = asked
         .clone()

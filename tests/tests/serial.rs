@@ -12,7 +12,7 @@ use mlx5_twin_harness::capture::{Description, Recorder, Shared};
 use mlx5_twin_harness::devices::serial::port::Port;
 use mlx5_twin_harness::devices::serial::{self, register};
 use mlx5_twin_harness::devices::{self, Device, HostError, HostReport, Summary};
-use mlx5_twin_harness::emulation::{self, Function, Request};
+use mlx5_twin_harness::emulation::{self, Function, Request, Serving};
 use mlx5_twin_harness::profile;
 use mlx5_twin_harness::run::{self, RunError, play};
 use mlx5_twin_model::Machine;
@@ -25,9 +25,12 @@ const TEXT: &[u8] = b"The first line.\nA second one\n\nand the end, which is no 
 
 impl Rig {
     /// Runs the host program against an emulation program.
-    fn run(self, emulate: fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>) -> Result<Run, RunError> {
+    fn run(
+        self,
+        emulate: fn(Arc<dyn Backend>, &Serving) -> Result<Summary, emulation::Error>,
+    ) -> Result<Run, RunError> {
         let device = Device { emulate, ..*devices::find("serial").unwrap() };
-        let (host, summary) = play(&self.sim, &device, self.settings)?;
+        let (host, summary) = play(&self.sim, &device, &Serving::default(), self.settings)?;
         self.sim.shut_down().unwrap();
         let in_flight = self.sim.with_simulation(|simulation| simulation.fabric().in_flight());
         assert_eq!(in_flight, 0, "TLPs are left");
@@ -35,7 +38,7 @@ impl Rig {
     }
 
     /// The error with which the host program ends.
-    fn error(self, emulate: fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>) -> HostError {
+    fn error(self, emulate: fn(Arc<dyn Backend>, &Serving) -> Result<Summary, emulation::Error>) -> HostError {
         match self.run(emulate) {
             Err(RunError::Host(error)) => error,
             Err(error) => panic!("{error}"),
@@ -56,7 +59,7 @@ fn text_goes_both_ways_for_every_seed() {
     for seed in 1..=5 {
         let Run { host, summary, shown } = Rig::new(seed, TEXT).run(serial::run).unwrap();
         assert_eq!(shown, TEXT, "seed {seed}");
-        let function = &host.functions[host.function];
+        let function = &host.functions[host.exercised[0]];
         assert_eq!((function.vendor, function.device, function.class), (serial::VENDOR, serial::DEVICE, serial::CLASS));
         assert_eq!((host.rounds, host.reads, host.writes), (4, summary.reads, summary.writes), "seed {seed}");
         // An interrupt that comes after the end of the last line's handler has nobody left.
@@ -134,7 +137,7 @@ fn serve(
     mut fault: impl FnMut(u64, u8, u64) -> Answer,
     mut raises: impl FnMut(u64) -> bool,
 ) -> Result<Summary, emulation::Error> {
-    let mut function = Function::claim(Arc::clone(backend), &serial::description())?;
+    let mut function = Function::claim(Arc::clone(backend), &serial::description(0))?;
     let (mut port, mut active, mut edges) = (Port::default(), false, 0);
     let mut reads = [0; 8];
     let now = || Time::ns(backend.now().as_nanos() as u64);
@@ -182,12 +185,12 @@ fn serve(
     }
 }
 
-type Emulation = fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>;
+type Emulation = fn(Arc<dyn Backend>, &Serving) -> Result<Summary, emulation::Error>;
 
 /// A device that answers reads of a register otherwise.
 macro_rules! faulty {
     ($register:expr, $answer:expr) => {
-        |backend| {
+        |backend: Arc<dyn Backend>, _: &Serving| {
             let fault = |register, value: u8, number: u64| {
                 if register == $register { $answer(value, number) } else { Answer::Value(value) }
             };
@@ -258,11 +261,11 @@ fn what_goes_wrong_with_the_text_is_said() {
     }));
     assert_eq!(Rig::new(1, TEXT).error(endless), HostError::InterruptStuck { passes: 256 });
 
-    let silent: Emulation = |backend| serve(&backend, |_, value, _| Answer::Value(value), |edge| edge < 3);
+    let silent: Emulation = |backend, _: &Serving| serve(&backend, |_, value, _| Answer::Value(value), |edge| edge < 3);
     let error = Rig::new(1, TEXT).error(silent);
     assert!(matches!(error, HostError::NoInterrupt { vector: 0, .. }), "{error}");
 
-    let stray: Emulation = |backend| {
+    let stray: Emulation = |backend, _: &Serving| {
         // The chip says that there's something before anything was sent.
         let fault = |register, value: u8, number: u64| match (register, number) {
             (IIR, FIRST_SOURCE) => Answer::Value(IIR_RDI | IIR_FIFO_ENABLED),
@@ -380,7 +383,7 @@ fn by_hand<T: Send + 'static, P: Future<Output = T> + Send>(
             *ended.lock().unwrap() = Some(program(host, found).await);
         });
     });
-    let summary = serial::run(sim.open().unwrap()).unwrap();
+    let summary = serial::run(sim.open().unwrap(), &Serving::default()).unwrap();
     (place.lock().unwrap().take().expect("the program has ended"), summary)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use common::Rig;
 use mlx5_twin_harness::channel::inject::{self, Injection, Mistake, Plan, When};
 use mlx5_twin_harness::devices::{self, HostReport};
+use mlx5_twin_harness::emulation::Serving;
 use mlx5_twin_harness::run::{RunError, play};
 
 /// Enough for some hundred reads.
@@ -21,7 +22,7 @@ fn run(mistake: Mistake, unchecked: bool, recoveries: u64) -> (Result<HostReport
     let plan = Plan::new(vec![Injection { mistake, when: When::Nth(200) }]);
     let plan = Arc::new(if unchecked { plan.unchecked() } else { plan });
     let device = devices::find("serial").unwrap();
-    let played = inject::while_running(&plan, || play(&rig.sim, device, rig.settings));
+    let played = inject::while_running(&plan, || play(&rig.sim, device, &Serving::default(), rig.settings));
     let made = plan.outcome().made[0];
     let shown = rig.screen.bytes();
     (played.map(|(host, _)| host), made, shown)

@@ -122,3 +122,22 @@ layout! {
         DBR_UMEM_ID 0x20 0x20;
     }
 }
+
+layout! {
+    RDMA_CORE_QUEUES = RdmaCore("providers/mlx5/mlx5dv.h");
+
+    /// Beginning of a send request: index and opcode, the queue's number and the request's length in 16 bytes, what is to be told
+    /// of it.
+    wqe_ctrl_seg 0x80 {
+        OPMOD_IDX_OPCODE 0x00 0x20;
+        QPN_DS           0x20 0x20;
+        FM_CE_SE         0x58 0x8;
+    }
+
+    /// Entry of a completion queue. In `op_own` are the opcode (upper half) and a bit that toggles with each lap (the lowest).
+    cqe64 0x200 {
+        SOP_DROP_QPN 0x1c0 0x20;
+        WQE_COUNTER  0x1e0 0x10;
+        OP_OWN       0x1f8 0x8;
+    }
+}

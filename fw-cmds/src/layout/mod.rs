@@ -26,6 +26,7 @@
 mod table;
 
 mod caps;
+mod caps_eth;
 mod caps_general;
 mod caps_general_2;
 mod command;
@@ -33,24 +34,30 @@ mod counters;
 mod cq;
 mod domains;
 mod eq;
+mod flow_table;
 mod hca;
 mod init_segment;
 mod mad;
 mod memic;
 mod mkey;
+mod nic_vport;
 mod objects;
 mod qos;
 mod qp;
 mod qp_state;
 mod registers;
+mod registers_eth;
 mod resources;
 mod rmp;
+mod sq_rq;
 mod srq;
+mod tir_tis;
 mod twin_v1;
 mod umem_uctx;
 mod vport;
 
 pub use caps::*;
+pub use caps_eth::*;
 pub use caps_general::*;
 pub use caps_general_2::*;
 pub use command::*;
@@ -58,20 +65,25 @@ pub use counters::*;
 pub use cq::*;
 pub use domains::*;
 pub use eq::*;
+pub use flow_table::*;
 pub use hca::*;
 pub use init_segment::*;
 pub use mad::*;
 pub use memic::*;
 pub use mkey::*;
+pub use nic_vport::*;
 pub use objects::*;
 pub use qos::*;
 pub use qp::*;
 pub use qp_state::*;
 pub use registers::*;
+pub use registers_eth::*;
 pub use resources::*;
 pub use rmp::*;
+pub use sq_rq::*;
 pub use srq::*;
 pub use table::{FieldDesc, Kind, Layout, Source};
+pub use tir_tis::*;
 pub use twin_v1::*;
 pub use umem_uctx::*;
 pub use vport::*;
@@ -90,6 +102,7 @@ const GROUPS: &[&[&Layout]] = &[
     caps::IFC,
     caps_general::IFC,
     caps_general_2::IFC,
+    caps_eth::IFC,
     umem_uctx::IFC,
     eq::DEVICE,
     eq::IFC,
@@ -98,6 +111,7 @@ const GROUPS: &[&[&Layout]] = &[
     domains::IFC,
     cq::IFC,
     cq::RDMA_CORE,
+    cq::RDMA_CORE_QUEUES,
     qp::IFC,
     qp::RDMA_CORE,
     qp_state::IFC,
@@ -109,8 +123,13 @@ const GROUPS: &[&[&Layout]] = &[
     qos::RDMA_CORE,
     srq::IFC,
     rmp::IFC,
+    sq_rq::IFC,
+    tir_tis::IFC,
+    flow_table::IFC,
     registers::IFC,
+    registers_eth::IFC,
     vport::IFC,
+    nic_vport::IFC,
     counters::IFC,
     mad::IFC,
     mad::MAD,

@@ -66,7 +66,7 @@ impl fmt::Display for Difference {
 
 impl Report {
     /// Compares a layout with the struct it is taken from, both ways: every row with its member,
-    /// every member that is not reserved with its row.
+    /// every member that is not reserved with its row (of an unnamed union, one member).
     pub(crate) fn layout(&mut self, header: &Header, layout: &Layout) {
         let (name, style) = match layout.source {
             Source::KernelIfc(_) => (ifc_name(layout.name), Style::Bits),
@@ -100,7 +100,9 @@ impl Report {
             }
         }
         for member in theirs.members.iter().filter(|member| !member.is_reserved()) {
-            if layout.desc(&member.name).is_none() {
+            // Of the members of an unnamed union, which start at the same bit, one is enough.
+            let mut same_place = theirs.members.iter().filter(|other| other.offset == member.offset);
+            if !same_place.any(|other| layout.desc(&other.name).is_some()) {
                 let field = member.name.clone();
                 self.differences.push(Difference::NotInTable { layout: name(), field });
             }

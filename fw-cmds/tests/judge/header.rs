@@ -163,6 +163,9 @@ impl Header {
     /// One member at offset 0, the members of its type if that is unnamed, and its alignment.
     fn member(&self, tokens: &[Token], style: Style) -> Result<(Member, Vec<Member>, u32), String> {
         let keyword = tokens.first().and_then(Token::word).ok_or("a member without type")?;
+        if keyword == "DECLARE_FLEX_ARRAY" {
+            return self.flex_array(tokens, style);
+        }
         let (element, shape, inner, declarator) = match keyword {
             "struct" | "union" => {
                 let name = tokens.get(1).and_then(Token::word);
@@ -209,6 +212,17 @@ impl Header {
         let count = dimensions.first().map_or(1, |count| count.unwrap_or(0));
         let width = element.checked_mul(count).ok_or_else(|| format!("{name} is too large"))?;
         Ok((Member { name, offset: 0, width, shape }, inner.members, align))
+    }
+
+    /// `DECLARE_FLEX_ARRAY(struct name, member)`: as `struct name member[]`.
+    fn flex_array(&self, tokens: &[Token], style: Style) -> Result<(Member, Vec<Member>, u32), String> {
+        let word = |at: usize| tokens.get(at).and_then(Token::word).ok_or("not the members of a flexible array");
+        let (keyword, record, name) = (word(2)?, word(3)?, word(5)?.to_owned());
+        let element = match keyword {
+            "struct" => self.find(record, style)?.ok_or_else(|| format!("no struct {record}"))?.size,
+            _ => return Err(format!("a flexible array of {keyword}")),
+        };
+        Ok((Member { name, offset: 0, width: 0, shape: Shape::Array { element, count: None } }, Vec::new(), 1))
     }
 
     /// `[2][0x40]` as numbers; `[]` has none.

@@ -20,14 +20,25 @@ pub enum Error {
     /// The call itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// A handle that the context never got, or gave back.
+    #[error("this context has no {what} with handle {handle}")]
+    NoHandle {
+        /// What it should be of.
+        what: &'static str,
+        /// The handle.
+        handle: u32,
+    },
     /// The device lacks the capability.
     #[error("the device doesn't support {0}")]
     NotSupported(&'static str),
+    /// The kernel has no methods for this with such a device.
+    #[error("the kernel offers no {0}: the device has no capability that needs them")]
+    NoMethod(&'static str),
     /// Nothing of the kind is left.
     #[error("no {0} is left")]
     NoSpace(&'static str),
     /// A number doesn't fit the field that the kernel's interface has for it.
-    #[error("{what} is {value:#x}, which doesn't fit 32 bits")]
+    #[error("{what} is {value:#x}, which is too large for the kernel's interface")]
     Overflow {
         /// What it is.
         what: &'static str,
@@ -53,6 +64,14 @@ pub enum Error {
     /// The firmware doesn't speak our protocol.
     #[error("the device's firmware doesn't speak twin-v1 (capability page 0x7f0: {0})")]
     NoTwin(String),
+    /// The kernel refuses, for a reason that has no variant of its own here.
+    #[error("the kernel refuses {what}: {}", std::io::Error::from_raw_os_error(*.errno))]
+    Kernel {
+        /// What it refuses.
+        what: &'static str,
+        /// Its errno.
+        errno: i32,
+    },
     /// The device is gone, or doesn't behave as it must.
     #[error("device error: {0}")]
     Device(String),
@@ -61,21 +80,26 @@ pub enum Error {
 impl Error {
     /// The errno that Linux gives in this case.
     pub fn errno(&self) -> i32 {
+        const ENOENT: i32 = 2;
         const EIO: i32 = 5;
         const ENOMEM: i32 = 12;
         const EFAULT: i32 = 14;
         const EINVAL: i32 = 22;
         const ENOSPC: i32 = 28;
         const EOVERFLOW: i32 = 75;
+        const EPROTONOSUPPORT: i32 = 93;
         const EOPNOTSUPP: i32 = 95;
         match self {
             Error::Command { status, .. } => status.errno().unwrap_or(EIO),
             Error::Invalid(_) => EINVAL,
+            Error::NoHandle { .. } => ENOENT,
             Error::NotSupported(_) | Error::NoTwin(_) => EOPNOTSUPP,
+            Error::NoMethod(_) => EPROTONOSUPPORT,
             Error::NoSpace(_) => ENOSPC,
             Error::Overflow { .. } => EOVERFLOW,
             Error::NoMemory { .. } => ENOMEM,
             Error::Offset { .. } => EFAULT,
+            Error::Kernel { errno, .. } => *errno,
             Error::Device(_) => EIO,
         }
     }

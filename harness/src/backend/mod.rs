@@ -3,25 +3,33 @@
 //! [`Backend`] is one open context. Its methods are those of a process that has opened the device's uverbs file: DEVX commands and objects, VAR and UAR
 //! pages, registered memory, events. All else (channels, emulated functions) is built on it once, and so runs on every implementation.
 
+mod choice;
 mod error;
+mod limits;
+mod ranges;
 mod shared;
 mod stop;
 
 pub mod sim;
+pub mod uverbs;
+pub mod vfio;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlx5_twin_fw_cmds::event::EventType;
+use serde::{Deserialize, Serialize};
 
+pub use choice::Choice;
 pub use error::Error;
+pub(crate) use limits::check_event_types;
 pub use shared::{UmemExport, VarExport};
 pub use stop::Stop;
 
 /// Names an object that a context created by [`Backend::create_object`]. It's all that another process needs that has opened the same context again
 /// ([`Backend::import_device`]): this is what rdma-core's export of a DEVX object holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectHandle(pub u32);
 
 /// The two tables of VAR pages (Linux `drivers/infiniband/hw/mlx5/main.c`).
@@ -162,7 +170,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Executes a command that queries the object.
     ///
     /// # Errors
-    /// As [`Backend::general_command`]; [`Error::Invalid`] if the command names another object.
+    /// As [`Backend::general_command`]; [`Error::Invalid`] if the command names another object; [`Error::NoHandle`].
     fn query_object(&self, object: ObjectHandle, input: &[u8], output_len: usize) -> Result<Vec<u8>, Error>;
 
     /// Executes a command that modifies the object.
@@ -174,13 +182,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Destroys the object.
     ///
     /// # Errors
-    /// [`Error::Command`] if the firmware refuses; the object lives on then.
+    /// [`Error::Command`], or what the kernel makes of it, if the firmware refuses; the object lives on then. [`Error::NoHandle`].
     fn destroy_object(&self, object: ObjectHandle) -> Result<(), Error>;
 
     /// Allocates a VAR page, the lowest free one of its table.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] if the device lacks the capability, [`Error::NoSpace`] if all are taken, as Linux has it.
+    /// [`Error::NotSupported`] if the device lacks the capability, [`Error::NoMethod`] if it lacks that of the other table too, [`Error::NoSpace`] if all
+    /// are taken, as Linux has it.
     fn alloc_var(&self, kind: VarKind) -> Result<Arc<dyn DevicePage>, Error>;
 
     /// Opens this context once more, as another process does that got its file (`ibv_import_device`): it has the same uid, and the same handles
@@ -196,17 +205,17 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// the same context through another file.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the context has no such VAR; [`Error::Overflow`] if its length doesn't fit 32 bits; [`Error::NotSupported`].
+    /// [`Error::NoHandle`] if the context has no such VAR; [`Error::Overflow`] if its length doesn't fit 32 bits; [`Error::NotSupported`].
     fn query_var(&self, _handle: u32) -> Result<VarExport, Error> {
         Err(Error::NotSupported("queries of VAR pages"))
     }
 
     /// Maps a VAR page that the same context allocated, perhaps through another file. As in rdma-core, what the export says isn't checked, except that
-    /// the kernel must know the offset and the length. Dropping it unmaps it: the page is given back when its owner has given it back and
+    /// the kernel must know the offset and the length, in whole pages. Dropping it unmaps it: the page is given back when its owner has given it back and
     /// nobody has it mapped any more.
     ///
     /// # Errors
-    /// [`Error::Invalid`]; [`Error::NotSupported`].
+    /// [`Error::Invalid`]; [`Error::Overflow`] if it ends beyond 64 bits; [`Error::NotSupported`].
     fn import_var(&self, _export: &VarExport) -> Result<Arc<dyn DevicePage>, Error> {
         Err(Error::NotSupported("VAR pages that are shared"))
     }
@@ -231,7 +240,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Invalid`] for a length of 0; [`Error::NoMemory`]; [`Error::Command`].
     fn register_umem(&self, len: usize) -> Result<Arc<dyn RegisteredMemory>, Error>;
 
-    /// The number of the completion EQ of a vector.
+    /// The number of the completion EQ of a vector, of which the kernel takes the low 16 bits.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there's no such vector.
@@ -240,7 +249,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Subscribes to events of the object. Each of them will be a [`Wake::Event`] with `cookie`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an event type that the device doesn't list for users.
+    /// [`Error::Invalid`] for an event type that the device doesn't list for users, for none, and for more than 16; [`Error::NoHandle`].
     fn subscribe(&self, object: ObjectHandle, events: &[EventType], cookie: u64) -> Result<(), Error>;
 
     /// Waits for the next event. `None` waits without end.

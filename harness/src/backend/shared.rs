@@ -1,7 +1,9 @@
 //! What one process tells another one of what their context has, so that both can use it. Fields as in rdma-core's exports.
 
+use serde::{Deserialize, Serialize};
+
 /// A VAR page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VarExport {
     /// The kernel's handle of it.
     pub handle: u32,
@@ -14,7 +16,7 @@ pub struct VarExport {
 }
 
 /// Registered memory. Both processes must have the memory itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UmemExport {
     /// The kernel's handle of it.
     pub handle: u32,

@@ -8,15 +8,26 @@ use mlx5_twin_fw_cmds::layout::{FieldDesc, Kind, Layout, Source, twin_cap};
 use mlx5_twin_fw_cmds::twin_v1;
 use serde::Serialize;
 
-use super::{CapsArguments, Failure, print, print_json};
+use super::{CapsArguments, Failure, open, print, print_json};
+use crate::backend::Choice;
+use crate::hardware;
 use crate::profile;
 use crate::run;
 
 /// All pages.
 #[derive(Debug, Serialize)]
 struct Shown {
-    profile: String,
+    #[serde(flatten)]
+    of: Owner,
     pages: Vec<Page>,
+}
+
+/// Whose they are.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Owner {
+    Profile(String),
+    Device(String),
 }
 
 /// A capability page.
@@ -42,11 +53,26 @@ struct Value {
 
 /// Shows the pages.
 pub(super) fn caps(arguments: &CapsArguments) -> Result<(), Failure> {
+    let choice = Choice::parse(&arguments.backend).map_err(Failure::Input)?;
+    let (of, pages) = if choice == Choice::Sim { of_profile(arguments)? } else { of_device(&choice, arguments)? };
+    let pages = pages.iter().map(|(cap_type, bytes)| page(*cap_type, bytes, arguments.all)).collect();
+    let shown = Shown { of, pages };
+    if arguments.json { print_json(&shown) } else { print(&text(&shown)) }
+}
+
+type Pages = Vec<(CapType, Vec<u8>)>;
+
+fn of_profile(arguments: &CapsArguments) -> Result<(Owner, Pages), Failure> {
     let loaded = profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
     let pages = run::capability_pages(&loaded.profile).map_err(|error| Failure::Input(error.to_string()))?;
-    let pages = pages.iter().map(|(cap_type, bytes)| page(*cap_type, bytes, arguments.all)).collect();
-    let shown = Shown { profile: loaded.name, pages };
-    if arguments.json { print_json(&shown) } else { print(&text(&shown)) }
+    Ok((Owner::Profile(loaded.name), pages))
+}
+
+fn of_device(choice: &Choice, arguments: &CapsArguments) -> Result<(Owner, Pages), Failure> {
+    let context = open(choice, &arguments.profile)?;
+    let failed = |error| Failure::Run(format!("{choice}: {error}"));
+    let pages = hardware::capability_pages(context.as_ref()).map_err(failed)?;
+    Ok((Owner::Device(context.name()), pages))
 }
 
 /// The named fields of a page, those that are 0 only if `all`.
@@ -107,7 +133,11 @@ fn place(Value { offset, width, .. }: &Value) -> (u32, u32, u32) {
 }
 
 fn text(shown: &Shown) -> String {
-    let mut text = format!("Profile {}: {} capability pages\n", shown.profile, shown.pages.len());
+    let of = match &shown.of {
+        Owner::Profile(name) => format!("Profile {name}"),
+        Owner::Device(name) => name.clone(),
+    };
+    let mut text = format!("{of}: {} capability pages\n", shown.pages.len());
     // Writing to a string doesn't fail.
     for Page { cap_type, layout, source, fields } in &shown.pages {
         let name = CapType(*cap_type).name().unwrap_or(if *cap_type == twin_v1::TWIN_CAP.0 { "TWIN" } else { "?" });

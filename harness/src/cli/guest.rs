@@ -9,11 +9,12 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, HostArguments, InjectArguments, ProfileArgument, print, print_json};
+use super::{Failure, HostArguments, InjectArguments, print, print_json};
 use crate::bounded;
 use crate::devices::Device;
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
+use crate::guest::identity;
 use crate::guest::list::{Finding, List};
 use crate::guest::suite::{Results, Selection};
 use crate::guest::{self, Error, Happening, Input, Job, Outcome, Pipes, Plan, terminal};
@@ -56,10 +57,13 @@ pub(super) struct GuestArguments {
     #[arg(long)]
     iommu: bool,
     /// Give the guest no function
-    #[arg(long, conflicts_with_all = ["capture", "host", "inject", "path"])]
+    #[arg(long, conflicts_with_all = ["capture", "host", "inject", "profiles"])]
     no_function: bool,
-    #[command(flatten)]
-    profile: ProfileArgument,
+    /// What the device and the fabric are: a file (TOML), or a built-in profile: bluefield3-ib (if none is given), bluefield3-eth.
+    /// Given several times, the guest has as many functions, at most 8, in this order; --capture, --host and --inject are for the
+    /// first
+    #[arg(long = "profile", value_name = "FILE|NAME")]
+    profiles: Vec<PathBuf>,
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
@@ -89,7 +93,7 @@ enum Suite {
 pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Result<u8, Failure> {
     let list = arguments.list.as_deref().map(read_list).transpose()?;
     let job = job(arguments, list.as_ref())?;
-    let function = function(arguments, own)?;
+    let functions = functions(arguments, own)?;
     let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
@@ -131,7 +135,7 @@ pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Resul
         Happening::Test(test) if !arguments.json => drop(print(&format!("{test}\n"))),
         Happening::Test(_) => {}
     };
-    let plan = Plan { job, iommu: arguments.iommu, function, timeout };
+    let plan = Plan { job, iommu: arguments.iommu, functions, timeout };
     let outcome = guest::run(plan, &assets, pipes, &tell);
     stages.0.finish_and_clear();
     let outcome = match outcome {
@@ -143,8 +147,11 @@ pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Resul
         None => {
             if arguments.json {
                 print_json(&Ran { outcome: &outcome, stdout: out.take(), stderr: err.take() })?;
-            } else if let Some(server) = &outcome.server {
-                tracing::info!("{server}");
+            } else {
+                let others = outcome.others.iter().map(|other| &other.server);
+                for server in outcome.server.iter().chain(others) {
+                    tracing::info!("{server}");
+                }
             }
             Ok(outcome.exit_code)
         }
@@ -247,17 +254,29 @@ fn job(arguments: &GuestArguments, list: Option<&List>) -> Result<Job, Failure> 
     Ok(Job::Shell { terminal: terminal.then(|| kind.unwrap_or_else(|| "linux".to_owned())) })
 }
 
-fn function(arguments: &GuestArguments, own: &'static [Device]) -> Result<Option<serve::Options>, Failure> {
+/// The functions: one of the default profile if none is given. The first has all options.
+fn functions(arguments: &GuestArguments, own: &'static [Device]) -> Result<Vec<serve::Options>, Failure> {
     if arguments.no_function {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let profile =
-        profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
-    let GuestArguments { seed, capture, .. } = arguments;
+    let GuestArguments { seed, capture, profiles, .. } = arguments;
+    let given = profiles.len();
+    if given > guest::MOST_FUNCTIONS {
+        let most = guest::MOST_FUNCTIONS;
+        return Err(Failure::Input(format!("--profile: a guest has at most {most} functions, {given} are given")));
+    }
+    let paths: Vec<_> =
+        if given == 0 { vec![None] } else { profiles.iter().map(|path| Some(path.as_path())).collect() };
+    let loaded: Result<Vec<_>, _> = paths.into_iter().map(profile::load).collect();
+    let mut loaded = loaded.map_err(|error| Failure::Input(error.to_string()))?;
+    identity::tell_apart(&mut loaded.iter_mut().map(|one| &mut one.profile).collect::<Vec<_>>());
     let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
-    let host = arguments.host.program(own, output)?;
-    let schedule = arguments.inject.schedule()?;
-    Ok(Some(serve::Options { profile, seed: *seed, capture: capture.clone(), host, schedule }))
+    let mut first = Some((capture.clone(), arguments.host.program(own, output)?, arguments.inject.schedule()?));
+    let options = loaded.into_iter().map(|profile| {
+        let (capture, host, schedule) = first.take().unwrap_or_default();
+        serve::Options { profile, seed: *seed, capture, host, schedule }
+    });
+    Ok(options.collect())
 }
 
 /// What is a path has a slash in it.

@@ -1,4 +1,4 @@
-//! The command line: `mlx5-twin run DEVICE`, `caps`, `serve`, `guest` and `replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `caps`, `check`, `serve`, `guest` and `replay FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -16,22 +16,27 @@
 //! | 129, 130, 143 | the program itself was ended by SIGHUP, SIGINT or SIGTERM, and has ended the guest |
 
 mod caps;
+mod check;
 mod guest;
 mod replay;
 mod run;
 mod serve;
+mod share;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
+use crate::emulation::Serving;
 use crate::serve::Schedule;
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
@@ -52,8 +57,12 @@ enum Command {
     Run(RunArguments),
     /// Show the capability pages by field name
     Caps(CapsArguments),
+    /// Try what software may ask of a device, and what it may not: one line for each case, with the errno that comes of it
+    Check(CheckArguments),
     /// Serve the device as a PCI function to QEMU, by vfio-user; ends at SIGINT or SIGTERM with a report
     Serve(ServeArguments),
+    /// Give a context of a device to another program over a unix socket, with a page, memory and a flow counter; or take one
+    Share(ShareArguments),
     /// Play captures into the simulation: of real devices, and our own
     Replay(ReplayArguments),
     /// A Linux guest with the function in it: a shell, one command, or a test suite. Needs no hardware and no root rights
@@ -65,14 +74,17 @@ struct RunArguments {
     /// The device: scratch, serial, or one of the program's own. What goes through serial is standard input, and what comes back goes to standard output, line by
     /// line; the report then goes to standard error
     device: String,
-    /// What is below the emulation software
+    /// What is below the emulation software: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. With another one than sim there's no simulated host
+    /// here: the emulation program runs until SIGINT or SIGTERM
     #[arg(long, value_name = "NAME", default_value = "sim")]
     backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
-    /// Draws the host's choices, and latencies within the ranges of the profile
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Draws the host's choices, and latencies within the ranges of the profile; 1 if it isn't given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    serving: ServingArguments,
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
@@ -88,6 +100,47 @@ struct RunArguments {
     /// The text is a greeting, and not standard input.
     #[arg(skip)]
     greeting: bool,
+}
+
+/// Which functions an emulation program serves.
+#[derive(Debug, Args)]
+struct ServingArguments {
+    /// The downstream ports whose functions are served: 0, 0-7, 1,3
+    #[arg(long, value_name = "PORTS", default_value = "0", value_parser = ports)]
+    ports: Ports,
+    /// Take the functions over from the process that listens at this socket, while the host uses them
+    #[arg(long, value_name = "SOCKET")]
+    take_over: Option<PathBuf>,
+    /// Listen at this socket for a process that takes the functions over; ends when one has
+    #[arg(long, value_name = "SOCKET")]
+    hand_over: Option<PathBuf>,
+}
+
+impl ServingArguments {
+    fn serving(&self) -> Serving {
+        let ServingArguments { ports: Ports(ports), take_over, hand_over } = self;
+        Serving { ports: ports.clone(), take_over: take_over.clone(), hand_over: hand_over.clone() }
+    }
+}
+
+/// Numbers of ports, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ports(Vec<u8>);
+
+/// Reads a list of ports and of ranges of ports.
+fn ports(text: &str) -> Result<Ports, String> {
+    let number = |text: &str| text.parse::<u8>().map_err(|_| format!("{text:?} is no port: 0 to 255"));
+    let mut ports = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        for port in number(first)?..=number(last)? {
+            if ports.contains(&port) {
+                return Err(format!("port {port} is there twice"));
+            }
+            ports.push(port);
+        }
+    }
+    if ports.is_empty() { Err(format!("{text:?} is no port")) } else { Ok(Ports(ports)) }
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +194,9 @@ struct HostArguments {
 
 #[derive(Debug, Args)]
 struct CapsArguments {
+    /// Whose pages: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
     #[command(flatten)]
     profile: ProfileArgument,
     /// Show the fields that are 0 too
@@ -149,6 +205,31 @@ struct CapsArguments {
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Which device: sim, uverbs[:mlx5_0], vfio[:0000:00:05.0]. Pages, channels and contexts are taken until none is left, so nobody else should need any meanwhile
+    #[arg(long, value_name = "NAME", default_value = "sim")]
+    backend: String,
+    #[command(flatten)]
+    profile: ProfileArgument,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ShareArguments {
+    /// The socket: a path that doesn't exist, with --give, or at which the other program listens
+    #[arg(value_name = "SOCKET")]
+    socket: PathBuf,
+    /// Give, to the first program that connects, and wait until it closes the connection. Without this, take
+    #[arg(long)]
+    give: bool,
+    /// The device to give from: uverbs[:mlx5_0]
+    #[arg(long, value_name = "NAME", default_value = "uverbs")]
+    backend: String,
 }
 
 #[derive(Debug, Args)]
@@ -168,8 +249,8 @@ struct ReplayArguments {
 
 #[derive(Debug, Args)]
 struct ProfileArgument {
-    /// What the device and the fabric are (TOML); the built-in one is bluefield3-ib
-    #[arg(long = "profile", value_name = "FILE")]
+    /// What the device and the fabric are: a file (TOML), or a built-in profile: bluefield3-ib (if none is given), bluefield3-eth
+    #[arg(long = "profile", value_name = "FILE|NAME")]
     path: Option<PathBuf>,
 }
 
@@ -209,7 +290,8 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             device: "serial".to_owned(),
             backend: "sim".to_owned(),
             profile,
-            seed: 1,
+            seed: None,
+            serving: ServingArguments { ports: Ports(vec![0]), take_over: None, hand_over: None },
             capture: None,
             faults: Vec::new(),
             unchecked: false,
@@ -220,6 +302,8 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments, own),
         Command::Caps(arguments) => caps::caps(&arguments),
+        Command::Share(arguments) => share::share(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments, own),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Guest(arguments) => match guest::guest(&arguments, own) {
@@ -236,6 +320,16 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: {message}");
     ExitCode::from(code)
+}
+
+/// Opens a context of a device that isn't simulated, which no profile describes.
+fn open(choice: &Choice, profile: &ProfileArgument) -> Result<Arc<dyn Backend>, Failure> {
+    if profile.path.is_some() {
+        return Err(Failure::Input(format!("--profile is for the backend sim; of {choice}, its device is what it is")));
+    }
+    let opened = Stop::new().and_then(|stop| choice.open(stop));
+    let opened = opened.map_err(|error| Failure::Run(format!("{choice}: {error}")))?;
+    opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no error.
@@ -265,6 +359,16 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("255", &[255]), ("7-7", &[7])] {
+            assert_eq!(ports(text), Ok(Ports(expected.to_vec())), "{text}");
+        }
+        for text in ["", "-", "1-", "256", "1,1", "0-3,2", "4-2", "x", "1 2"] {
+            assert!(ports(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,17 +2,24 @@
 
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::sync::Arc;
+use std::thread;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::backend::{Choice, Stop};
 use crate::capture::{Description, Recorder};
 use crate::channel::inject;
 use crate::devices::{self, Console, Device};
+use crate::hardware;
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
 
 use super::{Failure, RunArguments, print, print_json, print_to};
 
-/// The backends that there are.
-const BACKENDS: &[&str] = &["sim"];
+/// The seed if none is given.
+const SEED: u64 = 1;
 
 /// What goes through the serial port if nobody says anything.
 const GREETING: &str = "\
@@ -25,17 +32,23 @@ For text of your own: echo hi | mlx5-twin run serial
 /// Checks everything that was given, then runs.
 pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<(), Failure> {
     let device = devices::known(own, &arguments.device).map_err(Failure::Input)?;
-    if !BACKENDS.contains(&arguments.backend.as_str()) {
-        let known = BACKENDS.join(", ");
-        return Err(Failure::Input(format!("there is no backend {:?}; known backends: {known}", arguments.backend)));
+    let choice = Choice::parse(&arguments.backend).map_err(Failure::Input)?;
+    let mistakes = (!arguments.faults.is_empty()).then(|| {
+        let plan = inject::Plan::new(arguments.faults.clone());
+        Arc::new(if arguments.unchecked { plan.unchecked() } else { plan })
+    });
+    let serving = arguments.serving.serving();
+    if choice != Choice::Sim {
+        return on_hardware(device, &choice, arguments, mistakes.as_ref());
     }
+    let seed = arguments.seed.unwrap_or(SEED);
     let loaded = profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
     let Loaded { name, hash, .. } = &loaded;
     let description = Description {
         device: device.name.to_owned(),
         profile: name.clone(),
         profile_hash: *hash,
-        seed: arguments.seed,
+        seed,
         links: run::link_names(&loaded.profile).map_err(|error| Failure::Input(error.to_string()))?,
     };
     let capture = match &arguments.capture {
@@ -46,11 +59,12 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
         None => None,
     };
     let console = console(device, arguments);
-    let mistakes = (!arguments.faults.is_empty()).then(|| {
-        let plan = inject::Plan::new(arguments.faults.clone());
-        Arc::new(if arguments.unchecked { plan.unchecked() } else { plan })
-    });
-    let plan = Plan { device, profile: loaded, seed: arguments.seed, console, mistakes, capture };
+    if serving.take_over.is_some() || serving.hand_over.is_some() {
+        let rule =
+            "--take-over and --hand-over are for devices that two processes can open; that of sim is in this process";
+        return Err(Failure::Input(rule.to_owned()));
+    }
+    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
@@ -60,14 +74,61 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     } else {
         print(&report.to_string())?;
     }
-    let wrong = match report.host.mismatches {
-        0 => None,
-        count => Some(format!("{count} values that the host read aren't as expected")),
-    };
+    let wrong = report.host.wrong();
     match report.mistakes.into_iter().chain(wrong).reduce(|first, second| format!("{first}; {second}")) {
         None => Ok(()),
         Some(message) => Err(Failure::Run(message)),
     }
+}
+
+/// What only a simulation can have can't be asked for.
+fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Failure> {
+    for (option, given, why) in [
+        ("--profile", arguments.profile.path.is_some(), "its device is what it is"),
+        ("--seed", arguments.seed.is_some(), "nothing in it is drawn"),
+        ("--capture", arguments.capture.is_some(), "its links aren't seen here"),
+    ] {
+        if given {
+            return Err(Failure::Input(format!("{option} is for the backend sim; of {choice}, {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the emulation program alone, until a signal comes. The second one ends this process.
+fn on_hardware(
+    device: &'static Device,
+    choice: &Choice,
+    arguments: &RunArguments,
+    mistakes: Option<&Arc<inject::Plan>>,
+) -> Result<(), Failure> {
+    refuse_simulated(choice, arguments)?;
+    let failed = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
+    let stop = Stop::new().map_err(|error| failed(&error))?;
+    // Before there is anything to be ended.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
+    let request = stop.clone();
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if request.is_requested() {
+                // It can't fail with a signal that is caught.
+                let _ = emulate_default_handler(signal);
+            }
+            request.request();
+        }
+    });
+    let opened = choice.open(stop).map_err(|error| Failure::Run(format!("{choice}: {error}")))?;
+    let context = opened.ok_or_else(|| Failure::Run(format!("{choice} has no device")))?;
+    // Nobody is there to be told if standard error is closed.
+    let _ = writeln!(io::stderr(), "mlx5-twin: {} on {}; ^C ends", device.name, context.name());
+    let report =
+        hardware::run(device, context, &arguments.serving.serving(), mistakes).map_err(|error| failed(&error))?;
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    report.mistakes.map_or(Ok(()), |message| Err(Failure::Run(message)))
 }
 
 /// Where the device's text comes from and goes to.

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use mlx5_twin_sim::host::Host;
 
 use crate::backend::Backend;
-use crate::emulation;
+use crate::emulation::{self, Serving};
 
 pub use console::Console;
 pub use report::{FoundBar, FoundFunction, HostError, HostReport, HostSettings, Mismatch, Summary, TextReport};
-pub use setup::{Driven, access_failed};
+pub use setup::{Driven, access_failed, side_by_side};
 
 /// A host program that runs: an async function on the virtual clock.
 pub type HostProgram = Pin<Box<dyn Future<Output = Result<HostReport, HostError>> + Send>>;
@@ -32,8 +32,8 @@ pub struct Device {
     pub description: &'static str,
     /// Whether its host program sends and receives the text of the [`Console`].
     pub text: bool,
-    /// The emulation program: serves the function until nothing will ever happen again.
-    pub emulate: fn(Arc<dyn Backend>) -> Result<Summary, emulation::Error>,
+    /// The emulation program: serves functions until nothing will ever happen again.
+    pub emulate: fn(Arc<dyn Backend>, &Serving) -> Result<Summary, emulation::Error>,
     /// The host program: finds the function, configures and exercises it.
     pub host: fn(Host, HostSettings) -> HostProgram,
 }

@@ -26,6 +26,20 @@ pub struct Summary {
     pub characters: Option<Counts>,
 }
 
+impl std::iter::Sum for Summary {
+    /// What several functions did.
+    fn sum<I: Iterator<Item = Summary>>(summaries: I) -> Summary {
+        summaries.fold(Summary::default(), |sum, one| Summary {
+            reads: sum.reads + one.reads,
+            writes: sum.writes + one.writes,
+            interrupts: sum.interrupts + one.interrupts,
+            interrupts_dropped: sum.interrupts_dropped + one.interrupts_dropped,
+            resets: sum.resets + one.resets,
+            characters: sum.characters.or(one.characters),
+        })
+    }
+}
+
 /// What a host program is told.
 #[derive(Debug)]
 pub struct HostSettings {
@@ -134,8 +148,8 @@ pub struct TextReport {
 pub struct HostReport {
     /// All functions of the host's bus.
     pub functions: Vec<FoundFunction>,
-    /// Which of them is the emulated one: an index into `functions`.
-    pub function: usize,
+    /// Which of them are the emulated ones that the program used: indices into `functions`.
+    pub exercised: Vec<usize>,
     /// Rounds of the exercise.
     pub rounds: u64,
     /// Reads of the function's registers.
@@ -148,6 +162,9 @@ pub struct HostReport {
     pub mismatches: u64,
     /// The first of them.
     pub first_mismatches: Vec<Mismatch>,
+    /// Functions whose exercise ended early while that of others went on: which, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     /// The text, if the program moves text: a round is a line of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<TextReport>,
@@ -160,6 +177,29 @@ pub struct HostReport {
 impl HostReport {
     /// How many mismatches are kept with their values.
     const KEPT: usize = 16;
+
+    /// Adds what another function's exercise did, on the same bus.
+    pub fn add(&mut self, other: HostReport) {
+        self.rounds += other.rounds;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        for (sum, count) in self.interrupts.iter_mut().zip(other.interrupts) {
+            *sum += count;
+        }
+        self.mismatches += other.mismatches;
+        let room = HostReport::KEPT.saturating_sub(self.first_mismatches.len());
+        self.first_mismatches.extend(other.first_mismatches.into_iter().take(room));
+        self.configured_ps = self.configured_ps.max(other.configured_ps);
+        self.finished_ps = self.finished_ps.max(other.finished_ps);
+    }
+
+    /// What isn't as it should be, in words: `None` if all is.
+    pub fn wrong(&self) -> Option<String> {
+        let values =
+            (self.mismatches > 0).then(|| format!("{} values that the host read aren't as expected", self.mismatches));
+        let lost = self.lost.iter().map(|lost| format!("the host lost {lost}"));
+        values.into_iter().chain(lost).reduce(|first, second| format!("{first}; {second}"))
+    }
 
     /// Notes a value that was read, and whether it's as expected.
     pub fn compare(&mut self, what: impl FnOnce() -> String, expected: u64, found: u64) {

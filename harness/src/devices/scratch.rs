@@ -13,10 +13,11 @@
 use std::sync::Arc;
 
 use mlx5_twin_sim::config::{Bar, MsixCapability, PcieCapability, PortType, Type0};
+use mlx5_twin_sim::time::Time;
 
 use super::Summary;
 use crate::backend::Backend;
-use crate::emulation::{Description, Dword, Error, Function, PciEvent, Request};
+use crate::emulation::{Behaviour, Channel, Description, Dword, Error, PciEvent, Port, Request, Serving, serve};
 
 pub mod host;
 #[cfg(test)]
@@ -47,8 +48,8 @@ pub const TRIGGER_VECTOR: u16 = 0;
 /// The vector that the counter raises.
 pub const COUNTER_VECTOR: u16 = 1;
 
-/// What the function looks like: one BAR with registers in its first page, MSI-X table and pending bits in pages of their own.
-pub fn description() -> Description {
+/// What the function at a port looks like: one BAR with registers in its first page, MSI-X table and pending bits in pages of their own.
+pub fn description(port: u8) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,
@@ -56,7 +57,7 @@ pub fn description() -> Description {
         bars: [Some(Bar::memory32(0x4000)), None, None, None, None, None],
         ..Type0::default()
     };
-    Description::new(0, header)
+    Description::new(port, header)
         .pcie(&PcieCapability::new(PortType::Endpoint))
         .msix(MsixCapability { vectors: 2, table_bar: 0, table_offset: 0x2000, pba_bar: 0, pba_offset: 0x3000 })
         .transaction(0, 0x0000, 0x1000)
@@ -112,24 +113,29 @@ impl Registers {
     }
 }
 
-/// The emulation program: serves the function until nothing will ever happen again.
-///
-/// # Errors
-/// The device doesn't speak our protocol, refuses the function, or is gone.
-pub fn run(backend: Arc<dyn Backend>) -> Result<Summary, Error> {
-    let mut function = Function::claim(backend, &description())?;
-    let mut registers = Registers::default();
-    let mut summary = Summary::default();
-    while let Some(request) = function.next()? {
+/// A function, and what was done.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    registers: Registers,
+    summary: Summary,
+}
+
+impl Behaviour for Scratch {
+    fn description(port: u8) -> Description {
+        description(port)
+    }
+
+    fn request(&mut self, channel: &mut Channel, port: Port, request: Request, _now: Time) -> Result<(), Error> {
+        let Scratch { registers, summary } = self;
         match request {
             Request::Read(read) => {
                 summary.reads += 1;
-                function.complete(read.id, &read.data(|offset, _| registers.read(offset)))?;
+                channel.complete(read.id, &read.data(|offset, _| registers.read(offset)))?;
             }
             Request::Write(write) => {
                 summary.writes += 1;
                 for vector in write.dwords().filter_map(|dword| registers.write(dword)) {
-                    match function.raise_msix(vector) {
+                    match channel.raise_msix(port, vector) {
                         Ok(()) => summary.interrupts += 1,
                         Err(Error::MsixDisabled(_) | Error::NotBusMaster(_)) => summary.interrupts_dropped += 1,
                         Err(error) => return Err(error),
@@ -138,11 +144,32 @@ pub fn run(backend: Arc<dyn Backend>) -> Result<Summary, Error> {
             }
             Request::Reset(_) | Request::PciEvent(PciEvent::PerstAsserted) => {
                 summary.resets += 1;
-                registers = Registers::default();
+                *registers = Registers::default();
             }
             _ => {}
         }
+        Ok(())
     }
-    function.close()?;
-    Ok(summary)
+
+    fn save(&self) -> Option<Vec<u8>> {
+        let Registers { scratch, counter, limit, triggered } = self.registers;
+        Some([scratch, counter, limit, triggered].iter().flat_map(|register| register.to_be_bytes()).collect())
+    }
+
+    fn restore(saved: &[u8]) -> Option<Scratch> {
+        let (registers, []) = saved.as_chunks::<4>() else { return None };
+        let [scratch, counter, limit, triggered] = *registers else { return None };
+        let [scratch, counter, limit, triggered] = [scratch, counter, limit, triggered].map(u32::from_be_bytes);
+        let registers = Registers { scratch, counter, limit, triggered };
+        Some(Scratch { registers, summary: Summary::default() })
+    }
+}
+
+/// The emulation program: serves its functions until nothing will ever happen again, or another process has taken them over.
+///
+/// # Errors
+/// As [`serve`].
+pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Error> {
+    let functions = serve::<Scratch>(backend, serving)?;
+    Ok(functions.into_values().map(|function| function.summary).sum())
 }

@@ -35,7 +35,7 @@ use mlx5_twin_sim::time::Time;
 
 use super::Summary;
 use crate::backend::Backend;
-use crate::emulation::{Description, Error, Function, PciEvent, Request};
+use crate::emulation::{Description, Error, Function, PciEvent, Request, Serving};
 
 pub mod host;
 pub mod port;
@@ -57,7 +57,7 @@ pub const CLASS: u32 = 0x07_0002;
 pub const VECTOR: u16 = 0;
 
 /// What the function looks like: registers in the first page of BAR 0, MSI-X table and pending bits in pages of their own.
-pub fn description() -> Description {
+pub fn description(port: u8) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,
@@ -65,7 +65,7 @@ pub fn description() -> Description {
         bars: [Some(Bar::memory32(0x4000)), None, None, None, None, None],
         ..Type0::default()
     };
-    Description::new(0, header)
+    Description::new(port, header)
         .pcie(&PcieCapability::new(PortType::Endpoint))
         .msix(MsixCapability { vectors: 1, table_bar: 0, table_offset: 0x2000, pba_bar: 0, pba_offset: 0x3000 })
         .transaction(0, 0x0000, 0x1000)
@@ -92,8 +92,8 @@ struct Program {
 ///
 /// # Errors
 /// The device doesn't speak our protocol, refuses the function, or is gone.
-pub fn run(backend: Arc<dyn Backend>) -> Result<Summary, Error> {
-    let function = Function::claim(Arc::clone(&backend), &description())?;
+pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Error> {
+    let function = Function::claim(Arc::clone(&backend), &description(serving.only_port()?))?;
     let port = Port::default();
     let mut program = Program { backend, function, port, active: false, owed: false, summary: Summary::default() };
     loop {

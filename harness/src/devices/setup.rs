@@ -1,4 +1,4 @@
-//! What every host program does: find its function, set it up as a driver does, wait for its interrupts, reset it.
+//! What every host program does: find its functions, set them up as a driver does, wait for their interrupts, reset them.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use mlx5_twin_sim::host::{self, AccessError, Found, Host, enumerate};
 use mlx5_twin_sim::time::Time;
+use mlx5_twin_sim::tlp::Bdf;
 
 use super::{FoundFunction, HostError, HostReport};
 
@@ -36,32 +37,58 @@ pub struct Driven {
     pub(super) host: Host,
     found: Found,
     vectors: u16,
+    /// The message of its first vector: no other function's messages are the same.
+    first_message: u32,
 }
 
 impl Driven {
-    /// Enumerates the bus and finds the function with these IDs (vendor, device), whose driver will use so many MSI-X vectors. The report has what was
-    /// found.
+    /// Enumerates the bus and finds the first function with these IDs (vendor, device), whose driver will use so many MSI-X vectors. The report has
+    /// what was found.
     ///
     /// # Errors
     /// [`HostError::Enumeration`]; [`HostError::NotFound`].
     pub async fn find(
         host: Host,
         settings: host::Settings,
-        (vendor, device): (u16, u16),
+        ids: (u16, u16),
         vectors: u16,
     ) -> Result<(Driven, HostReport), HostError> {
+        let (mut all, mut report) = Driven::find_all(host, settings, ids, vectors).await?;
+        report.exercised.truncate(1);
+        Ok((all.swap_remove(0), report))
+    }
+
+    /// As [`Driven::find`], but all functions with these IDs, at least one.
+    ///
+    /// # Errors
+    /// As [`Driven::find`].
+    pub async fn find_all(
+        host: Host,
+        settings: host::Settings,
+        (vendor, device): (u16, u16),
+        vectors: u16,
+    ) -> Result<(Vec<Driven>, HostReport), HostError> {
         let functions = enumerate(&host, settings).await?;
         let ours = |found: &Found| (found.vendor, found.device) == (vendor, device);
-        let Some(number) = functions.iter().position(ours) else {
+        let exercised: Vec<_> = (0..functions.len()).filter(|&number| ours(&functions[number])).collect();
+        if exercised.is_empty() {
             return Err(HostError::NotFound { vendor, device, found: functions.len() });
-        };
+        }
         let report = HostReport {
             functions: functions.iter().map(FoundFunction::from).collect(),
-            function: number,
+            exercised,
             interrupts: vec![0; usize::from(vectors)],
             ..HostReport::default()
         };
-        Ok((Driven { host, found: functions[number].clone(), vectors }, report))
+        let first_messages = (FIRST_MESSAGE..).step_by(usize::from(vectors.max(1)));
+        let driven = functions.into_iter().filter(ours).zip(first_messages);
+        let driven = driven.map(|(found, first_message)| Driven { host: host.clone(), found, vectors, first_message });
+        Ok((driven.collect(), report))
+    }
+
+    /// Bus, device and function number.
+    pub fn id(&self) -> Bdf {
+        self.found.id
     }
 
     fn missing(&self, what: &'static str) -> HostError {
@@ -95,7 +122,7 @@ impl Driven {
         let table = self.bar(table & 7).ok_or_else(|| self.missing("BAR for the MSI-X table"))? + u64::from(table & !7);
         for vector in 0..self.vectors {
             let entry = table + u64::from(vector) * 16;
-            let data = FIRST_MESSAGE + u32::from(vector);
+            let data = self.first_message + u32::from(vector);
             let message = [MESSAGE_ADDRESS as u32, (MESSAGE_ADDRESS >> 32) as u32, data, 0];
             for (number, dword) in (0_u64..).zip(message) {
                 host.write32(entry + number * 4, dword).await.map_err(access_failed("writing the MSI-X table"))?;
@@ -142,7 +169,7 @@ impl Driven {
     /// # Errors
     /// [`HostError::NoInterrupt`], which names the cause.
     pub async fn interrupt(&self, vector: u16, cause: &'static str, limit: Time) -> Result<(), HostError> {
-        let came = self.host.interrupt(FIRST_MESSAGE + u32::from(vector));
+        let came = self.host.interrupt(self.first_message + u32::from(vector));
         if within(&self.host, limit, came).await {
             return Ok(());
         }
@@ -160,4 +187,23 @@ async fn within(host: &Host, limit: Time, event: impl Future<Output = ()>) -> bo
         end.as_mut().poll(context).map(|()| false)
     })
     .await
+}
+
+/// Runs programs side by side until each has ended: one result for each, in their order.
+pub async fn side_by_side<T>(programs: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut programs: Vec<_> = programs.into_iter().map(|program| (Box::pin(program), None)).collect();
+    poll_fn(|context| {
+        let mut all = true;
+        for (program, result) in &mut programs {
+            if result.is_none()
+                && let Poll::Ready(ended) = program.as_mut().poll(context)
+            {
+                *result = Some(ended);
+            }
+            all &= result.is_some();
+        }
+        if all { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    programs.into_iter().filter_map(|(_, result)| result).collect()
 }

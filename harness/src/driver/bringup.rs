@@ -256,6 +256,8 @@ impl Driver {
 
     /// The event queue of a completion vector, created when it's first asked for. Vector 0 of the function is the driver's own.
     pub(super) fn completion_eq(&self, vector: u32) -> Result<u32, Error> {
+        // `mlx5_comp_eqn_get` of Linux takes no more of it.
+        let vector = vector & 0xffff;
         let (msix, uid) = {
             let state = self.lock();
             let vectors = state.vectors.saturating_sub(1);

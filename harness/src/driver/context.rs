@@ -24,12 +24,11 @@ use super::umem::Umem;
 use super::{Driver, umem};
 use crate::backend::{
     Backend, DevicePage, Error, Event, ObjectHandle, RegisteredMemory, UmemExport, VarExport, VarKind, Wake,
+    check_event_types,
 };
 
 /// The longest input or output of a user's command: what an attribute of the kernel's interface can hold.
 const LONGEST: usize = u16::MAX as usize;
-/// Event types of one subscription (`MAX_NUM_EVENTS` of Linux's `devx.c`).
-const MOST_EVENTS: usize = 16;
 
 /// What a context has.
 #[derive(Debug)]
@@ -174,7 +173,8 @@ impl Context {
         let allowed = {
             let state = driver.lock();
             if state.caps.general(cmd_hca_cap::LOG_MAX_UCTX) == 0 {
-                return Err(Error::NotSupported("user contexts (log_max_uctx)"));
+                // EINVAL, as `mlx5_ib_devx_create` of Linux has it.
+                return Err(Error::Invalid("the device has no user contexts: log_max_uctx is 0".to_owned()));
             }
             // What the kernel gives a privileged process.
             state.caps.general(cmd_hca_cap::UCTX_CAP) & u64::from(UCTX_CAP_RAW_TX | UCTX_CAP_INTERNAL_DEV_RES)
@@ -204,7 +204,8 @@ impl Context {
         let state = self.driver.lock();
         match state.contexts.get(&self.uid).and_then(|context| context.resources.get(&handle.0)) {
             Some(Resource::Object(object)) => Ok(look(object)),
-            _ => Err(Error::Invalid(format!("this context has no object with handle {}", handle.0))),
+            Some(_) => Err(Error::Invalid(format!("handle {} isn't that of an object", handle.0))),
+            None => Err(Error::NoHandle { what: "object", handle: handle.0 }),
         }
     }
 
@@ -348,12 +349,7 @@ impl Backend for Context {
     }
 
     fn subscribe(&self, object: ObjectHandle, events: &[EventType], cookie: u64) -> Result<(), Error> {
-        if events.len() > MOST_EVENTS {
-            return Err(Error::Invalid(format!(
-                "{} event types in one subscription: at most {MOST_EVENTS}",
-                events.len()
-            )));
-        }
+        check_event_types(events)?;
         let keys: Vec<_> = self.object(object, |object| {
             events.iter().map(|&event| (event, object.event_kind(event), object.number())).collect()
         })?;
@@ -382,7 +378,7 @@ impl Backend for Context {
     }
 
     fn pause(&self) -> Result<bool, Error> {
-        self.driver.door.pause()
+        Ok(self.driver.door.pause()? && !self.driver.door.is_stopped())
     }
 
     fn now(&self) -> Duration {

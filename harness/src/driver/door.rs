@@ -22,7 +22,7 @@ pub enum Progress {
     Happened,
     /// The deadline is over.
     TimedOut,
-    /// Nothing will ever happen again. Only a simulation says so.
+    /// Nothing will ever happen again: a simulation says so, and a real device's door once the end was asked for ([`Door::is_stopped`]).
     Silent,
 }
 
@@ -127,7 +127,8 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// How many interrupts have come so far, nudges included.
     fn activity(&self) -> u64;
 
-    /// Lets time pass until more interrupts than `seen` have come, or the time of `until` is over.
+    /// Lets time pass until more interrupts than `seen` have come, or the time of `until` is over. Once the end was asked for it gives
+    /// [`Progress::Silent`], but not to who waits with [`Until::Watchdog`]: commands are finished all the same.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -141,6 +142,11 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Device`].
     fn pause(&self) -> Result<bool, Error>;
+
+    /// Whether somebody has asked for the end: then what users wait for doesn't come any more, and their polls end.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 
     /// Time since some fixed point.
     fn now(&self) -> Duration;

@@ -50,6 +50,12 @@ fn offset_of(place: u64) -> u64 {
     (index >> 8) << 16 | command << 8 | index & 0xff
 }
 
+/// The place that an offset, in pages, stands for (`get_command`, `get_extended_index`): higher bits mean nothing.
+fn place_of(offset: u64) -> u64 {
+    let (command, index) = (offset >> 8 & 0xff, offset & 0xff | (offset >> 16 & 0xff) << 8);
+    command << INDEX_BITS | index
+}
+
 impl Entries {
     /// Puts a page at the lowest place that is free.
     pub(super) fn insert(&mut self, kind: VarKind, place: Place, page_size: u64, handle: u32) -> Result<u64, Error> {
@@ -77,8 +83,7 @@ impl Entries {
 
     /// What there is to know of a page.
     pub(super) fn query(&self, handle: u32, page_size: u64) -> Result<VarExport, Error> {
-        let (at, entry) =
-            self.find(handle).ok_or_else(|| Error::Invalid(format!("this context has no VAR with handle {handle}")))?;
+        let (at, entry) = self.find(handle).ok_or(Error::NoHandle { what: "VAR", handle })?;
         let value = entry.pages * page_size;
         let length = u32::try_from(value).map_err(|_| Error::Overflow { what: "the length of a VAR", value })?;
         Ok(VarExport { handle, page_id: entry.place.index, length, mmap_offset: offset_of(at) * page_size })
@@ -94,10 +99,15 @@ impl Entries {
         Ok(Mapping { at, span, mapped: Arc::clone(&entry.mapped) })
     }
 
-    /// Maps the page at an offset of the context's file.
+    /// Maps the page at an offset of the context's file: as mmap has it, of whole pages, and with an end. Of the offset counts what the driver looks at.
     pub(super) fn map_offset(&mut self, offset: u64, length: u64, page_size: u64) -> Result<Mapping, Error> {
-        let found = self.all.iter().find(|(place, _)| offset_of(**place) * page_size == offset);
-        let found = found.filter(|(_, entry)| entry.pages * page_size == length).map(|(&at, _)| at);
+        let pages = length.div_ceil(page_size);
+        if offset.checked_add(pages * page_size).is_none() {
+            return Err(Error::Overflow { what: "the offset of a mapping", value: offset });
+        }
+        let aligned = offset.is_multiple_of(page_size).then(|| place_of(offset / page_size));
+        let found = aligned.and_then(|at| self.all.get_key_value(&at));
+        let found = found.filter(|(_, entry)| entry.pages == pages).map(|(&at, _)| at);
         let nothing = || {
             Error::Invalid(format!("nothing of {length:#x} bytes can be mapped at offset {offset:#x} of this context"))
         };
@@ -158,6 +168,9 @@ mod tests {
         assert_eq!(offset_of(9 << 16 | 0x12), 0x912);
         assert_eq!(offset_of(9 << 16 | 0x1234), 0x12_0934);
         assert_eq!(offset_of(255 << 16 | 0xffff), 0xff_ffff);
+        for place in [9 << 16, 9 << 16 | 0x12, 9 << 16 | 0x1234, 255 << 16 | 0xffff] {
+            assert_eq!(place_of(offset_of(place)), place);
+        }
         let mut entries = Entries::default();
         let at = tlp(&mut entries, 5, 1);
         let expected = VarExport { handle: 5, page_id: 5, length: 4096, mmap_offset: 0x90_0000 };
@@ -187,7 +200,7 @@ mod tests {
         tlp(&mut entries, 2, 1 << 20);
         let error = Error::Overflow { what: "the length of a VAR", value: 1 << 32 };
         assert_eq!((entries.query(2, PAGE), error.errno()), (Err(error), 75));
-        assert_eq!(entries.query(3, PAGE).map_err(|error| error.errno()), Err(22));
+        assert_eq!(entries.query(3, PAGE).map_err(|error| error.errno()), Err(2), "ENOENT");
     }
 
     #[test]
@@ -200,6 +213,20 @@ mod tests {
             entries.map_offset(0x90_1000, 4096, PAGE).is_err() && entries.map_offset(0x90_0000, 8192, PAGE).is_err()
         );
         assert_eq!(entries.unmap(owner.at), None);
+        // Linux rounds the length up, and doesn't look at the offset's highest bits.
+        for (offset, length, errno) in [
+            (0x90_0000, 0, Some(22)),
+            (0x90_0000, 1, None),
+            (0x90_0000, 4097, Some(22)),
+            (0x90_0001, 4096, Some(22)),
+            (0x90_0000 | 1 << 40, 4096, None),
+            (0, 4096, Some(22)),
+            (u64::MAX - 4095, 4096, Some(75)),
+        ] {
+            let mapped = entries.map_offset(offset, length, PAGE);
+            assert_eq!(mapped.as_ref().err().map(Error::errno), errno, "{offset:#x} {length}");
+            assert_eq!(mapped.ok().and_then(|mapped| entries.unmap(mapped.at)), None);
+        }
         assert_eq!(entries.destroy(1), None, "another one has it mapped");
         assert!(entries.map(at).is_err(), "it can't be mapped any more");
         assert!(entries.query(1, PAGE).is_err());

@@ -200,7 +200,7 @@ impl Driver {
     /// Opens a context.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] if the device has no user contexts; [`Error::Command`] if all are taken.
+    /// [`Error::Invalid`] if the device has no user contexts; [`Error::Command`] if all are taken.
     pub fn open(self: &Arc<Driver>) -> Result<Arc<dyn Backend>, Error> {
         Ok(Arc::new(context::Context::open(self)?))
     }

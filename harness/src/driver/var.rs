@@ -101,6 +101,10 @@ impl Vars {
             VarKind::Virtio => "VirtIO doorbell pages (VIRTIO_NET_Q of general_obj_types)",
             VarKind::Tlp => "TLP response gateway pages (tlp_device_emulation_manager)",
         };
+        if self.virtio.is_none() && self.tlp.is_none() {
+            // `var_is_supported` of Linux: then there are no such objects at all.
+            return Err(Error::NoMethod(what));
+        }
         let table = self.table(kind).ok_or(Error::NotSupported(what))?;
         let index = table.taken.first_zero().unwrap_or(table.taken.len());
         if index as u64 >= table.count {
@@ -184,9 +188,18 @@ mod tests {
 
     #[test]
     fn a_table_without_its_capability_is_not_supported() {
-        let mut vars = Vars::new(&caps(&[], VIRTIO, TLP), 4096, BAR);
-        for kind in [VarKind::Virtio, VarKind::Tlp] {
-            assert_eq!(vars.alloc(kind).map_err(|error| error.errno()), Err(95), "EOPNOTSUPP");
+        let virtio = (cmd_hca_cap::GENERAL_OBJ_TYPES, 1 << 13);
+        let tlp = (cmd_hca_cap::TLP_DEVICE_EMULATION_MANAGER, 1);
+        for (gates, [virtio, tlp]) in [
+            (&[][..], [Err(93), Err(93)]), // EPROTONOSUPPORT
+            (&[virtio], [Ok(0), Err(95)]), // EOPNOTSUPP
+            (&[tlp], [Err(95), Ok(0)]),
+        ] {
+            let mut vars = Vars::new(&caps(gates, VIRTIO, TLP), 4096, BAR);
+            for (kind, expected) in [(VarKind::Virtio, virtio), (VarKind::Tlp, tlp)] {
+                let result = vars.alloc(kind).map(|place| place.index).map_err(|error| error.errno());
+                assert_eq!(result, expected, "{kind:?}");
+            }
         }
     }
 

@@ -12,6 +12,9 @@ pub enum Error {
     /// The channel: the device refused, is gone, or wrote nonsense.
     #[error(transparent)]
     Channel(#[from] channel::Error),
+    /// What a program was asked to serve can't be, or a hand-over to or from another process failed: why.
+    #[error("{0}")]
+    Serving(String),
     /// The description of the function breaks a rule.
     #[error(transparent)]
     Description(#[from] DescriptionError),

@@ -28,6 +28,7 @@
 //! change is reported. An author who wants them says so in the [`Description`]. Several functions can share a [`Channel`], served
 //! from one loop.
 
+mod behaviour;
 mod channel;
 mod description;
 mod error;
@@ -37,6 +38,7 @@ mod port;
 mod regions;
 mod request;
 mod state;
+mod succession;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ pub use crate::channel::{
     Counters, Export, ExportError, HotplugState, Limits, Order, PciEvent, Region, RegionKind, Role, Scope, Settings,
     Waited,
 };
+pub use behaviour::{Behaviour, Serving, serve};
 pub use channel::Channel;
 pub use description::{Description, DescriptionError};
 pub use error::Error;

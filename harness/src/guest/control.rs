@@ -20,13 +20,22 @@ pub const LONGEST_COMMAND: usize = (128 << 10) - 1;
 pub enum Order {
     /// Say that you hear this.
     Ping,
-    /// Do what's only possible now: set the clock, take in entropy, wait for the function and the program.
+    /// Wait for functions.
+    Devices {
+        /// How many there are in all.
+        devices: usize,
+        /// How long to wait, in seconds.
+        device_s: f64,
+    },
+    /// Do what's only possible now: set the clock, take in entropy, wait for the functions and the program.
     Start {
         /// The time, in seconds since 1970.
         time_s: f64,
         /// Random bytes, in hex.
         entropy: String,
-        /// How long to wait for the function, in seconds; 0: there's none.
+        /// How many functions there are.
+        devices: usize,
+        /// How long to wait for them, in seconds.
         device_s: f64,
         /// How long to wait for the disk with this program, in seconds; 0: there's none.
         program_s: f64,
@@ -109,6 +118,8 @@ pub enum Notice {
     Pong(f64),
     /// It's alive. Seconds since it was booted.
     Beat(f64),
+    /// The order `devices` is carried out. The RDMA devices that there are.
+    Devices(Vec<Device>),
     /// The order `start` is carried out.
     Started(Started),
     /// A test has begun or ended.
@@ -122,11 +133,11 @@ pub enum Notice {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Started {
-    /// The function as an RDMA device.
-    pub device: Option<Device>,
+    /// The functions as RDMA devices.
+    pub devices: Vec<Device>,
     /// Whether this program is in the guest's PATH.
     pub program: bool,
-    /// The last lines of the kernel's log, if the device isn't as it should be.
+    /// The last lines of the kernel's log, if a device isn't as it should be.
     pub messages: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
@@ -139,6 +150,14 @@ pub struct Device {
     pub name: String,
     /// Its port's state, as sysfs has it: `4: ACTIVE`.
     pub state: String,
+    /// Its port's type, as sysfs has it: `InfiniBand` or `Ethernet`.
+    pub link_layer: String,
+    /// Its node's GUID, as sysfs has it: `0002:c903:00aa:bbcc`.
+    pub node_guid: String,
+    /// The network interface of the same function, if there's one.
+    pub interface: Option<String>,
+    /// Whether it can be used: its InfiniBand port is active, or there's a network interface that can be set up.
+    pub usable: bool,
 }
 
 /// How a command ended.
@@ -186,10 +205,12 @@ mod tests {
 
     #[test]
     fn orders_are_as_the_agent_reads_them() {
-        let start = Order::Start { time_s: 1.5, entropy: "00ff".to_owned(), device_s: 15.0, program_s: 0.0 };
+        let start =
+            Order::Start { time_s: 1.5, entropy: "00ff".to_owned(), devices: 1, device_s: 15.0, program_s: 0.0 };
         let run = |command, terminal| Order::Run { command, terminal, term: None };
         let cases = [
-            (start, r#"{"order":"start","time_s":1.5,"entropy":"00ff","device_s":15.0,"program_s":0.0}"#),
+            (start, r#"{"order":"start","time_s":1.5,"entropy":"00ff","devices":1,"device_s":15.0,"program_s":0.0}"#),
+            (Order::Devices { devices: 2, device_s: 0.5 }, r#"{"order":"devices","devices":2,"device_s":0.5}"#),
             (run(Some("a\n'é".to_owned()), None), r#"{"order":"run","command":"a\n'é","terminal":null,"term":null}"#),
             (run(None, Some((24, 80))), r#"{"order":"run","command":null,"terminal":[24,80],"term":null}"#),
             (Order::Suite(Selection::Names(vec!["pd".to_owned()])), r#"{"order":"suite","names":["pd"]}"#),
@@ -206,16 +227,30 @@ mod tests {
 
     #[test]
     fn notices_are_as_the_agent_writes_them() {
-        let device = Device { name: "mlx5_0".to_owned(), state: "4: ACTIVE".to_owned() };
-        let started = Started { device: Some(device), program: true, messages: vec![], seconds: 0.5 };
+        let device = Device {
+            name: "mlx5_0".to_owned(),
+            state: "1: DOWN".to_owned(),
+            link_layer: "Ethernet".to_owned(),
+            node_guid: "0002:c903:00aa:bbcc".to_owned(),
+            interface: Some("eth0".to_owned()),
+            usable: true,
+        };
+        let started = Started { devices: vec![device.clone()], program: true, messages: vec![], seconds: 0.5 };
         let test = Test { id: "a.b".to_owned(), result: Verdict::Skipped, seconds: 0.25, reason: "no".to_owned() };
         let cases = [
             (r#"{"stage": "kernel"}"#, Notice::Stage("kernel".to_owned())),
             (r#"{"ready": "7.3.4"}"#, Notice::Ready("7.3.4".to_owned())),
             (r#"{"beat": 12.5}"#, Notice::Beat(12.5)),
             (
-                r#"{"started": {"device": {"name": "mlx5_0", "state": "4: ACTIVE"}, "program": true, "messages": [], "seconds": 0.5}}"#,
+                r#"{"started": {"devices": [{"name": "mlx5_0", "state": "1: DOWN", "link_layer": "Ethernet",
+                    "node_guid": "0002:c903:00aa:bbcc", "interface": "eth0", "usable": true}],
+                    "program": true, "messages": [], "seconds": 0.5}}"#,
                 Notice::Started(started),
+            ),
+            (
+                r#"{"devices": [{"name": "mlx5_0", "state": "1: DOWN", "link_layer": "Ethernet",
+                    "node_guid": "0002:c903:00aa:bbcc", "interface": "eth0", "usable": true}]}"#,
+                Notice::Devices(vec![device]),
             ),
             (r#"{"test": {"id": "a.b", "result": "skipped", "seconds": 0.25, "reason": "no"}}"#, Notice::Test(test)),
             (

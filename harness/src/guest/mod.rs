@@ -9,10 +9,11 @@
 //! - [`snapshot`]: a guest that has booted, in a file. A start from there takes about a second.
 //! - [`watchdog`], [`console`], [`error`]: how a guest that is dead is found out, and what is told then.
 //! - [`suite`], [`list`]: rdma-core's tests, and lists of those that must pass.
+//! - [`identity`]: several functions in one guest are told apart.
 //! - [`terminal`], [`folder`], [`program`]: what a guest needs of this machine.
 //!
-//! The life of a guest: it's restored (or boots, and the snapshot is made); the function and a disk with this program are plugged in;
-//! the agent waits until the driver has a device with an active port; it runs one command; QEMU is ended, whatever the guest does.
+//! The life of a guest: it's restored (or boots, and the snapshot is made); the functions and a disk with this program are plugged in;
+//! the agent waits until the driver has a device that can be used; it runs one command; QEMU is ended, whatever the guest does.
 
 pub mod accel;
 pub mod assets;
@@ -21,6 +22,7 @@ pub mod console;
 pub mod control;
 pub mod error;
 pub mod folder;
+pub mod identity;
 pub mod lines;
 pub mod list;
 pub mod program;
@@ -64,6 +66,12 @@ const MEMORY_MIB: u32 = 1024;
 /// CPUs of the guest. Ours: with two, races between them can happen, and two are there on any machine.
 const CPUS: u8 = 2;
 
+/// Functions of a guest, at most. Ours.
+pub const MOST_FUNCTIONS: usize = 8;
+
+/// Slots for functions that any guest has, so that one snapshot is good for one function and for two. Ours.
+const LEAST_SLOTS: u8 = 2;
+
 /// What the guest is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
@@ -85,8 +93,9 @@ pub struct Plan {
     pub job: Job,
     /// Whether the guest has an IOMMU.
     pub iommu: bool,
-    /// The function. Without it the guest has no device.
-    pub function: Option<serve::Options>,
+    /// The functions, at most [`MOST_FUNCTIONS`], whose GUIDs and MAC addresses are all different. Without any the guest has no
+    /// device.
+    pub functions: Vec<serve::Options>,
     /// How long the command may take.
     pub timeout: Option<Duration>,
 }
@@ -117,15 +126,27 @@ pub struct Outcome {
     pub accel: &'static str,
     /// Whether the guest came from a snapshot.
     pub warm: bool,
-    /// The function in the guest, when the command began.
+    /// The function in the guest, when the command began. The first, if there are several.
     pub device: Option<Device>,
     /// What wasn't as it should be, when the command began.
     pub warnings: Vec<String>,
     /// The tests.
     #[serde(skip)]
     pub results: Option<Results>,
-    /// What the function's server has to tell.
+    /// What the function's server has to tell. The first's, if there are several.
     pub server: Option<serve::Report>,
+    /// The second function and all that follow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
+}
+
+/// One of the functions after the first.
+#[derive(Debug, Serialize)]
+pub struct Other {
+    /// The function in the guest, when the command began.
+    pub device: Option<Device>,
+    /// What its server has to tell.
+    pub server: serve::Report,
 }
 
 /// The files that a root image must have.
@@ -147,19 +168,30 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
     let accel = accel::detect(&assets.qemu, &assets.kernel.vmlinuz, cache);
     let signals = SignalEvents::new().map_err(Error::Signals)?;
     let folder = Folder::new().map_err(Error::Folder)?;
-    let machine = Machine { accel, iommu: plan.iommu, memory_mib: MEMORY_MIB, cpus: CPUS };
+    let slots = u8::try_from(plan.functions.len()).unwrap_or(u8::MAX).max(LEAST_SLOTS);
+    let machine = Machine { accel, iommu: plan.iommu, memory_mib: MEMORY_MIB, cpus: CPUS, slots };
     let snapshot = Snapshot::new(cache, &assets.key, &machine);
     let (kernel, root) = (&assets.kernel.vmlinuz, &assets.root);
     let launch = Launch { tool: &assets.qemu, machine, kernel, root, folder: folder.path(), restore: false };
     let stage = |stage: &str| tell(Happening::Stage(stage));
     let mut session = Session::start(&launch, Some(&snapshot), &signals, &stage)?;
 
-    let server =
-        plan.function.map(|options| Server::start(&qemu::socket(folder.path(), "device"), options)).transpose()?;
-    if let Some(server) = &server {
+    let mut functions = Vec::new();
+    for (slot, options) in (0..).zip(plan.functions) {
+        if slot > 0 {
+            // One after the other, so that the guest names them in this order.
+            session.wait_for(functions.len())?;
+        }
         stage("plugging the function in");
-        session.plug_function(folder.path())?;
-        session.watch_card(server.card_events());
+        let node_guid = options.profile.profile.device.node_guid;
+        let path = qemu::socket(folder.path(), &format!("device{slot}"));
+        let server = Server::start(&path, options)?;
+        session.plug_function(slot, &path)?;
+        if slot == 0 {
+            // Faults are the first function's.
+            session.watch_card(server.card_events());
+        }
+        functions.push(Function { node_guid, server });
     }
     let mut warnings = Vec::new();
     let program = match program::image(cache) {
@@ -170,7 +202,7 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
         }
     };
     stage("waiting for the device");
-    let started = match session.begin(server.is_some(), program) {
+    let started = match session.begin(functions.len(), program) {
         // Nobody has done anything to this guest yet: it may be its snapshot that is broken, and the next start shouldn't find it again.
         Err(error) if session.warm && !error.is_the_users() => {
             snapshot.remove();
@@ -180,12 +212,17 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
         started => started?,
     };
     tracing::info!(?started, "the guest is ready");
-    if server.is_some() && started.device.as_ref().is_none_or(|device| !device.state.starts_with("4:")) {
-        let state = started.device.as_ref().map_or("there's no RDMA device", |device| device.state.as_str());
-        warnings.push(format!(
-            "the function isn't usable after {} s: {state}; the kernel's last messages:",
-            session::DEVICE_SECONDS
-        ));
+    let devices: Vec<_> = functions.iter().map(|function| function.device(&started.devices)).collect();
+    for (number, device) in (1..).zip(&devices) {
+        if device.as_ref().is_some_and(|device| device.usable) {
+            continue;
+        }
+        let state = device.as_ref().map_or("there's no RDMA device", |device| device.state.as_str());
+        let which = if devices.len() > 1 { format!("function {number}") } else { "the function".to_owned() };
+        warnings.push(format!("{which} isn't usable after {} s: {state}", session::DEVICE_SECONDS));
+    }
+    if !warnings.is_empty() && !started.messages.is_empty() {
+        warnings.push("the kernel's last messages:".to_owned());
         warnings.extend(started.messages.iter().map(|line| format!("  {}", suite::visible(line))));
     }
     if program && !started.program {
@@ -198,14 +235,33 @@ pub fn run(plan: Plan, assets: &Assets, pipes: Pipes, tell: &dyn Fn(Happening<'_
     tell(Happening::Begins(&warnings));
 
     let begin = Instant::now();
-    let host_ended = || server.as_ref().is_some_and(Server::host_ended);
+    let host_ended = || functions.first().is_some_and(|first| first.server.host_ended());
     let (exit, results) = carry_out(&mut session, plan.job, pipes, plan.timeout, tell, host_ended)?;
     let seconds = begin.elapsed().as_secs_f64();
     let (kernel, warm) = (assets.kernel.release.clone(), session.warm);
     session.end();
-    let server = server.map(Server::finish).transpose()?;
-    let (exit_code, accel, device) = (exit.code, accel.name(), started.device);
-    Ok(Outcome { exit_code, seconds, start_seconds, kernel, accel, warm, device, warnings, results, server })
+    let mut reports = functions.into_iter().map(|function| function.server.finish()).zip(devices);
+    let (server, device) = reports.next().unzip();
+    let (server, device) = (server.transpose()?, device.flatten());
+    let other = |(server, device): (Result<_, _>, _)| server.map(|server| Other { device, server });
+    let others = reports.map(other).collect::<Result<_, serve::Error>>()?;
+    let (exit_code, accel) = (exit.code, accel.name());
+    Ok(Outcome { exit_code, seconds, start_seconds, kernel, accel, warm, device, warnings, results, server, others })
+}
+
+/// A function that has been plugged in.
+struct Function {
+    node_guid: u64,
+    server: Server,
+}
+
+impl Function {
+    /// The function among the guest's devices.
+    fn device(&self, devices: &[Device]) -> Option<Device> {
+        let groups = [48, 32, 16, 0].map(|shift| format!("{:04x}", self.node_guid >> shift & 0xffff));
+        let guid = groups.join(":");
+        devices.iter().find(|device| device.node_guid == guid).cloned()
+    }
 }
 
 /// Has the guest do its job. A command is told to end when the simulated host's program has ended: what serves the host's function has nothing to

@@ -42,6 +42,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// CPUs.
     pub cpus: u8,
+    /// Slots for functions.
+    pub slots: u8,
 }
 
 /// Why QEMU didn't start.
@@ -122,6 +124,14 @@ pub struct Ports {
     pub err: UnixStream,
 }
 
+/// QEMU's name of the slot for a function, from 0.
+pub fn slot_id(slot: u8) -> String {
+    format!("slot{slot}")
+}
+
+/// QEMU's name of the slot for the disk with this program.
+pub const PROGRAM_SLOT: &str = "program-slot";
+
 /// Where a socket of this name is.
 pub fn socket(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.sock"))
@@ -148,7 +158,7 @@ pub fn disk(name: &str, path: &Path) -> Result<Value, QemuError> {
 impl Machine {
     /// The part of the command line that says what the machine is, without any path. A snapshot is only good for the same.
     pub fn arguments(&self) -> Vec<String> {
-        let Self { accel, iommu, memory_mib, cpus } = self;
+        let Self { accel, iommu, memory_mib, cpus, slots } = self;
         let mut all: Vec<String> = Vec::new();
         // Remapping of interrupts, as VFIO in the guest wants it, needs the interrupt controller's user-space half.
         let chip = if *iommu && *accel == Accel::Kvm { ",kernel-irqchip=split" } else { "" };
@@ -162,8 +172,12 @@ impl Machine {
         if *iommu {
             device("intel-iommu,intremap=on,caching-mode=on");
         }
-        device("pcie-root-port,id=slot0,chassis=1,slot=1,pref64-reserve=256M");
-        device("pcie-root-port,id=slot1,chassis=2,slot=2");
+        for slot in 0..*slots {
+            let number = slot + 1;
+            device(&format!("pcie-root-port,id={},chassis={number},slot={number},pref64-reserve=256M", slot_id(slot)));
+        }
+        let number = slots + 1;
+        device(&format!("pcie-root-port,id={PROGRAM_SLOT},chassis={number},slot={number}"));
         device("virtio-serial-pci");
         for name in ["control", "in", "out", "err"] {
             device(&format!("virtserialport,chardev={name},name={name}"));
@@ -325,7 +339,7 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        Machine { accel: Accel::Tcg, iommu: false, memory_mib: 1024, cpus: 2 }
+        Machine { accel: Accel::Tcg, iommu: false, memory_mib: 1024, cpus: 2, slots: 1 }
     }
 
     fn tool() -> Tool {
@@ -349,7 +363,8 @@ mod tests {
             r#""filename":"/r \"1\".img""#,
             "memory-backend-memfd,id=memory,size=1024M,share=on ",
             "-accel tcg,thread=multi -cpu max ",
-            "pref64-reserve=256M",
+            "-device pcie-root-port,id=slot0,chassis=1,slot=1,pref64-reserve=256M ",
+            "-device pcie-root-port,id=program-slot,chassis=2,slot=2 ",
             "virtserialport,chardev=err,name=err ",
             " -kernel /k",
         ] {
@@ -362,6 +377,8 @@ mod tests {
     fn options_change_it() {
         let iommu = Machine { iommu: true, ..machine() };
         assert!(line(iommu, "/t", false).contains("-device intel-iommu,intremap=on,caching-mode=on "));
+        let two = line(Machine { slots: 2, ..machine() }, "/t", false);
+        assert!(two.contains("id=slot1,chassis=2,slot=2,pref64") && two.contains("id=program-slot,chassis=3,slot=3"));
         let kvm = line(Machine { accel: Accel::Kvm, ..iommu }, "/t", true);
         assert!(
             kvm.contains("kernel-irqchip=split -accel kvm -cpu host ") && kvm.ends_with(" -S -incoming defer"),

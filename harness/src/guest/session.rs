@@ -13,7 +13,7 @@ use signal_hook::consts::SIGWINCH;
 use super::console::Console;
 use super::control::{Exit, Notice, Order, Started, Stream};
 use super::error::Error;
-use super::qemu::{Launch, Ports, Qemu, disk, socket};
+use super::qemu::{Launch, PROGRAM_SLOT, Ports, Qemu, disk, slot_id};
 use super::qmp::Qmp;
 use super::snapshot::Snapshot;
 use super::streams::{self, Event, SignalEvents};
@@ -34,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a restored agent may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How long the guest waits for the function to be there, in seconds.
+/// How long the guest waits for the functions to be there, in seconds.
 pub(super) const DEVICE_SECONDS: f64 = 15.0;
 
 /// How long the guest waits for the disk with this program, in seconds.
@@ -190,14 +190,21 @@ impl Session {
         streams::card(happenings, self.sender.clone());
     }
 
-    /// Plugs the function in, whose server listens in `folder`.
-    pub(super) fn plug_function(&mut self, folder: &std::path::Path) -> Result<(), Error> {
-        let path = socket(folder, "device");
+    /// Plugs a function into a slot. Its server listens at `path`.
+    pub(super) fn plug_function(&mut self, slot: u8, path: &std::path::Path) -> Result<(), Error> {
         let path = path.to_string_lossy();
+        let (id, bus) = (format!("function{slot}"), slot_id(slot));
         let device = json!({
-            "driver": "vfio-user-pci", "id": "function", "bus": "slot0", "socket": { "type": "unix", "path": path }
+            "driver": "vfio-user-pci", "id": id, "bus": bus, "socket": { "type": "unix", "path": path }
         });
         self.qmp.execute("device_add", &device)?;
+        Ok(())
+    }
+
+    /// Has the agent wait until so many functions are there.
+    pub(super) fn wait_for(&mut self, devices: usize) -> Result<(), Error> {
+        self.order(&Order::Devices { devices, device_s: DEVICE_SECONDS })?;
+        while !matches!(self.next(TICK)?, Some(Notice::Devices(_))) {}
         Ok(())
     }
 
@@ -205,18 +212,19 @@ impl Session {
     pub(super) fn plug_program(&mut self, image: &std::path::Path) -> Result<(), Error> {
         self.qmp.execute("blockdev-add", &disk("program", image)?)?;
         let device =
-            json!({ "driver": "nvme", "id": "program", "bus": "slot1", "serial": "program", "drive": "program" });
+            json!({ "driver": "nvme", "id": "program", "bus": PROGRAM_SLOT, "serial": "program", "drive": "program" });
         self.qmp.execute("device_add", &device)?;
         Ok(())
     }
 
     /// Has the agent do what is only possible now.
-    pub(super) fn begin(&mut self, device: bool, program: bool) -> Result<Started, Error> {
+    pub(super) fn begin(&mut self, devices: usize, program: bool) -> Result<Started, Error> {
         let time_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let order = Order::Start {
             time_s,
             entropy: entropy(),
-            device_s: if device { DEVICE_SECONDS } else { 0.0 },
+            devices,
+            device_s: if devices > 0 { DEVICE_SECONDS } else { 0.0 },
             program_s: if program { PROGRAM_SECONDS } else { 0.0 },
         };
         self.order(&order)?;

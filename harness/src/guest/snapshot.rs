@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn another_machine_has_another_snapshot() {
-        let machine = Machine { accel: Accel::Tcg, iommu: false, memory_mib: 1024, cpus: 2 };
+        let machine = Machine { accel: Accel::Tcg, iommu: false, memory_mib: 1024, cpus: 2, slots: 1 };
         let path = |key: &str, machine: &Machine| Snapshot::new(Path::new("/c"), key, machine).path;
         let first = path("key", &machine);
         assert_eq!(first, path("key", &machine));
@@ -166,6 +166,7 @@ mod tests {
             path("key", &Machine { iommu: true, ..machine }),
             path("key", &Machine { memory_mib: 512, ..machine }),
             path("key", &Machine { cpus: 1, ..machine }),
+            path("key", &Machine { slots: 2, ..machine }),
         ];
         assert!(!others.contains(&first));
     }

@@ -243,11 +243,16 @@ impl fmt::Display for Report {
             None => {}
             Some(HostOutcome::Waiting) => writeln!(f, "Host      waits")?,
             Some(HostOutcome::Failed(error)) => writeln!(f, "Host      {error}")?,
-            Some(HostOutcome::Ended(host)) => writeln!(
-                f,
-                "Host      {} rounds, {} reads, {} writes, {} mismatches",
-                host.rounds, host.reads, host.writes, host.mismatches
-            )?,
+            Some(HostOutcome::Ended(host)) => {
+                writeln!(
+                    f,
+                    "Host      {} rounds, {} reads, {} writes, {} mismatches",
+                    host.rounds, host.reads, host.writes, host.mismatches
+                )?;
+                for lost in &host.lost {
+                    writeln!(f, "          lost {lost}")?;
+                }
+            }
         }
         if let Some(CaptureFile { path, packets, bytes }) = &self.capture {
             writeln!(f, "Capture   {packets} TLPs on links, {bytes} bytes: {path}")?;

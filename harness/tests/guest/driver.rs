@@ -44,6 +44,9 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("available PCIe bandwidth", "QEMU's root port has a slower link than the function"),
     ("invalid device_frequency_khz, aborting HW clock init", "the profile has no device clock: no PTP"),
     ("Flow counters bulk query buffer size increased", "always said, of one counter"),
+    ("MLX5E: StrdRq", "said of any network device: how its receive queues are"),
+    ("eth0: Link ", "of the network interface: it was set up or taken down"),
+    ("mlx5_0: Port: 1 Link ", "of the RoCE port, which follows the interface"),
     ("Rate limit: 127 rates are supported", "said of any device that paces packets"),
     ("firmware version:", "always said"),
     ("enabling device", "of the PCI core: memory space is switched on"),
@@ -72,7 +75,7 @@ pub(crate) fn nothing_is_alive(server: &Value) {
 }
 
 /// Checks what the server has to say of drivers that came `lives` times and went as often.
-fn nothing_is_left(server: &Value, lives: u64) {
+pub(crate) fn nothing_is_left(server: &Value, lives: u64) {
     assert_eq!(server["lives"]["begun"], lives, "{server:#}");
     assert_eq!(server["lives"]["torn_down"], lives);
     assert_eq!(server["lives"]["unclean"], 0, "left by a driver: {}", server["lives"]["left"]);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mlx5_twin_harness::capture::{Description, Recorder};
 use mlx5_twin_harness::devices::{self, Console};
+use mlx5_twin_harness::emulation::Serving;
 use mlx5_twin_harness::profile::Loaded;
 use mlx5_twin_harness::run::{Plan, link_names, run};
 
@@ -23,6 +24,7 @@ pub(crate) fn scratch(profile: &Loaded, seed: u64) -> Vec<u8> {
     let recorder = Recorder::create(&path, description).expect("a capture");
     let device = devices::find("scratch").expect("a device");
     let plan = Plan {
+        serving: Serving::default(),
         device,
         profile: profile.clone(),
         seed,

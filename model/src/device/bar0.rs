@@ -1,10 +1,10 @@
 //! Stores to UAR pages.
 
-use mlx5_twin_fw_cmds::constants::{CQ_DOORBELL, EQ_DOORBELL, EQ_DOORBELL_ARM};
-use mlx5_twin_fw_cmds::layout::cqc;
+use mlx5_twin_fw_cmds::constants::{BF_OFFSET, CQ_DB_SOLICITED, CQ_DOORBELL, EQ_DOORBELL, EQ_DOORBELL_ARM};
+use mlx5_twin_fw_cmds::layout::{cqc, sqc, wq};
 
 use crate::firmware::Firmware;
-use crate::firmware::resources::Cq;
+use crate::firmware::resources::{Cq, Sq};
 
 /// Bytes of a UAR page.
 const PAGE: u64 = 4096;
@@ -22,13 +22,26 @@ pub(super) struct EqDoorbell {
     pub(super) arm: bool,
 }
 
+/// A store to a completion queue's doorbell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CqDoorbell {
+    /// The completion queue.
+    pub(super) cqn: u32,
+    /// How many completions the driver has taken, modulo 2^24.
+    pub(super) consumer: u32,
+    /// Whether only completions that ask for it are to raise the event.
+    pub(super) solicited: bool,
+}
+
 /// What a store to the UAR pages means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UarStore {
     /// An event queue's doorbell.
     Eq(EqDoorbell),
-    /// The doorbell that arms a completion queue. Nothing moves through queue pairs yet, so no completion comes that it could tell of.
-    Cq,
+    /// The doorbell that arms a completion queue.
+    Cq(CqDoorbell),
+    /// The doorbell of a send queue, with its number. Nothing moves through queue pairs yet: theirs is none.
+    Sq(u32),
 }
 
 /// What a store to the UAR pages means. `None` if there's no such register, the page isn't allocated, or a completion queue isn't there.
@@ -41,10 +54,20 @@ pub(super) fn uar_store(firmware: &Firmware, offset: u64, bytes: &[u8]) -> Optio
         EQ_DOORBELL => false,
         CQ_DOORBELL => {
             // Sequence number, command and consumer index, then the queue's number (cq.h, `mlx5_cq_arm`).
-            let [_, _, _, _, _, number @ ..] = <[u8; 8]>::try_from(bytes).ok()?;
-            let number = number.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
-            let (_, Cq(queue)) = firmware.resources().cqs().get(number)?;
-            return (queue.context.get(cqc::UAR_PAGE) == u64::from(uar)).then_some(UarStore::Cq);
+            let value = u64::from_be_bytes(bytes.try_into().ok()?);
+            let (cqn, consumer) = (value as u32 & 0xff_ffff, (value >> 32) as u32 & 0xff_ffff);
+            let solicited = value >> 32 & u64::from(CQ_DB_SOLICITED) != 0;
+            let (_, Cq(queue)) = firmware.resources().cqs().get(cqn)?;
+            let doorbell = UarStore::Cq(CqDoorbell { cqn, consumer, solicited });
+            return (queue.context.get(cqc::UAR_PAGE) == u64::from(uar)).then_some(doorbell);
+        }
+        register if register >= BF_OFFSET => {
+            // The beginning of the last request: the queue's number is in the upper bits of the second dword (doorbell.h).
+            let value = u64::from_be_bytes(bytes.try_into().ok()?);
+            let sqn = value as u32 >> 8;
+            let (_, Sq(queue)) = firmware.resources().of::<Sq>().get(sqn)?;
+            let page = queue.context.get(wq::UAR_PAGE.within(sqc::WQ.bits()));
+            return (page == u64::from(uar)).then_some(UarStore::Sq(sqn));
         }
         _ => return None,
     };

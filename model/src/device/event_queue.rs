@@ -51,7 +51,7 @@ pub(super) fn post_object(dpu: &mut Dpu, core: &mut Core, kind: ObjectType, id: 
 }
 
 /// The layouts have room for the values that are put into them here: nothing can fail but by a wrong table.
-fn set<E: std::fmt::Debug>(result: &Result<(), E>) {
+pub(super) fn set<E: std::fmt::Debug>(result: &Result<(), E>) {
     debug_assert!(result.is_ok(), "{result:?}");
 }
 
@@ -62,7 +62,8 @@ fn post(dpu: &mut Dpu, core: &mut Core, event: EventType, subtype: u8, data: &[u
     }
 }
 
-fn post_to(dpu: &mut Dpu, core: &mut Core, eqn: u8, (event, subtype): (EventType, u8), data: &[u8]) {
+/// Puts an event in one event queue.
+pub(super) fn post_to(dpu: &mut Dpu, core: &mut Core, eqn: u8, (event, subtype): (EventType, u8), data: &[u8]) {
     let Some(eq) = dpu.firmware.resources().eq(eqn) else { return };
     let progress = eq.progress;
     let waiting = progress.producer.wrapping_sub(progress.consumer) & INDEX_MASK;

@@ -8,6 +8,7 @@ mod event_queue;
 mod init_segment;
 mod injection;
 mod lives;
+mod send_queue;
 mod tally;
 pub(crate) mod vsc;
 
@@ -25,6 +26,7 @@ use self::bar0::UarStore;
 use self::command_queue::{CommandQueue, Step};
 use self::init_segment::{InitSegment, Written};
 use self::injection::{Faults, Verdict};
+use self::send_queue::Sends;
 use self::vsc::Gateway;
 use crate::bus::Bus;
 use crate::emulation::Emulation;
@@ -60,6 +62,8 @@ pub struct Dpu {
     queue: CommandQueue,
     /// Commands that wait for pages, oldest first, as their timers name them.
     waiting: Vec<u64>,
+    /// Send queues at work.
+    sends: Sends,
     init: InitSegment,
     msix: MsixTable,
     emulation: Emulation,
@@ -93,6 +97,7 @@ impl Dpu {
             dma: Dma::new(TAGS, timeout),
             queue: CommandQueue::new(device.log_cmdq_size, device.log_cmdq_stride),
             waiting: Vec::new(),
+            sends: Sends::default(),
             init: InitSegment::new(device.version()?, firmware.profile().timeouts),
             msix,
             emulation,
@@ -202,6 +207,7 @@ impl Dpu {
                     self.dma.reset(core.now());
                     self.queue.set_address(address);
                     self.waiting.clear();
+                    self.sends.clear();
                 }
                 Written::ResetRequest => self.reset(core),
                 Written::Doorbell(vector) => {
@@ -219,7 +225,14 @@ impl Dpu {
         } else if map.uars.contains(&offset) {
             match bar0::uar_store(&self.firmware, offset, bytes) {
                 Some(UarStore::Eq(doorbell)) => event_queue::doorbell(self, core, doorbell),
-                Some(UarStore::Cq) => {}
+                Some(UarStore::Cq(doorbell)) => {
+                    send_queue::arm(self, core, doorbell);
+                    self.go_on(core);
+                }
+                Some(UarStore::Sq(sqn)) => {
+                    send_queue::doorbell(self, core, sqn);
+                    self.go_on(core);
+                }
                 None => self.counters.stray_accesses += 1,
             }
         } else if map.memic.as_ref().is_some_and(|window| window.contains(&offset)) {
@@ -280,6 +293,13 @@ impl Dpu {
             let (mut bus, queue, ..) = self.parts(core);
             if progress.result.is_err() {
                 bus.counters.dma_errors += 1;
+            }
+            if progress.token & send_queue::TOKEN != 0 {
+                send_queue::fetched(self, core, progress.token, progress.result.as_deref().ok());
+                if let Ok(buffer) = progress.result {
+                    self.dma.recycle(buffer);
+                }
+                continue;
             }
             match queue.fetched(&mut bus, progress.token, progress.result.as_deref().ok()) {
                 Step::Waiting => {}
@@ -436,6 +456,7 @@ impl Dpu {
         self.dma.reset(core.now());
         self.queue.reset();
         self.waiting.clear();
+        self.sends.clear();
         self.init.reset();
         self.faults.reset();
         self.msix.reset();

@@ -11,6 +11,7 @@
 
 mod commands;
 mod dispatch;
+pub mod nic_vport;
 mod objects;
 mod page_supply;
 pub mod port;
@@ -24,6 +25,7 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 pub use dispatch::{COMMANDS, Caller, OpMods, Spec, spec};
+pub use nic_vport::NicVport;
 pub use objects::{NoObjects, ObjectKinds};
 pub use page_supply::PageNeed;
 pub use port::Port;
@@ -136,6 +138,8 @@ pub struct Firmware {
     issi: u16,
     resources: Resources,
     port: Port,
+    /// What is an Ethernet port's own; none if the port is of another type.
+    nic_vport: Option<NicVport>,
 }
 
 impl Firmware {
@@ -156,6 +160,7 @@ impl Firmware {
             issi: 0,
             resources: Resources::new(limits),
             port: Port::new(&profile.port),
+            nic_vport: NicVport::new(profile),
         })
     }
 
@@ -225,6 +230,12 @@ impl Firmware {
         &self.capabilities
     }
 
+    /// What the driver set of an Ethernet port; none if the port is of another type.
+    #[must_use]
+    pub fn nic_vport(&self) -> Option<&NicVport> {
+        self.nic_vport.as_ref()
+    }
+
     /// Everything the firmware owns.
     #[must_use]
     pub fn resources(&self) -> &Resources {
@@ -281,6 +292,7 @@ impl Firmware {
         self.capabilities.reset();
         self.issi = 0;
         self.port.reset(&self.profile.port);
+        self.nic_vport = NicVport::new(&self.profile);
         self.state = State::Disabled;
     }
 }

@@ -312,7 +312,7 @@ syndromes! {
     // The port: registers, virtual port, MADs.
     0x0a01 REGISTER_ACCESS BAD_PARAM "The register can't be read, or can't be written.";
     0x0a02 REGISTER_GROUP BAD_PARAM "PCAM, MCAM or QCAM is asked for a group that isn't there.";
-    0x0a03 COUNTER_GROUP BAD_PARAM "PPCNT is asked for a group of counters that an InfiniBand port doesn't have.";
+    0x0a03 COUNTER_GROUP BAD_PARAM "PPCNT is asked for a group of counters that a port of this type doesn't have.";
     0x0a04 PORT BAD_PARAM "There is no such port: only 1, for which 0 stands too.";
     0x0a05 PORT_PLANE BAD_PARAM "The port has no planes.";
     0x0a06 GID_INDEX BAD_PARAM "The GID index is beyond the table (8 * 2^gid_table_size).";
@@ -368,6 +368,83 @@ syndromes! {
     0x0a78 SCHEDULING_SHARE BAD_PARAM "bw_share or max_average_bw needs a capability that is 0, bw_share is above max_tsar_bw_share, or max_bw_obj_id is set.";
     0x0a79 SCHEDULING_GROUPS LIM_ERR "All groups of queues (2^log_max_qos_nic_queue_group) are taken.";
     0x0a7a SCHEDULING_SELECT BAD_PARAM "The command selects nothing, or a field that can't be changed.";
+
+    // Ethernet: send queues.
+    0x0b01 SQ_FULL LIM_ERR "All send queues (2^log_max_sq, none without eth_net_offloads) are taken.";
+    0x0b02 SQ_UNKNOWN BAD_RES "No send queue has this number.";
+    0x0b03 SQ_FOREIGN BAD_RES "The send queue belongs to another uid.";
+    0x0b05 SQ_SIZE LIM_ERR "The send queue has more than 2^log_max_qp_sz entries, or they are not of 64 bytes.";
+    0x0b06 SQ_TYPE BAD_PARAM "Send queues don't have a work queue of this type (wq_type).";
+    0x0b07 SQ_STATE BAD_RES_STATE "The send queue isn't in this state, or can't go to that one.";
+    0x0b08 SQ_OPTION BAD_PARAM "The send queue asks for something whose capability is 0.";
+    0x0b09 SQ_MODIFY BAD_PARAM "MODIFY_SQ selects a field that can't be changed.";
+    0x0b0a SQ_TIS BAD_PARAM "A send queue has one transport interface, or none (tis_lst_sz).";
+
+    // Ethernet: receive queues, and tables of them.
+    0x0b11 RQ_FULL LIM_ERR "All receive queues (2^log_max_rq, none without eth_net_offloads) are taken.";
+    0x0b12 RQ_UNKNOWN BAD_RES "No receive queue has this number.";
+    0x0b13 RQ_FOREIGN BAD_RES "The receive queue belongs to another uid.";
+    0x0b14 RQ_IN_USE BAD_RES_STATE "The receive queue is in use.";
+    0x0b15 RQ_SIZE LIM_ERR "The receive queue has more than 2^log_max_qp_sz entries.";
+    0x0b16 RQ_STRIDE LIM_ERR "Entries of the receive queue are larger than max_wqe_sz_rq, or smaller than 16 bytes.";
+    0x0b17 RQ_TYPE BAD_PARAM "Receive queues don't have a work queue of this type (wq_type, mem_rq_type).";
+    0x0b18 RQ_STATE BAD_RES_STATE "The receive queue isn't in this state, or can't go to that one.";
+    0x0b19 RQ_OPTION BAD_PARAM "The receive queue asks for something whose capability is 0.";
+    0x0b1a RQ_MODIFY BAD_PARAM "MODIFY_RQ selects a field that can't be changed, or one whose capability is 0.";
+    0x0b21 RQT_FULL LIM_ERR "All tables of receive queues (2^log_max_rqt, none without eth_net_offloads) are taken.";
+    0x0b22 RQT_UNKNOWN BAD_RES "No table of receive queues has this number.";
+    0x0b23 RQT_FOREIGN BAD_RES "The table of receive queues belongs to another uid.";
+    0x0b24 RQT_IN_USE BAD_RES_STATE "The table of receive queues is in use.";
+    0x0b25 RQT_SIZE LIM_ERR "The table has more than 2^log_max_rqt_size queues, or more than its own maximum, or none.";
+    0x0b26 RQT_OPTION BAD_PARAM "The table is to have other queues than receive queues of this function.";
+
+    // Ethernet: transport interfaces.
+    0x0b31 TIR_FULL LIM_ERR "All transport interface receive objects (2^log_max_tir, none without eth_net_offloads) are taken.";
+    0x0b32 TIR_UNKNOWN BAD_RES "No transport interface receive object has this number.";
+    0x0b33 TIR_FOREIGN BAD_RES "The transport interface receive object belongs to another uid.";
+    0x0b34 TIR_IN_USE BAD_RES_STATE "The transport interface receive object is in use.";
+    0x0b35 TIR_TYPE BAD_PARAM "There is no such way to choose a receive queue (disp_type, rx_hash_fn).";
+    0x0b36 TIR_OPTION BAD_PARAM "The transport interface receive object asks for something whose capability is 0.";
+    0x0b41 TIS_FULL LIM_ERR "All transport interface send objects (2^log_max_tis, none without eth_net_offloads) are taken.";
+    0x0b42 TIS_UNKNOWN BAD_RES "No transport interface send object has this number.";
+    0x0b43 TIS_FOREIGN BAD_RES "The transport interface send object belongs to another uid.";
+    0x0b44 TIS_IN_USE BAD_RES_STATE "The transport interface send object is in use.";
+    0x0b45 TIS_OPTION BAD_PARAM "The transport interface send object asks for something whose capability is 0.";
+
+    // Ethernet: flow tables.
+    0x0b51 FLOW_TABLE_FULL LIM_ERR "All flow tables that the model stores are taken, or nic_flow_table is 0.";
+    0x0b52 FLOW_TABLE_UNKNOWN BAD_RES "No flow table has this number.";
+    0x0b53 FLOW_TABLE_FOREIGN BAD_RES "The flow table belongs to another uid.";
+    0x0b54 FLOW_TABLE_IN_USE BAD_RES_STATE "The flow table is in use.";
+    0x0b55 FLOW_TABLE_TYPE BAD_PARAM "There are no flow tables of this type (ft_support), or the flow table is of another.";
+    0x0b56 FLOW_TABLE_LEVEL BAD_PARAM "The flow table's level is above max_ft_level.";
+    0x0b57 FLOW_TABLE_SIZE LIM_ERR "The flow table has more than 2^log_max_ft_size entries.";
+    0x0b58 FLOW_TABLE_MISS BAD_PARAM "There is no such way to deal with a miss, or it leads to a table of another type or of no higher level.";
+    0x0b59 FLOW_TABLE_OPTION BAD_PARAM "The flow table asks for something whose capability is 0.";
+    0x0b5a FLOW_TABLE_MODIFY BAD_PARAM "MODIFY_FLOW_TABLE selects nothing, a field that can't be changed, or flow_table_modify is 0.";
+    0x0b5b FLOW_TABLE_ROOT BAD_PARAM "The root can't be chosen: a queue pair is named, or modify_root is 0 and there is one.";
+    0x0b61 FLOW_GROUP_FULL LIM_ERR "All groups of flows that the model stores are taken.";
+    0x0b62 FLOW_GROUP_UNKNOWN BAD_RES "No group of flows has this number.";
+    0x0b63 FLOW_GROUP_FOREIGN BAD_RES "The group of flows belongs to another uid.";
+    0x0b64 FLOW_GROUP_IN_USE BAD_RES_STATE "The group of flows is in use.";
+    0x0b65 FLOW_GROUP_RANGE BAD_PARAM "The group's entries don't lie in its table, or the last is before the first.";
+    0x0b66 FLOW_GROUP_OVERLAP BAD_RES_STATE "Another group of the table has some of these entries.";
+    0x0b67 FLOW_GROUP_OPTION BAD_PARAM "Groups by hash or by a match definer are not supported.";
+    0x0b71 FLOW_ENTRY_FULL LIM_ERR "All entries of flow tables that the model stores are taken.";
+    0x0b72 FLOW_ENTRY_UNKNOWN BAD_RES "The flow table has no entry with this index.";
+    0x0b73 FLOW_ENTRY_INDEX BAD_PARAM "The index isn't one of the group's, or the group is of another table.";
+    0x0b74 FLOW_ENTRY_ACTION BAD_PARAM "There is no such action, its capability is 0, or it contradicts another.";
+    0x0b75 FLOW_ENTRY_DESTINATION BAD_PARAM "Packets can't go there: no such type, a table of another type or of no higher level, or lists that don't fit the action.";
+    0x0b76 FLOW_ENTRY_TAKEN BAD_RES_STATE "The flow table has an entry with this index already.";
+    0x0b77 FLOW_ENTRY_MODIFY BAD_PARAM "SET_FLOW_TABLE_ENTRY changes something that can't be changed (modify_enable_mask), or flow_modify_en is 0.";
+
+    // Ethernet: the virtual port.
+    0x0b81 NIC_VPORT_TYPE BAD_PARAM "The command is for Ethernet ports, and the port is none.";
+    0x0b82 NIC_VPORT_FIELD BAD_PARAM "The field of the virtual port can't be changed, or its capability is 0.";
+    0x0b83 NIC_VPORT_LIST BAD_PARAM "There is no such list of addresses, or it is longer than log_max_current_uc_list, log_max_current_mc_list or log_max_vlan_list allows.";
+    0x0b84 NIC_VPORT_MTU BAD_PARAM "The MTU is larger than max_mtu.";
+    0x0b85 ROCE_INDEX BAD_PARAM "The index is beyond the table of RoCE addresses (roce_address_table_size), or there is none.";
+    0x0b86 ROCE_ADDRESS BAD_PARAM "RoCE doesn't have this version or this type of address (roce_version, l3_type).";
 }
 
 /// `SYNDROMES.md`: [`TABLE`] for reading.

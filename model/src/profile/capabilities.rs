@@ -12,14 +12,16 @@ use super::{ProfileError, in_range, rule};
 /// Bytes of a capability page in QUERY_HCA_CAP's answer (`mlx5_ifc.h`, `hca_cap_union`).
 pub const CAP_PAGE_BYTES: usize = 4096;
 
-/// A capability: an integer, or a list for a field that is an array.
+/// A capability: an integer, a list for a field that is an array, or a section for one that has fields of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a number from 0 on, or a list of such numbers")]
+#[serde(untagged, expecting = "a number from 0 on, or a list of such numbers, or a section")]
 pub enum CapabilityValue {
     /// The value of an integer field.
     One(u64),
     /// The values of an array field, all of them.
     List(Vec<u64>),
+    /// The fields of a field that has some, by name.
+    Nested(CapabilityMap),
 }
 
 /// The fields of a page that are not 0, by the kernel header's name.
@@ -40,6 +42,12 @@ pub struct CapabilitySections {
     pub tlp_emulation: Option<CapabilityMap>,
     /// Type 0x14, `device_event_cap`.
     pub event: Option<CapabilityMap>,
+    /// Type 1, `per_protocol_networking_offload_caps`.
+    pub ethernet: Option<CapabilityMap>,
+    /// Type 4, `roce_cap`.
+    pub roce: Option<CapabilityMap>,
+    /// Type 7, `flow_table_nic_cap`.
+    pub flow_table: Option<CapabilityMap>,
     /// Type 3, `atomic_caps`.
     pub atomic: Option<CapabilityMap>,
     /// Type 0xc, `qos_cap`.
@@ -62,6 +70,9 @@ pub struct Section {
 /// All sections of `[capabilities]`.
 pub const SECTIONS: &[Section] = &[
     Section { name: "general", cap_type: CapType::GENERAL, get: |all| Some(&all.general) },
+    Section { name: "ethernet", cap_type: CapType::ETHERNET_OFFLOADS, get: |all| all.ethernet.as_ref() },
+    Section { name: "roce", cap_type: CapType::ROCE, get: |all| all.roce.as_ref() },
+    Section { name: "flow_table", cap_type: CapType::FLOW_TABLE, get: |all| all.flow_table.as_ref() },
     Section { name: "atomic", cap_type: CapType::ATOMIC, get: |all| all.atomic.as_ref() },
     Section { name: "qos", cap_type: CapType::QOS, get: |all| all.qos.as_ref() },
     Section { name: "device_memory", cap_type: CapType::DEV_MEM, get: |all| all.device_memory.as_ref() },
@@ -137,6 +148,15 @@ const LOG_LIMITS: &[(Field, u64)] = &[
     (cmd_hca_cap::LOG_MAX_RMP, 24),
     (cmd_hca_cap::LOG_MAX_TRANSPORT_DOMAIN, 24),
     (cmd_hca_cap::LOG_MAX_MCG, 24),
+    (cmd_hca_cap::LOG_MAX_SQ, 24),
+    (cmd_hca_cap::LOG_MAX_RQ, 24),
+    (cmd_hca_cap::LOG_MAX_RQT, 24),
+    (cmd_hca_cap::LOG_MAX_RQT_SIZE, 16),
+    (cmd_hca_cap::LOG_MAX_TIR, 24),
+    (cmd_hca_cap::LOG_MAX_TIS, 24),
+    (cmd_hca_cap::LOG_MAX_CURRENT_UC_LIST, 12),
+    (cmd_hca_cap::LOG_MAX_CURRENT_MC_LIST, 12),
+    (cmd_hca_cap::LOG_MAX_VLAN_LIST, 12),
 ];
 
 /// Most flow counters. Ours.
@@ -171,7 +191,7 @@ impl Capabilities {
             let mut bytes = vec![0; CAP_PAGE_BYTES];
             for (field, value) in map {
                 let layout = cap_type.more().filter(|more| more.desc(field).is_some()).unwrap_or(layout);
-                set(&mut bytes, layout, &format!("capabilities.{name}"), field, value)?;
+                set(&mut bytes, layout, 0, &format!("capabilities.{name}"), field, value)?;
             }
             built.put(*cap_type, bytes);
         }
@@ -297,10 +317,11 @@ fn general_name(field: Field) -> String {
     format!("capabilities.general.{}", field.name)
 }
 
-/// Writes one entry of a section into its page.
+/// Writes one entry of a section into its page, in which the section's layout starts `base` bits in.
 fn set(
     page: &mut [u8],
     layout: &'static Layout,
+    base: u32,
     section: &str,
     name: &str,
     value: &CapabilityValue,
@@ -313,6 +334,7 @@ fn set(
         let found = match value {
             CapabilityValue::One(_) => "a number".to_owned(),
             CapabilityValue::List(list) => format!("a list of {}", list.len()),
+            CapabilityValue::Nested(_) => "a section".to_owned(),
         };
         Err(ProfileError::Shape { field: path.clone(), expected, found })
     };
@@ -321,20 +343,22 @@ fn set(
         Err(FieldError::TooLarge { width, .. }) => Err(ProfileError::TooWide { field: path.clone(), value, width }),
         Err(_) => Err(ProfileError::UnknownField { field: path.clone(), layout: layout.name }),
     };
-    let at = |offset, width| Field { layout: layout.name, name, offset, width };
+    let at = |offset, width| Field { layout: layout.name, name, offset: base + offset, width };
     match (kind, value) {
         (Kind::Uint, CapabilityValue::One(value)) => match layout.field(name) {
-            Some(field) => write(page, field, *value),
+            Some(field) => write(page, field.within(base), *value),
             None => Err(ProfileError::UnknownField { field: path.clone(), layout: layout.name }),
         },
         (Kind::Array { element, count: Some(count) }, CapabilityValue::List(list)) if list.len() == count as usize => {
             let offsets = (offset..).step_by(element as usize);
             offsets.zip(list).try_for_each(|(offset, value)| write(page, at(offset, element), *value))
         }
-        (Kind::Array { count: Some(count), .. }, _) => shape(format!("a list of {count} numbers")),
-        (Kind::Uint, CapabilityValue::List(_)) => shape("a number".to_owned()),
-        (Kind::Array { .. } | Kind::Bytes | Kind::Nested(_), _) => {
-            shape("no value: it can't be set by a profile".to_owned())
+        (Kind::Nested(inner), CapabilityValue::Nested(map)) => {
+            map.iter().try_for_each(|(field, value)| set(page, inner, base + offset, &path, field, value))
         }
+        (Kind::Nested(_), _) => shape("a section of its own".to_owned()),
+        (Kind::Array { count: Some(count), .. }, _) => shape(format!("a list of {count} numbers")),
+        (Kind::Uint, CapabilityValue::List(_) | CapabilityValue::Nested(_)) => shape("a number".to_owned()),
+        (Kind::Array { .. } | Kind::Bytes, _) => shape("no value: it can't be set by a profile".to_owned()),
     }
 }

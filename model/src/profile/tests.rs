@@ -182,7 +182,7 @@ fn shapes_and_texts() {
     let error = with("capabilities.general.rc", vec![1].into()).expect_err("a list for a number");
     assert!(error.ends_with("the field takes a number, the profile has a list of 1"), "{error}");
     let error = with("capabilities.general.rc", (-1).into()).expect_err("a negative capability");
-    assert!(error.contains("a number from 0 on, or a list of such numbers"), "{error}");
+    assert!(error.contains("a number from 0 on, or a list of such numbers, or a section"), "{error}");
 
     for version in ["32.43", "32.43.1014.1", "32.43.70000", "a.b.c", ""] {
         let error = with("device.firmware_version", version.into()).expect_err(version);

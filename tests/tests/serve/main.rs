@@ -20,6 +20,7 @@ use door::ClientDoor;
 use mlx5_twin_harness::backend::Backend;
 use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::driver::{Door, Driver};
+use mlx5_twin_harness::emulation::Serving;
 use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::Agents;
 use mlx5_twin_harness::serve::{HostOutcome, Options, Report, Schedule, Server};
@@ -132,7 +133,7 @@ fn a_device_with_its_host() {
     let driver = start(&door);
     let backend: Arc<dyn Backend> = driver.open().unwrap();
     let serial = devices::find("serial").unwrap();
-    std::thread::spawn(move || (serial.emulate)(backend));
+    std::thread::spawn(move || (serial.emulate)(backend, &Serving::default()));
     let begun = Instant::now();
     while matches!(rig.server.report().host, Some(HostOutcome::Waiting)) && begun.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(5));

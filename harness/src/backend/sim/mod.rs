@@ -9,7 +9,6 @@
 //! thread's `join`, a channel, the user) must [`step out`](SimDevice::step_out) first.
 
 mod door;
-mod memory;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,10 @@ use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::{NodeId, Ticket};
 use mlx5_twin_sim::host::{Access, AccessError, Data, Simulation};
 
-use super::memory::Ranges;
+use crate::backend::ranges::Ranges;
+
+/// Where allocation begins: address 0 is never given out, nor is what software of the DPU itself may use.
+const FIRST: u64 = 1 << 20;
 
 /// The number of a program, in the order of registration.
 pub(super) type Number = usize;
@@ -308,7 +311,7 @@ impl Scheduler {
         let shared = Shared {
             simulation,
             dpu,
-            memory: Ranges::new(size),
+            memory: Ranges::new(size.checked_sub(FIRST).map(|len| (FIRST, len))),
             programs: Vec::new(),
             running: None,
             silenced: 0,

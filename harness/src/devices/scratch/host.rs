@@ -7,7 +7,7 @@ use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::time::Time;
 
-use super::super::setup::{Driven, access_failed};
+use super::super::setup::{Driven, access_failed, side_by_side};
 use super::super::{HostError, HostReport, HostSettings};
 use super::{
     COUNTER, COUNTER_VECTOR, DEVICE, FIRST_LIMIT, IDENTITY, LIMIT, MAGIC, SCRATCH, TRIGGER, TRIGGER_VECTOR, VENDOR,
@@ -39,18 +39,45 @@ struct Program {
     report: HostReport,
 }
 
-/// Runs the program.
+/// Runs the program: on all functions of this kind, side by side.
 ///
 /// # Errors
-/// The bus can't be enumerated, the function isn't there or lacks something, an access fails, or an interrupt doesn't come.
+/// The bus can't be enumerated, the function isn't there or lacks something, an access fails, or an interrupt doesn't come. Of several functions this ends
+/// the exercise of one, and is in the report, as long as another one's ends well.
 /// Values that aren't as expected are no errors: they're in the report.
 pub async fn run(host: Host, settings: HostSettings) -> Result<HostReport, HostError> {
-    let mut rng = Rng::stream(settings.seed, "scratch host");
-    let rounds = settings.rounds.unwrap_or_else(|| rng.range(*ROUNDS.start(), *ROUNDS.end()));
-    let (driven, mut report) = Driven::find(host, settings.enumeration, (VENDOR, DEVICE), VECTORS).await?;
+    let (driven, mut report) = Driven::find_all(host, settings.enumeration, (VENDOR, DEVICE), VECTORS).await?;
+    let ids: Vec<_> = driven.iter().map(Driven::id).collect();
+    let programs = (0_u64..).zip(driven).map(|(number, driven)| {
+        let name = if number == 0 { "scratch host".to_owned() } else { format!("scratch host {number}") };
+        exercise(driven, Rng::stream(settings.seed, &name), settings.rounds)
+    });
+    let (mut first_error, mut ended_well) = (None, false);
+    for (id, ended) in ids.into_iter().zip(side_by_side(programs.collect()).await) {
+        match ended {
+            Ok(exercised) => {
+                ended_well = true;
+                report.add(exercised);
+            }
+            Err(error) => {
+                report.lost.push(format!("{id}: {error}"));
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if !ended_well => Err(error),
+        _ => Ok(report),
+    }
+}
+
+/// Exercises one function.
+async fn exercise(driven: Driven, mut rng: Rng, rounds: Option<u64>) -> Result<HostReport, HostError> {
+    let rounds = rounds.unwrap_or_else(|| rng.range(*ROUNDS.start(), *ROUNDS.end()));
     let bar = driven.configure().await?;
-    report.rounds = rounds;
-    report.configured_ps = driven.host.now().as_ps();
+    let interrupts = vec![0; usize::from(VECTORS)];
+    let configured_ps = driven.host.now().as_ps();
+    let report = HostReport { rounds, interrupts, configured_ps, ..HostReport::default() };
     let expected = Expected { scratch: [0; 4], counter: 0, limit: FIRST_LIMIT, triggered: 0 };
     let mut program = Program { driven, bar, rng, expected, report };
     program.read("identity", IDENTITY, 4, u64::from(MAGIC)).await?;

@@ -173,7 +173,7 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
         // No time passes between a message and the software that waits for it.
         !device.events.is_empty() || !device.sent.is_empty() || simulation.step()
     });
-    let summary = run(fake.backend()).unwrap();
+    let summary = run(fake.backend(), &Serving::default()).unwrap();
     let outcome = outcome.lock().unwrap().take().expect("the host program ended");
     (outcome, summary, fake)
 }
@@ -184,7 +184,7 @@ fn host_and_device_understand_each_other() {
     let report = outcome.unwrap();
     assert_eq!((report.mismatches, report.first_mismatches.len()), (0, 0));
     assert!((24..=40).contains(&report.rounds));
-    let found = &report.functions[report.function];
+    let found = &report.functions[report.exercised[0]];
     assert_eq!((found.vendor, found.device, found.bars[0].size), (VENDOR, DEVICE, 0x4000));
     assert_eq!(found.capabilities, [0x10, 0x11]);
     assert_eq!((summary.reads, summary.writes), (report.reads, report.writes));

@@ -353,7 +353,7 @@ fn commands_of_users_bear_their_uid() {
         assert!(matches!(context.general_command(&input, output_len), Err(Error::Invalid(_))));
     }
     assert!(matches!(context.modify_object(handle, &query, 16), Err(Error::Invalid(_))), "a query doesn't modify");
-    assert!(matches!(context.query_object(ObjectHandle(999), &query, 16), Err(Error::Invalid(_))));
+    assert!(matches!(context.query_object(ObjectHandle(999), &query, 16), Err(Error::NoHandle { .. })));
 }
 
 #[test]

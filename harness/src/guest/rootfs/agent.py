@@ -3,8 +3,8 @@
 Four ports (virtio-serial) lead outside: `control` with one JSON object a line in each direction, `in`, `out` and `err` with the
 command's bytes and nothing else. How many bytes belong to a command is told on `control`, so that a port needs no end.
 
-Orders (control.rs has the same list): ping, start, run, suite, resize, input_end, close, terminate, card.
-Notices: stage, ready, pong, beat, started, test, exit.
+Orders (control.rs has the same list): ping, devices, start, run, suite, resize, input_end, close, terminate, card.
+Notices: stage, ready, pong, beat, devices, started, test, exit.
 """
 
 import ctypes
@@ -335,6 +335,9 @@ class Agent:
         match order.pop("order"):
             case "ping":
                 self.ports.tell(pong=time.monotonic())
+            case "devices":
+                devices = self.devices(order["devices"], time.monotonic() + order["device_s"])
+                self.ports.tell(devices=devices)
             case "start":
                 self.start(**order)
             case "run":
@@ -355,10 +358,11 @@ class Agent:
             case "terminate" if self.command:
                 self.command.terminate()
 
-    def start(self, time_s, entropy, device_s, program_s):
-        """What only can be done now, after a restore: time, entropy, the function, the program's disk.
+    def start(self, time_s, entropy, devices, device_s, program_s):
+        """What only can be done now, after a restore: time, entropy, the functions, the program's disk.
 
-        `device_s` and `program_s` are how long to wait for them, in seconds; 0: they don't come.
+        `devices` is how many functions there are. `device_s` and `program_s` are how long to wait for them and for the disk, in
+        seconds; 0: they don't come.
         """
         begin = time.monotonic()
         time.clock_settime(time.CLOCK_REALTIME, time_s)
@@ -368,13 +372,17 @@ class Agent:
             # The kernel's generator goes on as it was in the snapshot, until it's told.
             fcntl.ioctl(pool, RNDADDENTROPY, struct.pack("ii", 8 * len(seed), len(seed)) + seed)
             fcntl.ioctl(pool, RNDRESEEDCRNG)
-        device = self.wait(begin + device_s, device_state, lambda state: state["state"].startswith("4:"))
+        found = self.devices(devices, begin + device_s)
         program = self.wait(begin + program_s, program_disk, bool)
         if program:
             copy_program(program)
-        messages = kernel_messages() if device_s and not (device and device["state"].startswith("4:")) else []
+        messages = [] if all_usable(found, devices) else kernel_messages()
         seconds = round(time.monotonic() - begin, 3)
-        self.ports.tell(started={"device": device, "program": bool(program), "messages": messages, "seconds": seconds})
+        self.ports.tell(started={"devices": found, "program": bool(program), "messages": messages, "seconds": seconds})
+
+    def devices(self, count, until):
+        """All RDMA devices, as soon as so many are usable or it's too late."""
+        return self.wait(until, rdma_devices, lambda found: all_usable(found, count)) or []
 
     def wait(self, until, look, enough):
         """Looks again and again until it's enough or too late, and goes on telling that it's alive."""
@@ -388,17 +396,46 @@ class Agent:
         return found
 
 
-def device_state():
-    """The first RDMA device and its port's state, as soon as there's a file to open it by."""
-    root = "/sys/class/infiniband"
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
-        try:
-            with open(f"{root}/{name}/ports/1/state", encoding="ascii") as state:
-                if os.path.exists("/dev/infiniband/uverbs0"):
-                    return {"name": name, "state": state.read().strip()}
-        except OSError:
-            pass
-    return None
+def first_line(path):
+    """The first line of a file of sysfs; empty if it can't be read."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+def rdma_devices():
+    """All RDMA devices that there's a file to open by.
+
+    An InfiniBand device is usable when its port is active; an Ethernet device when it has a network interface, whose port is down
+    until somebody sets that up.
+    """
+    root, verbs = "/sys/class/infiniband", "/sys/class/infiniband_verbs"
+    names = {first_line(f"{verbs}/{file}/ibdev") for file in listed(verbs) if os.path.exists(f"/dev/infiniband/{file}")}
+    devices = []
+    for name in sorted(names.intersection(listed(root))):
+        state = first_line(f"{root}/{name}/ports/1/state")
+        layer = first_line(f"{root}/{name}/ports/1/link_layer")
+        interface = next(iter(listed(f"{root}/{name}/device/net")), None)
+        usable = interface is not None if layer == "Ethernet" else state.startswith("4:")
+        guid = first_line(f"{root}/{name}/node_guid")
+        device = {"name": name, "state": state, "link_layer": layer, "node_guid": guid}
+        devices.append(device | {"interface": interface, "usable": usable})
+    return devices
+
+
+def listed(folder):
+    """The names in a folder; none if it isn't there."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def all_usable(devices, count):
+    """Whether there are so many devices that can be used."""
+    return sum(device["usable"] for device in devices) >= count
 
 
 def program_disk():

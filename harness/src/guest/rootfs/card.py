@@ -27,8 +27,8 @@ def write(path):
 
 
 def functions():
-    """The functions that Linux has of the card: what it once read, for a card that's gone says nothing."""
-    for path in glob.glob("/sys/bus/pci/devices/*/vendor"):
+    """The functions that Linux has of our cards, in the order of their slots: what it once read, for a card that's gone says nothing."""
+    for path in sorted(glob.glob("/sys/bus/pci/devices/*/vendor")):
         with open(path, encoding="ascii") as file:
             if file.read().strip() == VENDOR:
                 yield os.path.dirname(path)
@@ -51,5 +51,6 @@ class Slot:
             if self.told.get():
                 write("/sys/bus/pci/rescan")
             else:
-                for function in list(functions()):
+                # Faults are those of the first card.
+                for function in list(functions())[:1]:
                     write(f"{function}/remove")

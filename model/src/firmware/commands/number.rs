@@ -4,7 +4,9 @@ use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::*;
 
 use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
-use crate::firmware::resources::{Cq, Mkey, Pd, QCounter, Qp, Rmp, Stored, TransportDomain, Uar, Umem, Xrcd};
+use crate::firmware::resources::{
+    Cq, Mkey, Pd, QCounter, Qp, Rmp, Rq, Rqt, Sq, Stored, Tir, Tis, TransportDomain, Uar, Umem, Xrcd,
+};
 
 /// A kind of resource whose commands name it by a number and nothing else.
 pub(in super::super) trait Numbered: Stored {
@@ -35,6 +37,11 @@ numbered! {
     Mkey: create_mkey_out::MKEY_INDEX, destroy_mkey_in::MKEY_INDEX;
     Rmp: create_rmp_out::RMPN, destroy_rmp_in::RMPN;
     Qp: create_qp_out::QPN, destroy_qp_in::QPN;
+    Sq: create_sq_out::SQN, destroy_sq_in::SQN;
+    Rq: create_rq_out::RQN, destroy_rq_in::RQN;
+    Rqt: create_rqt_out::RQTN, destroy_rqt_in::RQTN;
+    Tir: create_tir_out::TIRN, destroy_tir_in::TIRN;
+    Tis: create_tis_out::TISN, destroy_tis_in::TISN;
 }
 
 /// ALLOC of a kind that is no more than a number and an owner.

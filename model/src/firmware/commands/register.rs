@@ -2,12 +2,12 @@
 
 use mlx5_twin_fw_cmds::constants::{
     ACCESS_REGISTER_READ, ACCESS_REGISTER_WRITE, REG_DTOR, REG_HOST_ENDIANNESS, REG_MCAM, REG_NODE_DESC, REG_PAOS,
-    REG_PCAM, REG_PMTU, REG_PPCNT, REG_PTYS, REG_PVLC, REG_QCAM,
+    REG_PCAM, REG_PFCC, REG_PMTU, REG_PPCNT, REG_PTYS, REG_PVLC, REG_QCAM,
 };
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{
-    access_register_in, access_register_out, cmd_hca_cap, dtor_reg, mcam_reg, paos_reg, pcam_reg, pmtu_reg, ppcnt_reg,
-    ptys_reg, pvlc_reg, qcam_reg, register_host_endianness, set_node_in,
+    access_register_in, access_register_out, cmd_hca_cap, dtor_reg, mcam_reg, paos_reg, pcam_reg, pfcc_reg, pmtu_reg,
+    ppcnt_reg, ptys_reg, pvlc_reg, qcam_reg, register_host_endianness, set_node_in,
 };
 
 use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome, registers};
@@ -45,9 +45,10 @@ const fn row(id: u16, size: usize, gate: Option<Field>, read: Option<Read>, writ
 #[rustfmt::skip]
 pub(super) const REGISTERS: &[Register] = &[
     row(REG_QCAM,            qcam_reg::SIZE,                 Some(cmd_hca_cap::QCAM_REG), Some(registers::read_qcam),      None),
-    row(REG_PMTU,            pmtu_reg::SIZE,                 None,                        Some(registers::read_pmtu),      None),
+    row(REG_PMTU,            pmtu_reg::SIZE,                 None,                        Some(registers::read_pmtu),      Some(registers::write_pmtu)),
     row(REG_PTYS,            ptys_reg::SIZE,                 None,                        Some(registers::read_ptys),      None),
     row(REG_PAOS,            paos_reg::SIZE,                 None,                        Some(registers::read_paos),      Some(registers::write_paos)),
+    row(REG_PFCC, pfcc_reg::SIZE, Some(cmd_hca_cap::ETH_NET_OFFLOADS), Some(registers::read_pfcc),      Some(registers::write_pfcc)),
     row(REG_PPCNT,           ppcnt_reg::SIZE,                None,                        Some(registers::read_ppcnt),     None),
     row(REG_PVLC,            pvlc_reg::SIZE,                 None,                        Some(registers::read_pvlc),      None),
     row(REG_PCAM,            pcam_reg::SIZE,                 Some(cmd_hca_cap::PCAM_REG), Some(registers::read_pcam),      None),

@@ -1,14 +1,18 @@
 //! The registers of the port, the timeouts, and which registers there are; [`super::register`] has the table.
 
 use mlx5_twin_fw_cmds::constants::{
-    INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP, INFINIBAND_PORT_COUNTERS_GROUP, PORT_DOWN, PORT_UP, PTYS_IB, PTYS_WIDTH_1X,
+    ETHERNET_EXTENDED_COUNTERS_GROUP, IEEE_802_3_COUNTERS_GROUP, INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP,
+    INFINIBAND_PORT_COUNTERS_GROUP, PER_PRIORITY_COUNTERS_GROUP, PER_TRAFFIC_CLASS_COUNTERS_GROUP,
+    PHYSICAL_LAYER_COUNTERS_GROUP, PORT_DOWN, PORT_UP, PTYS_EN, PTYS_IB, PTYS_WIDTH_1X, RFC_2819_COUNTERS_GROUP,
+    RFC_2863_COUNTERS_GROUP, RFC_3635_COUNTERS_GROUP,
 };
 use mlx5_twin_fw_cmds::field::{Bytes, Field};
 use mlx5_twin_fw_cmds::layout::{
-    default_timeout, dtor_reg, ib_port_cntrs_grp_data_layout, mcam_reg, paos_reg, pcam_reg, pmtu_reg, ppcnt_reg,
-    ptys_reg, pvlc_reg, qcam_reg, set_node_in,
+    default_timeout, dtor_reg, ib_port_cntrs_grp_data_layout, mcam_reg, paos_reg, pcam_reg, pfcc_reg, pmtu_reg,
+    ppcnt_reg, ptys_reg, pvlc_reg, qcam_reg, set_node_in,
 };
 
+use super::nic_vport::ethernet_port;
 use super::register::REGISTERS;
 use super::{Answer, Command, Effect, Failure, Firmware, Outcome};
 use crate::firmware::port::{PORT, named_port};
@@ -27,12 +31,22 @@ fn port(register: &Command<'_>, answer: &mut Answer<'_>, local_port: Field, plan
     answer.set(local_port, PORT)
 }
 
-/// InfiniBand's fields, if they are asked for; there are no Ethernet modes to tell of.
+/// The fields of the port's type, if they are asked for; there is nothing to tell of the other.
 pub(super) fn read_ptys(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
     use ptys_reg::{LOCAL_PORT, PLANE_IND, PROTO_MASK};
     port(register, answer, LOCAL_PORT, Some(PLANE_IND))?;
     let mask: u8 = register.get(PROTO_MASK)?;
     answer.set(PROTO_MASK, mask)?;
+    let up = firmware.port.state() != PortState::Down;
+    if let Some(ethernet) = &firmware.profile.ethernet {
+        if mask & PTYS_EN != 0 {
+            let modes = ethernet.speed.ptys();
+            answer.set(ptys_reg::ETH_PROTO_CAPABILITY, modes)?;
+            answer.set(ptys_reg::ETH_PROTO_ADMIN, modes)?;
+            answer.set(ptys_reg::ETH_PROTO_OPER, if up { modes } else { 0 })?;
+        }
+        return Ok(());
+    }
     if mask & PTYS_IB == 0 {
         return Ok(());
     }
@@ -41,7 +55,6 @@ pub(super) fn read_ptys(firmware: &mut Firmware, register: &Command<'_>, answer:
     let speed = profile.link_speed.codes().ptys;
     // The link can also do what is slower or narrower (ours: a single lane).
     let (widths, speeds) = (width | PTYS_WIDTH_1X, speed | (speed - 1));
-    let up = firmware.port.state() != PortState::Down;
     for (field, value) in [
         (ptys_reg::IB_LINK_WIDTH_CAPABILITY, widths),
         (ptys_reg::IB_PROTO_CAPABILITY, speeds),
@@ -58,9 +71,52 @@ pub(super) fn read_ptys(firmware: &mut Firmware, register: &Command<'_>, answer:
 pub(super) fn read_pmtu(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
     port(register, answer, pmtu_reg::LOCAL_PORT, None)?;
     let Port { mtu, max_mtu, .. } = firmware.profile.port;
+    let (mtu, max_mtu) = match (&firmware.nic_vport, &firmware.profile.ethernet) {
+        (Some(port), Some(ethernet)) => (port.port_mtu, ethernet.max_mtu),
+        _ => (mtu, max_mtu),
+    };
     answer.set(pmtu_reg::MAX_MTU, max_mtu)?;
     answer.set(pmtu_reg::ADMIN_MTU, mtu)?;
     answer.set(pmtu_reg::OPER_MTU, mtu)
+}
+
+/// The driver of an Ethernet port chooses its MTU; that of an InfiniBand port is the subnet manager's.
+pub(super) fn write_pmtu(firmware: &mut Firmware, register: &Command<'_>) -> Outcome {
+    named_port(register, pmtu_reg::LOCAL_PORT)?;
+    let mtu: u16 = register.get(pmtu_reg::ADMIN_MTU)?;
+    let ethernet = firmware.profile.ethernet.as_ref().ok_or(Failure::REGISTER_ACCESS)?;
+    if mtu == 0 || mtu > ethernet.max_mtu {
+        return Err(Failure::REGISTER_VALUE);
+    }
+    ethernet_port(firmware)?.port_mtu = mtu;
+    Ok(Effect::None)
+}
+
+/// What PFCC tells of pause frames: the fields, and the mask by which a write chooses among priorities.
+const PAUSE: &[(Field, Option<Field>)] = &[
+    (pfcc_reg::PPTX, None),
+    (pfcc_reg::PPRX, None),
+    (pfcc_reg::PFCTX, Some(pfcc_reg::PRIO_MASK_TX)),
+    (pfcc_reg::PFCRX, Some(pfcc_reg::PRIO_MASK_RX)),
+];
+
+pub(super) fn read_pfcc(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
+    let pause = ethernet_port(firmware)?.pause;
+    port(register, answer, pfcc_reg::LOCAL_PORT, None)?;
+    PAUSE.iter().zip(pause).try_for_each(|((field, _), value)| answer.set(*field, value))
+}
+
+/// Linux writes either pause for all, with empty masks, or by priority, and then without the other: what is by priority changes by
+/// the masks, what is for all always.
+pub(super) fn write_pfcc(firmware: &mut Firmware, register: &Command<'_>) -> Outcome {
+    named_port(register, pfcc_reg::LOCAL_PORT)?;
+    let port = ethernet_port(firmware)?;
+    for ((field, mask), kept) in PAUSE.iter().zip(&mut port.pause) {
+        let value: u8 = register.get(*field)?;
+        let mask = mask.map_or(Ok(u8::MAX), |mask| register.get(mask))?;
+        *kept = *kept & !mask | value & mask;
+    }
+    Ok(Effect::None)
 }
 
 pub(super) fn read_pvlc(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
@@ -92,7 +148,19 @@ pub(super) fn write_paos(firmware: &mut Firmware, register: &Command<'_>) -> Out
     Ok(firmware.port.set_admin(up).map_or(Effect::None, Effect::PortChanged))
 }
 
-/// The groups that InfiniBand has. No packets move in the model: all counts are 0, but for how often the port went down.
+/// The groups of counters that an Ethernet port has.
+const ETHERNET_GROUPS: &[u8] = &[
+    IEEE_802_3_COUNTERS_GROUP,
+    RFC_2863_COUNTERS_GROUP,
+    RFC_2819_COUNTERS_GROUP,
+    RFC_3635_COUNTERS_GROUP,
+    ETHERNET_EXTENDED_COUNTERS_GROUP,
+    PER_PRIORITY_COUNTERS_GROUP,
+    PER_TRAFFIC_CLASS_COUNTERS_GROUP,
+    PHYSICAL_LAYER_COUNTERS_GROUP,
+];
+
+/// The groups that the port's type has; InfiniBand's are there with RoCE too (`mlx5_ib_process_mad`). No packets move in the model: all counts are 0, but for how often the port went down.
 pub(super) fn read_ppcnt(firmware: &mut Firmware, register: &Command<'_>, answer: &mut Answer<'_>) -> Done {
     use ppcnt_reg::{COUNTER_SET, GRP, LOCAL_PORT, PLANE_IND};
     port(register, answer, LOCAL_PORT, Some(PLANE_IND))?;
@@ -108,6 +176,7 @@ pub(super) fn read_ppcnt(firmware: &mut Firmware, register: &Command<'_>, answer
             Ok(())
         }
         INFINIBAND_EXTENDED_PORT_COUNTERS_GROUP => Ok(()),
+        group if firmware.profile.ethernet.is_some() && ETHERNET_GROUPS.contains(&group) => Ok(()),
         _ => Err(Failure::COUNTER_GROUP),
     }
 }

@@ -8,8 +8,9 @@ use mlx5_twin_fw_cmds::layout::{
 };
 
 use super::number::{make, offered};
-use super::queue::{Access, BufferFields, UmemFields, answer_queue, buffer, doorbell_record};
+use super::queue::{Access, answer_queue, buffer, doorbell_record};
 use super::srq::{ENTRY_BYTES, RECORD_BYTES};
+use super::work_queue::{buffer_fields, record_umem};
 use super::{Answer, Command, Effect, Failure, Firmware, ObjectKinds, Outcome};
 use crate::firmware::resources::{Context, Held, Queue, Rmp};
 
@@ -32,17 +33,6 @@ pub(in super::super) fn create(
     _: &mut dyn ObjectKinds,
 ) -> Outcome {
     const BASE: u32 = RMPC + WQ;
-    const FIELDS: BufferFields = BufferFields {
-        log_page_size: wq::LOG_WQ_PG_SZ.within(BASE),
-        page_offset: wq::PAGE_OFFSET.within(BASE),
-        pas: wq::PAS.within(BASE),
-        umem: Some(UmemFields {
-            valid: wq::WQ_UMEM_VALID.within(BASE),
-            id: wq::WQ_UMEM_ID.within(BASE),
-            offset: wq::WQ_UMEM_OFFSET.within(BASE),
-        }),
-    };
-    const RECORD_UMEM: (Field, Field) = (wq::DBR_UMEM_VALID.within(BASE), wq::DBR_UMEM_ID.within(BASE));
     let context = Context::read(&[rmpc::LAYOUT], command.bytes(), RMPC)?;
     if context.get(rmpc::STATE) != u64::from(RMPC_STATE_RDY) {
         return Err(Failure::RMP_STATE);
@@ -55,8 +45,8 @@ pub(in super::super) fn create(
     }
     let bytes = size(firmware, &context)?;
     check_limit(context.get(wq::LWM.within(WQ)), &context)?;
-    let buffer = buffer(firmware, command, &FIELDS, bytes, Access::Read)?;
-    let record = doorbell_record(firmware, command, wq::DBR_ADDR.within(BASE), Some(RECORD_UMEM), RECORD_BYTES)?;
+    let buffer = buffer(firmware, command, &buffer_fields(BASE), bytes, Access::Read)?;
+    let record = doorbell_record(firmware, command, wq::DBR_ADDR.within(BASE), Some(record_umem(BASE)), RECORD_BYTES)?;
     let uses = vec![Held::Pd(context.get32(wq::PD.within(WQ)))];
     make(firmware, command, answer, Rmp(Queue { context, buffer, record, uses }))
 }

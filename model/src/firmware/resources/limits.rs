@@ -4,6 +4,7 @@ use mlx5_twin_fw_cmds::cap::CapType;
 use mlx5_twin_fw_cmds::field::Field;
 use mlx5_twin_fw_cmds::layout::{cmd_hca_cap, device_mem_cap};
 
+use super::flows::MAX_FLOW_TABLES;
 use super::memic::MEMIC_UNIT;
 use crate::profile::{Capabilities, Profile, ProfileError};
 
@@ -79,6 +80,18 @@ pub struct Limits {
     pub flow_counter_query: u32,
     /// Pieces of memory on the device: `max_memic_size` in units of 64 bytes.
     pub memics: u32,
+    /// Send queues: 2^`log_max_sq`; none of these and the following without `eth_net_offloads`.
+    pub sqs: u32,
+    /// Receive queues: 2^`log_max_rq`.
+    pub rqs: u32,
+    /// Tables of receive queues: 2^`log_max_rqt`.
+    pub rqts: u32,
+    /// Transport interface receive objects: 2^`log_max_tir`.
+    pub tirs: u32,
+    /// Transport interface send objects: 2^`log_max_tis`.
+    pub tiss: u32,
+    /// Flow tables: as many as the model stores; none without `nic_flow_table`.
+    pub flow_tables: u32,
 }
 
 impl Limits {
@@ -97,6 +110,10 @@ impl Limits {
             0 => log(cmd_hca_cap::LOG_MAX_EQ),
             eqs => eqs,
         };
+        let ethernet = cap(cmd_hca_cap::ETH_NET_OFFLOADS) != 0;
+        let packets = |field| if ethernet { log(field) } else { 0 };
+        let qps = log(cmd_hca_cap::LOG_MAX_QP).min(NUMBERS - FIRST_QPN);
+        let sqs = packets(cmd_hca_cap::LOG_MAX_SQ).min(NUMBERS - FIRST_QPN - qps);
         Ok(Self {
             uctxs: none_if_0(cmd_hca_cap::LOG_MAX_UCTX),
             uctx_cap: cap(cmd_hca_cap::UCTX_CAP),
@@ -115,7 +132,7 @@ impl Limits {
             mkeys: log(cmd_hca_cap::LOG_MAX_MKEY).saturating_sub(FIRST_MKEY),
             srqs,
             rmps: log(cmd_hca_cap::LOG_MAX_RMP).min(NUMBERS - 1 - srqs),
-            qps: log(cmd_hca_cap::LOG_MAX_QP).min(NUMBERS - FIRST_QPN),
+            qps,
             multicast_groups: log(cmd_hca_cap::LOG_MAX_MCG),
             multicast_qps: cap(cmd_hca_cap::MAX_QP_MCG),
             msix_vectors: profile.device.msix_vectors,
@@ -125,6 +142,22 @@ impl Limits {
             flow_counter_bulk: cap(cmd_hca_cap::FLOW_COUNTER_BULK_ALLOC),
             flow_counter_query: log(cmd_hca_cap::LOG_MAX_FLOW_COUNTER_BULK),
             memics: u32::try_from(memic_size / MEMIC_UNIT).unwrap_or(u32::MAX),
+            sqs,
+            rqs: packets(cmd_hca_cap::LOG_MAX_RQ).min(NUMBERS - FIRST_QPN - qps - sqs),
+            rqts: packets(cmd_hca_cap::LOG_MAX_RQT).min(NUMBERS - 1),
+            tirs: packets(cmd_hca_cap::LOG_MAX_TIR).min(NUMBERS - 1),
+            tiss: packets(cmd_hca_cap::LOG_MAX_TIS).min(NUMBERS - 1),
+            flow_tables: if cap(cmd_hca_cap::NIC_FLOW_TABLE) == 0 { 0 } else { MAX_FLOW_TABLES },
         })
+    }
+
+    /// Number of the first send queue: after those of queue pairs.
+    pub(super) fn first_sq(&self) -> u32 {
+        FIRST_QPN + self.qps
+    }
+
+    /// Number of the first receive queue: after those of send queues.
+    pub(super) fn first_rq(&self) -> u32 {
+        self.first_sq() + self.sqs
     }
 }

@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod context;
 pub mod eq;
 pub mod flow_counters;
+pub mod flows;
 pub mod ids;
 mod limits;
 pub mod memic;
@@ -16,6 +17,7 @@ pub mod mkey;
 pub mod multicast;
 pub mod object;
 pub mod owner;
+pub mod packets;
 pub mod pages;
 pub mod queues;
 pub mod rate_limits;
@@ -26,6 +28,8 @@ pub mod uctx;
 pub mod umem;
 pub mod uses;
 
+use std::collections::BTreeMap;
+
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::object::ObjectType;
 
@@ -34,12 +38,14 @@ pub use buffer::{Buffer, DoorbellRecord, PageList, UmemRange};
 pub use context::Context;
 pub use eq::{Eq, Progress};
 pub use flow_counters::{FlowCounterTable, FlowCounters};
+pub use flows::{FlowEntry, FlowGroup, FlowTable, MAX_FLOW_ENTRIES, MAX_FLOW_TABLES};
 pub use limits::{FIRST_MKEY, FIRST_QPN, Limits, MAX_OBJECTS, PAGE_BUDGET};
 pub use memic::Memic;
 pub use mkey::Mkey;
 pub use multicast::{Gid, Groups};
 pub use object::Object;
 pub use owner::{MAX_UID, Owner, SHARED_UID};
+pub use packets::{Rq, Rqt, Sq, Tir, Tis};
 pub use pages::Pages;
 pub use queues::{Cq, Qp, Queue, Rmp, Srq};
 pub use rate_limits::{RateLimit, RateLimits};
@@ -91,9 +97,25 @@ pub struct Balance {
     pub rate_limits: usize,
     /// Scheduling elements.
     pub scheduling_elements: usize,
+    /// Send queues.
+    pub sqs: usize,
+    /// Receive queues.
+    pub rqs: usize,
+    /// Tables of receive queues.
+    pub rqts: usize,
+    /// Transport interface receive objects.
+    pub tirs: usize,
+    /// Transport interface send objects.
+    pub tiss: usize,
+    /// Flow tables.
+    pub flow_tables: usize,
+    /// Groups of flow tables.
+    pub flow_groups: usize,
+    /// Entries of flow tables.
+    pub flow_entries: usize,
     /// Uses of one resource by another, and of queue pairs by multicast groups.
     pub uses: usize,
-    /// Entries in the page lists of UMEMs, queues and memory keys.
+    /// Entries in the lists of UMEMs, queues, memory keys, tables of receive queues and flows.
     pub page_entries: usize,
     /// Pages of host memory the firmware holds.
     pub pages_given: usize,
@@ -108,7 +130,7 @@ impl Balance {
 
     /// Each kind by name, with how many of it are alive.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, usize); 22] {
+    pub fn rows(&self) -> [(&'static str, usize); 30] {
         [
             ("user contexts", self.uctxs),
             ("UARs", self.uars),
@@ -129,6 +151,14 @@ impl Balance {
             ("pieces of memory on the device", self.memics),
             ("rates of packet pacing", self.rate_limits),
             ("scheduling elements", self.scheduling_elements),
+            ("send queues", self.sqs),
+            ("receive queues", self.rqs),
+            ("tables of receive queues", self.rqts),
+            ("TIRs", self.tirs),
+            ("TISs", self.tiss),
+            ("flow tables", self.flow_tables),
+            ("groups of flow tables", self.flow_groups),
+            ("entries of flow tables", self.flow_entries),
             ("uses of one by another", self.uses),
             ("page list entries", self.page_entries),
             ("pages of host memory", self.pages_given),
@@ -169,6 +199,16 @@ pub struct Resources {
     memics: Table<Memic>,
     pub(crate) rate_limits: RateLimits,
     scheduling_elements: Table<SchedulingElement>,
+    sqs: Table<Sq>,
+    rqs: Table<Rq>,
+    rqts: Table<Rqt>,
+    tirs: Table<Tir>,
+    tiss: Table<Tis>,
+    flow_tables: Table<FlowTable>,
+    flow_groups: Table<FlowGroup>,
+    flow_entries: Table<FlowEntry>,
+    /// The table that packets meet first, by the tables' type.
+    pub(crate) flow_roots: BTreeMap<u8, u32>,
     /// Entries in the page lists of UMEMs, queues and memory keys together.
     page_entries: usize,
     /// Number of general objects ever made: their age.
@@ -201,6 +241,16 @@ impl Resources {
             memics: Table::new(1, limits.memics),
             rate_limits: RateLimits::default(),
             scheduling_elements: Table::new(1, MAX_SCHEDULING_ELEMENTS),
+            // Doorbells have only a number, whatever kind of queue it is of.
+            sqs: Table::new(limits.first_sq(), limits.sqs),
+            rqs: Table::new(limits.first_rq(), limits.rqs),
+            rqts: Table::new(1, limits.rqts),
+            tirs: Table::new(1, limits.tirs),
+            tiss: Table::new(1, limits.tiss),
+            flow_tables: Table::new(1, limits.flow_tables),
+            flow_groups: Table::new(1, MAX_FLOW_TABLES),
+            flow_entries: Table::new(1, MAX_FLOW_ENTRIES),
+            flow_roots: BTreeMap::new(),
             limits,
             page_entries: 0,
             objects_made: 0,
@@ -243,6 +293,14 @@ impl Resources {
             memics: self.memics.alive(),
             rate_limits: self.rate_limits.alive(),
             scheduling_elements: self.scheduling_elements.alive(),
+            sqs: self.sqs.alive(),
+            rqs: self.rqs.alive(),
+            rqts: self.rqts.alive(),
+            tirs: self.tirs.alive(),
+            tiss: self.tiss.alive(),
+            flow_tables: self.flow_tables.alive(),
+            flow_groups: self.flow_groups.alive(),
+            flow_entries: self.flow_entries.alive(),
             uses: self.tables().map(Slots::uses).sum(),
             page_entries: self.page_entries,
             pages_given: self.pages.given(),
@@ -341,6 +399,21 @@ impl Resources {
         &self.rate_limits
     }
 
+    /// A completion queue, to keep its progress in.
+    pub(crate) fn cq_mut(&mut self, cqn: u32) -> Option<&mut Cq> {
+        self.cqs.get_mut(cqn)
+    }
+
+    /// A send queue, to keep its progress in.
+    pub(crate) fn sq_mut(&mut self, sqn: u32) -> Option<&mut Sq> {
+        self.sqs.get_mut(sqn)
+    }
+
+    /// A flow table, to keep its entries in.
+    pub(crate) fn flow_table_mut(&mut self, id: u32) -> Option<&mut FlowTable> {
+        self.flow_tables.get_mut(id)
+    }
+
     /// All user contexts.
     #[must_use]
     pub fn uctxs(&self) -> &Uctxs {
@@ -414,7 +487,7 @@ impl Resources {
     }
 
     /// Takes out a user context and all that is left of it, users before what they use: general objects
-    /// (newest first), queue pairs, memory keys, receive queues, completion queues, event queues,
+    /// (newest first), flows, transport interfaces, queues of packets, queue pairs, memory keys, receive queues, completion queues, event queues,
     /// UMEMs, domains, UARs, counters, rates, scheduling elements, the context.
     ///
     /// # Errors
@@ -433,6 +506,15 @@ impl Resources {
                 dropped.objects.push((kind, id));
             }
         }
+        self.discard_of::<FlowEntry>(owner);
+        self.discard_of::<FlowGroup>(owner);
+        let tables = self.discard_of::<FlowTable>(owner);
+        self.flow_roots.retain(|_, root| !tables.contains(root));
+        self.discard_of::<Tir>(owner);
+        self.discard_of::<Rqt>(owner);
+        self.discard_of::<Rq>(owner);
+        self.discard_of::<Sq>(owner);
+        self.discard_of::<Tis>(owner);
         for qpn in self.discard_of::<Qp>(owner) {
             self.groups.forget(qpn);
         }

@@ -1,8 +1,10 @@
 //! What uses what: one way to add, change and destroy resources of any kind.
 
+use super::flows::{FlowEntry, FlowGroup, FlowTable};
 use super::memic::Memic;
 use super::object::Object;
 use super::owner::Owner;
+use super::packets::{Rq, Rqt, Sq, Tir, Tis};
 use super::queues::{Cq, Qp, Rmp, Srq};
 use super::scheduling::SchedulingElement;
 use super::simple::{Pd, QCounter, TransportDomain, Uar, Xrcd};
@@ -41,6 +43,18 @@ pub enum Held {
     Memic(u32),
     /// A scheduling element.
     SchedulingElement(u32),
+    /// A receive queue.
+    Rq(u32),
+    /// A table of receive queues.
+    Rqt(u32),
+    /// A transport interface receive object.
+    Tir(u32),
+    /// A transport interface send object.
+    Tis(u32),
+    /// A flow table.
+    FlowTable(u32),
+    /// A group of a flow table.
+    FlowGroup(u32),
 }
 
 /// A kind of resource and the table that has all of it.
@@ -89,6 +103,14 @@ stored! {
     objects: Object;
     memics: Memic;
     scheduling_elements: SchedulingElement;
+    sqs: Sq;
+    rqs: Rq;
+    rqts: Rqt;
+    tirs: Tir;
+    tiss: Tis;
+    flow_tables: FlowTable;
+    flow_groups: FlowGroup;
+    flow_entries: FlowEntry;
 }
 
 impl Resources {
@@ -216,6 +238,12 @@ impl Resources {
             Held::Object(id) => (&self.objects, id),
             Held::Memic(id) => (&self.memics, id),
             Held::SchedulingElement(id) => (&self.scheduling_elements, id),
+            Held::Rq(id) => (&self.rqs, id),
+            Held::Rqt(id) => (&self.rqts, id),
+            Held::Tir(id) => (&self.tirs, id),
+            Held::Tis(id) => (&self.tiss, id),
+            Held::FlowTable(id) => (&self.flow_tables, id),
+            Held::FlowGroup(id) => (&self.flow_groups, id),
         }
     }
 
@@ -235,6 +263,12 @@ impl Resources {
             Held::Object(id) => (&mut self.objects, id),
             Held::Memic(id) => (&mut self.memics, id),
             Held::SchedulingElement(id) => (&mut self.scheduling_elements, id),
+            Held::Rq(id) => (&mut self.rqs, id),
+            Held::Rqt(id) => (&mut self.rqts, id),
+            Held::Tir(id) => (&mut self.tirs, id),
+            Held::Tis(id) => (&mut self.tiss, id),
+            Held::FlowTable(id) => (&mut self.flow_tables, id),
+            Held::FlowGroup(id) => (&mut self.flow_groups, id),
         }
     }
 

@@ -367,6 +367,8 @@ fn every_syndrome_has_a_case() {
         include_str!("objects.rs"),
         include_str!("domains.rs"),
         include_str!("cqs.rs"),
+        include_str!("ethernet.rs"),
+        include_str!("flows.rs"),
         include_str!("memic.rs"),
         include_str!("mkeys.rs"),
         include_str!("qos.rs"),

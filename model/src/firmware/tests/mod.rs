@@ -4,6 +4,8 @@ mod common;
 mod counters;
 mod cqs;
 mod domains;
+mod ethernet;
+mod flows;
 mod fuzz;
 mod mads;
 mod memic;
@@ -29,8 +31,9 @@ use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 
 use super::resources::{
-    Cq, DoorbellRecord, Eq, Gid, Held, MAX_OBJECTS, MAX_SCHEDULING_ELEMENTS, Memic, Mkey, Object, Pd, QCounter, Qp,
-    Rmp, SchedulingElement, Srq, Stored, TransportDomain, Uar, Umem, Xrcd,
+    Cq, DoorbellRecord, Eq, FlowEntry, FlowGroup, FlowTable, Gid, Held, MAX_FLOW_ENTRIES, MAX_FLOW_TABLES, MAX_OBJECTS,
+    MAX_SCHEDULING_ELEMENTS, Memic, Mkey, Object, Pd, QCounter, Qp, Rmp, Rq, Rqt, SchedulingElement, Sq, Srq, Stored,
+    Tir, Tis, TransportDomain, Uar, Umem, Xrcd,
 };
 use super::*;
 use crate::profile::{CapabilityMap, CapabilityValue};
@@ -310,7 +313,7 @@ impl Machine {
     }
 
     /// All that can be seen of the machine from outside.
-    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 20]) {
+    fn snapshot(&self) -> (State, u16, Balance, Capabilities, Port, [String; 30]) {
         fn all<T: Stored + Debug>(resources: &Resources) -> String {
             format!("{:?}", resources.of::<T>().iter().collect::<Vec<_>>())
         }
@@ -336,6 +339,16 @@ impl Machine {
             all::<Qp>(resources),
             all::<QCounter>(resources),
             all::<Object>(resources),
+            all::<Sq>(resources),
+            all::<Rq>(resources),
+            all::<Rqt>(resources),
+            all::<Tir>(resources),
+            all::<Tis>(resources),
+            all::<FlowTable>(resources),
+            all::<FlowGroup>(resources),
+            all::<FlowEntry>(resources),
+            format!("{:?}", resources.flow_roots),
+            format!("{:?}", self.firmware.nic_vport()),
         ];
         let (capabilities, port) = (self.firmware.capabilities().clone(), self.firmware.port().clone());
         (self.firmware.state(), self.firmware.issi, resources.balance(), capabilities, port, tables)
@@ -363,6 +376,23 @@ impl Machine {
         counted.scheduling_elements = audit::<SchedulingElement>(resources, MAX_SCHEDULING_ELEMENTS, &mut counted);
         counted.rate_limits = resources.rate_limits().iter().count();
         assert!(resources.rate_limits().iter().all(|(_, entry)| resources.knows(entry.owner.uid())));
+        counted.sqs = audit::<Sq>(resources, limits.sqs, &mut counted);
+        counted.rqs = audit::<Rq>(resources, limits.rqs, &mut counted);
+        counted.rqts = audit::<Rqt>(resources, limits.rqts, &mut counted);
+        counted.tirs = audit::<Tir>(resources, limits.tirs, &mut counted);
+        counted.tiss = audit::<Tis>(resources, limits.tiss, &mut counted);
+        counted.flow_tables = audit::<FlowTable>(resources, limits.flow_tables, &mut counted);
+        counted.flow_groups = audit::<FlowGroup>(resources, MAX_FLOW_TABLES, &mut counted);
+        counted.flow_entries = audit::<FlowEntry>(resources, MAX_FLOW_ENTRIES, &mut counted);
+        for (id, _, table) in resources.of::<FlowTable>().iter() {
+            for number in table.entries.values() {
+                let (_, entry) = resources.of::<FlowEntry>().get(*number).expect("is there");
+                let (_, group) = resources.of::<FlowGroup>().get(entry.group).expect("is there");
+                assert_eq!(group.table, id);
+            }
+        }
+        let listed: usize = resources.of::<FlowTable>().iter().map(|(_, _, table)| table.entries.len()).sum();
+        assert_eq!(listed, balance.flow_entries);
         counted.objects = audit::<Object>(resources, MAX_OBJECTS, &mut counted);
         for (_, members) in resources.groups().iter() {
             assert!((1..=limits.multicast_qps as usize).contains(&members.len()));

@@ -7,7 +7,7 @@ use super::*;
 use crate::profile::PortState;
 
 /// A write of a register's bytes, or a read with these bytes in its place.
-fn access(op_mod: u16, id: u16, register: &[u8]) -> Vec<u8> {
+pub(super) fn access(op_mod: u16, id: u16, register: &[u8]) -> Vec<u8> {
     let fields = [(mbox_in::OP_MOD, op_mod.into()), (access_register_in::REGISTER_ID, id.into())];
     let mut bytes = command(Opcode::ACCESS_REG, 0, access_register_in::SIZE, &fields);
     bytes.extend_from_slice(register);
@@ -15,7 +15,7 @@ fn access(op_mod: u16, id: u16, register: &[u8]) -> Vec<u8> {
 }
 
 /// A register's bytes with these fields set.
-fn register(size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn register(size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     let mut bytes = vec![0; size];
     for (field, value) in fields {
         field.set(&mut bytes, *value).expect("fits");
@@ -23,16 +23,16 @@ fn register(size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     bytes
 }
 
-fn read(id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn read(id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     access(ACCESS_REGISTER_READ, id, &register(size, fields))
 }
 
-fn write(id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn write(id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     access(ACCESS_REGISTER_WRITE, id, &register(size, fields))
 }
 
 /// What a register says, with these fields sent in its place.
-fn contents(machine: &mut Machine, id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
+pub(super) fn contents(machine: &mut Machine, id: u16, size: usize, fields: &[(Field, u64)]) -> Vec<u8> {
     let answer = machine.ok(&read(id, size, fields));
     answer[access_register_out::SIZE..][..size].to_vec()
 }

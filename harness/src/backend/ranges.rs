@@ -1,9 +1,6 @@
-//! Which parts of the DPU's memory are lent to the device.
+//! Which parts of an address space are lent to the device.
 
 use std::collections::BTreeMap;
-
-/// Where allocation begins: address 0 is never given out, nor is what software of the DPU itself may use.
-const FIRST: u64 = 1 << 20;
 
 /// Free ranges of an address space, by address: the lowest one that fits is taken.
 #[derive(Debug)]
@@ -13,16 +10,17 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// The memory from the first MiB to `size`.
-    pub(super) fn new(size: u64) -> Ranges {
-        Ranges { free: size.checked_sub(FIRST).map(|len| (FIRST, len)).into_iter().collect() }
+    /// All of these, each a start and a length; they don't touch or overlap.
+    pub(super) fn new(free: impl IntoIterator<Item = (u64, u64)>) -> Ranges {
+        Ranges { free: free.into_iter().filter(|&(_, len)| len > 0).collect() }
     }
 
     /// Takes `len` bytes, a multiple of `align`.
     pub(super) fn take(&mut self, len: u64, align: u64) -> Option<u64> {
         let fits = |(&start, &free): (&u64, &u64)| {
             let aligned = start.checked_next_multiple_of(align)?;
-            (aligned - start + len <= free).then_some((start, free, aligned))
+            let needed = (aligned - start).checked_add(len)?;
+            (needed <= free).then_some((start, free, aligned))
         };
         let (start, free, aligned) = self.free.iter().find_map(fits)?;
         self.free.remove(&start);
@@ -58,13 +56,14 @@ mod tests {
 
     use super::*;
 
-    const SIZE: u64 = 2 << 20;
+    /// Two ranges, the second of which begins at no multiple of a large page.
+    const ALL: [(u64, u64); 2] = [(1 << 20, 1 << 20), (0x30_3000, 0x12_3000)];
 
     proptest! {
         /// What is taken is aligned and never taken twice, and all of it comes back.
         #[test]
         fn ranges_never_overlap(steps in prop::collection::vec((1..40_u64, 12..17_u32, any::<bool>()), 1..80)) {
-            let mut ranges = Ranges::new(SIZE);
+            let mut ranges = Ranges::new(ALL);
             let mut taken: Vec<(u64, u64)> = Vec::new();
             for (pages, log_align, give) in steps {
                 if give && let Some((start, len)) = taken.pop() {
@@ -73,7 +72,8 @@ mod tests {
                 }
                 let len = pages << log_align;
                 if let Some(start) = ranges.take(len, 1 << log_align) {
-                    prop_assert!(start % (1 << log_align) == 0 && start >= FIRST && start + len <= SIZE);
+                    prop_assert!(start % (1 << log_align) == 0);
+                    prop_assert!(ALL.iter().any(|&(first, all)| start >= first && start + len <= first + all));
                     prop_assert!(taken.iter().all(|&(other, other_len)| start + len <= other || other + other_len <= start));
                     taken.insert(taken.len() / 2, (start, len));
                 }
@@ -81,7 +81,7 @@ mod tests {
             for (start, len) in taken {
                 ranges.give(start, len);
             }
-            prop_assert_eq!(ranges.free, BTreeMap::from([(FIRST, SIZE - FIRST)]));
+            prop_assert_eq!(ranges.free, BTreeMap::from(ALL));
         }
     }
 }
