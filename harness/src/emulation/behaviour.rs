@@ -60,7 +60,7 @@ pub struct Serving {
     pub ports: Vec<u8>,
     /// A Unix socket at which another process serves these functions and hands them over.
     pub take_over: Option<PathBuf>,
-    /// Where this process listens for one that takes over. The path must not exist.
+    /// Where this process listens for one that takes over. The path must not exist: one that takes over listens at another path than it takes over by.
     pub hand_over: Option<PathBuf>,
 }
 
@@ -103,11 +103,12 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         return Err(Error::Serving("there's no port to serve".to_owned()));
     };
     let settings = B::description(first).settings().clone();
+    // What can't be had is found out before the other process has given anything away.
+    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     let mut service = match &serving.take_over {
         Some(path) => take_over(Arc::clone(&backend), &serving.ports, &settings, path)?,
         None => Service::begin(Channel::open(Arc::clone(&backend), &settings)?, &serving.ports)?,
     };
-    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     loop {
         let now = || Time::ns(u64::try_from(backend.now().as_nanos()).unwrap_or(u64::MAX));
         let look = offer.as_ref().map(|_| LOOK);
