@@ -100,11 +100,15 @@ pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Erro
         if request.is_none() && program.function.is_silent() {
             break;
         }
-        let now = if request.is_some() { program.clock.request() } else { program.clock.now() };
+        let served = request.is_some();
+        let due = program.port.next_interrupt().is_some_and(|at| at <= program.clock.now());
+        let now = if due || served { program.clock.stop() } else { program.clock.now() };
         program.port.advance(now);
         program.interrupt()?;
         if let Some(request) = request {
             program.serve(request, now)?;
+        }
+        if due || served {
             program.clock.wait();
         }
     }

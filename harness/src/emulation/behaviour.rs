@@ -60,7 +60,7 @@ pub struct Serving {
     pub ports: Vec<u8>,
     /// A Unix socket at which another process serves these functions and hands them over.
     pub take_over: Option<PathBuf>,
-    /// Where this process listens for one that takes over. The path must not exist.
+    /// Where this process listens for one that takes over. The path must not exist: one that takes over listens at another path than it takes over by.
     pub hand_over: Option<PathBuf>,
 }
 
@@ -103,12 +103,13 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         return Err(Error::Serving("there's no port to serve".to_owned()));
     };
     let settings = B::description(first).settings().clone();
+    // What can't be had is found out before the other process has given anything away.
+    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     let mut service = match &serving.take_over {
         Some(path) => take_over(Arc::clone(&backend), &serving.ports, &settings, path)?,
         None => Service::begin(Channel::open(Arc::clone(&backend), &settings)?, &serving.ports)?,
     };
     let mut clock = DeviceClock::new(backend);
-    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     loop {
         let look = offer.as_ref().map(|_| LOOK);
         let found = match (service.next_time().map(|at| clock.left(at)), look) {
@@ -118,10 +119,14 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         if found.is_none() && service.channel.is_silent() {
             break;
         }
-        let now = if found.is_some() { clock.request() } else { clock.now() };
+        let served = found.is_some();
+        let due = service.next_time().is_some_and(|at| at <= clock.now());
+        let now = if due || served { clock.stop() } else { clock.now() };
         service.advance(now)?;
         if let Some((port, request)) = found {
             service.request(port, request, now)?;
+        }
+        if due || served {
             clock.wait();
         }
         if let Some(offer) = &mut offer

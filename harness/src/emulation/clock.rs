@@ -2,8 +2,8 @@
 //!
 //! In the simulation it is virtual time. Where the program runs outside of it, on a kernel whose device is this project's model, the host's clock stands
 //! still while software keeps the host waiting ([`serve`](crate::serve)), and nobody tells software when that is. A device whose time went on meanwhile would
-//! be a thousand times too fast for its host. So there the device's clock stands still too: from a request until all that came is dealt with and nothing more
-//! has come for [`GRACE`]. The device is a little slower than it should be, and never faster.
+//! be a thousand times too fast for its host. So there the device's clock stands still too: from a request, or from something that the device does of itself,
+//! until that is dealt with and nothing has come for [`GRACE`]. The device is a little slower than it should be, and never faster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,20 +51,20 @@ impl DeviceClock {
         Duration::from_nanos(left.as_ps().div_ceil(1_000))
     }
 
-    /// A request has come: gives what the clock shows until it's dealt with.
-    pub fn request(&mut self) -> Time {
+    /// A request has come, or it's time for something: gives what the clock shows until that is dealt with.
+    pub fn stop(&mut self) -> Time {
         self.shown = self.now();
-        self.waits_since = time(self.backend.now());
+        self.wait();
         self.shown
     }
 
-    /// What came is dealt with: the program waits again.
+    /// All is dealt with: the program waits again.
     pub fn wait(&mut self) {
         self.waits_since = time(self.backend.now());
     }
 }
 
-/// `since` of times gives 0 for one that lies ahead.
+/// As the clock has it.
 fn time(since: Duration) -> Time {
     Time::ns(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

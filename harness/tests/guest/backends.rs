@@ -14,7 +14,8 @@ const SEED: &str = "3";
 
 /// What goes through `serial`: short and long lines, and bytes of all kinds.
 fn input() -> Vec<u8> {
-    let mut bytes = b"one line\n\nA line that is longer than any FIFO of a 16550A, by far: sixteen bytes it has.\n".to_vec();
+    let mut bytes =
+        b"one line\n\nA line that is longer than any FIFO of a 16550A, by far: sixteen bytes it has.\n".to_vec();
     bytes.extend((0..=255).filter(|byte| *byte != b'\n'));
     bytes.push(b'\n');
     bytes

@@ -133,6 +133,20 @@ struct EmulatedPort {
     arrivals: u64,
 }
 
+/// What of the host's waits for software at one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Whether software has claimed the function. Nothing waits if it hasn't.
+    pub claimed: bool,
+    /// The oldest request that software hasn't answered: how many the function had been given before it, since it was claimed.
+    pub request: Option<u64>,
+    /// Whether there are TLPs that have no slot, or messages that a channel's software hasn't freed: its other functions' too, since it takes them in
+    /// their order.
+    pub messages: bool,
+    /// How often that software has done something: messages freed, and responses that were accepted.
+    pub progress: u64,
+}
+
 /// Something to be done on the fabric that a command has left behind.
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -205,14 +219,23 @@ impl Emulation {
         self.ports.iter().filter(|port| port.claimed.is_some()).count()
     }
 
-    /// Whether software holds something of the host's, or something waits for it: a message that it hasn't freed, a request that it hasn't answered,
-    /// a TLP for which it has no slot.
-    pub fn waits_for_software(&self) -> bool {
-        let open = |claimed: &Claimed| claimed.requests.iter().next().is_some();
-        self.channels.values().any(|channel| !channel.is_drained())
-            || self.ports.iter().any(|port| {
-                port.waiting.iter().any(|waiting| !waiting.is_empty()) || port.claimed.as_ref().is_some_and(open)
-            })
+    /// How many ports there are at which an emulated function can stand.
+    pub fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// What of the host's waits for software at a port. Of the function's open requests those count that have the number `from` or a higher one.
+    pub fn waits_for_software(&self, port: usize, from: u64) -> Waits {
+        let Some(emulated) = self.ports.get(port) else { return Waits::default() };
+        let Some(claimed) = &emulated.claimed else { return Waits::default() };
+        let channels = || claimed.channels.iter().filter_map(|id| self.channels.get(id));
+        Waits {
+            claimed: true,
+            request: claimed.requests.oldest(from),
+            messages: emulated.waiting.iter().any(|waiting| !waiting.is_empty())
+                || channels().any(|channel| !channel.is_drained()),
+            progress: channels().fold(0, |sum, channel| sum.wrapping_add(channel.progress())),
+        }
     }
 
     /// The next channel that has asked for an event which has come.

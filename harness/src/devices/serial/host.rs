@@ -124,18 +124,29 @@ impl Serial {
         Ok(())
     }
 
+    /// The same after an error: whoever emulates the function now, it's reset.
+    async fn open_again(&mut self) -> Result<(), HostError> {
+        self.driven.ready().await?;
+        self.driven.reset().await?;
+        self.open().await
+    }
+
     /// Sends a line and awaits its echo, by new starts after errors if `recoveries` are left.
     async fn talk(&mut self, line: &[u8], recoveries: &mut u64, console: &mut Console) -> Result<(), HostError> {
-        let mut shown = 0;
-        while let Err(error) = self.exchange(line, &mut shown, console).await {
+        let (mut shown, mut begun) = (0, Ok(()));
+        loop {
+            let ended = match begun {
+                Ok(()) => self.exchange(line, &mut shown, console).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { break };
             if *recoveries == 0 || matches!(error, HostError::Console { .. }) {
                 return Err(error);
             }
             *recoveries -= 1;
             tracing::warn!(%error, "the function is reset");
-            self.text.recoveries.push(error.to_string());
-            self.driven.reset().await?;
-            self.open().await?;
+            self.report.recoveries.push(error.to_string());
+            begun = self.open_again().await;
         }
         self.report.rounds += 1;
         self.text.characters += line.len() as u64;
