@@ -266,7 +266,7 @@ fn a_successor_that_fails() {
     plant.finish(&host, &[first, second.join().expect("no panic")]);
 }
 
-/// The first program dies when it has told the state: the second one has all that it needs. Of what the first did the host's report knows, but nobody else.
+/// The first program dies when it has told the state: the second one has all that it needs, an interrupt among it that the first couldn't raise any more.
 #[test]
 fn the_first_dies_in_the_middle() {
     let plant = Plant::new(500);
@@ -274,18 +274,30 @@ fn the_first_dies_in_the_middle() {
     let mut channel = Channel::open(plant.context(), &Settings::default()).expect("opens");
     let port = channel.claim(&scratch::description(0)).expect("is free");
     let mut function = Watched::default();
-    let mut requests = 0;
-    while requests < 200 {
-        let (port, request) = channel.next().expect("no error").expect("a request");
-        function.request(&mut channel, port, request, Time::ZERO).expect("no error");
-        requests += 1;
-    }
+    // It goes on until a write has raised an interrupt, which isn't sent yet.
+    let vector = loop {
+        match channel.next().expect("no error").expect("a request") {
+            (_, Request::Write(write)) => {
+                function.done[1] += 1;
+                let vector = write.dwords().find_map(|dword| function.registers.write(dword));
+                if let Some(vector) = vector.filter(|_| function.done[1] > 100) {
+                    break vector;
+                }
+                function.done[2] += u64::from(vector.is_some());
+                vector.map(|vector| channel.raise_msix(port, vector).expect("may"));
+            }
+            (port, request) => function.request(&mut channel, port, request, Time::ZERO).expect("no error"),
+        }
+    };
     let second = plant.program(Some("first"), None);
     let (stream, _) = listener.accept().expect("comes");
     send(&stream, EXPORT, &channel.export().expect("is allowed").to_bytes());
     assert_eq!(frame(&stream, CLAIMED), b"");
     let drained = channel.drain(|channel, port, request| function.request(channel, port, request, Time::ZERO));
     drained.expect("no error");
+    channel.raise_msix(port, vector).expect("it's noted");
+    function.done[2] += 1;
+    assert_eq!(channel.counters().expect("is there").faults, []);
     let config = channel.save(port).expect("is there").to_bytes();
     let registers = function.registers.to_bytes();
     let part = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
