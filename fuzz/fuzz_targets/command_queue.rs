@@ -15,20 +15,23 @@ use mlx5_twin_model::profile::Profile;
 use adversary::{Player, Script};
 use victim::Victim;
 
-static PROFILES: LazyLock<[Profile; 2]> = LazyLock::new(|| {
+static PROFILES: LazyLock<[Profile; 3]> = LazyLock::new(|| {
     [
         include_str!("../../fixtures/profiles/bluefield3-ib.toml"),
         include_str!("../../fixtures/profiles/bluefield3-ib-pages.toml"),
+        include_str!("../../fixtures/profiles/bluefield3-eth.toml"),
     ]
     .map(|text| toml::from_str(text).expect("the profile is sound"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&first, script)) = bytes.split_first() else { return };
-    let profile = &PROFILES[usize::from(first & 1)];
+    let number = usize::from(first % 3);
+    let profile = &PROFILES[number];
+    let steps = if number == 2 { Script::for_ethernet(script) } else { Script::new(script) };
     let mut victim = Victim::new(profile);
     let mut player = Player::new(profile);
-    for (number, step) in Script::new(script).enumerate() {
+    for (number, step) in steps.enumerate() {
         victim.play(&mut player, &step);
         if number % 16 == 0 {
             victim.check();

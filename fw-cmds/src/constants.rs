@@ -180,6 +180,10 @@ constants! {
     CQE_SIZE_128_PAD: u8 = 2, "CQE_STRIDE_128_PAD";
     /// Opcode of a completion: a send request was carried out.
     CQE_REQ: u8 = 0, "MLX5_CQE_REQ";
+    /// Opcode of a completion: a send request wasn't carried out.
+    CQE_REQ_ERR: u8 = 13, "MLX5_CQE_REQ_ERR";
+    /// `syndrome` of such a completion: the request isn't one that its queue can carry out.
+    CQE_SYNDROME_LOCAL_QP_OP_ERR: u8 = 0x02, "MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR";
     /// Bit of the first dword of a completion queue's doorbell: only completions that ask for it raise the event.
     CQ_DB_SOLICITED: u32 = 1 << 24, "MLX5_CQ_DB_REQ_NOT_SOL";
     /// Bit of `resize_field_select`: `log_cq_size`.

@@ -140,4 +140,13 @@ layout! {
         WQE_COUNTER  0x1e0 0x10;
         OP_OWN       0x1f8 0x8;
     }
+
+    /// The same for a request that wasn't carried out.
+    err_cqe 0x200 {
+        VENDOR_ERR_SYND  0x1b0 0x8;
+        SYNDROME         0x1b8 0x8;
+        S_WQE_OPCODE_QPN 0x1c0 0x20;
+        WQE_COUNTER      0x1e0 0x10;
+        OP_OWN           0x1f8 0x8;
+    }
 }

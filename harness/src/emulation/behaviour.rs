@@ -12,7 +12,7 @@ use std::time::Duration;
 use mlx5_twin_sim::time::Time;
 
 use super::succession::{Offer, Succession, take_over};
-use super::{Channel, Description, Error, Port, Request};
+use super::{Channel, Description, DeviceClock, Error, Port, Request};
 use crate::backend::Backend;
 
 /// How often is looked whether a successor has come (ours): what a hand-over may take longer.
@@ -109,33 +109,34 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         Some(path) => take_over(Arc::clone(&backend), &serving.ports, &settings, path)?,
         None => Service::begin(Channel::open(Arc::clone(&backend), &settings)?, &serving.ports)?,
     };
+    let mut clock = DeviceClock::new(backend);
     loop {
-        let now = || Time::ns(u64::try_from(backend.now().as_nanos()).unwrap_or(u64::MAX));
         let look = offer.as_ref().map(|_| LOOK);
-        let found = match (service.next_time().map(|at| after(now(), at)), look) {
+        let found = match (service.next_time().map(|at| clock.left(at)), look) {
             (None, None) => service.channel.next()?,
             (due, look) => service.channel.next_within(due.into_iter().chain(look).min().unwrap_or_default())?,
         };
         if found.is_none() && service.channel.is_silent() {
             break;
         }
-        service.advance(now())?;
+        let served = found.is_some();
+        let due = service.next_time().is_some_and(|at| at <= clock.now());
+        let now = if due || served { clock.stop() } else { clock.now() };
+        service.advance(now)?;
         if let Some((port, request)) = found {
-            service.request(port, request, now())?;
+            service.request(port, request, now)?;
+        }
+        if due || served {
+            clock.wait();
         }
         if let Some(offer) = &mut offer
-            && offer.attend(&mut service, now)? == Succession::Done
+            && offer.attend(&mut service, || clock.now())? == Succession::Done
         {
             break;
         }
     }
     service.channel.close()?;
     Ok(service.functions)
-}
-
-/// How long it is from `now` until `at`, rounded up.
-fn after(now: Time, at: Time) -> Duration {
-    Duration::from_nanos(at.since(now).as_ps().div_ceil(1_000))
 }
 
 impl<B: Behaviour> Service<B> {

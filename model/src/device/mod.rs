@@ -7,6 +7,7 @@ mod command_queue;
 mod event_queue;
 mod init_segment;
 mod injection;
+mod interrupts;
 mod lives;
 mod send_queue;
 mod tally;
@@ -17,7 +18,7 @@ use std::any::Any;
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1;
-use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixOutcome, MsixTable, Reset};
+use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixTable, Reset};
 use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
@@ -184,15 +185,6 @@ impl Dpu {
             return;
         };
         self.store(core, start, data);
-    }
-
-    fn write_msix(&mut self, core: &mut Core, offset: u64, dwords: &[u8], first_be: u8, last_be: u8) -> bool {
-        let Some(region) = self.msix.region(0, offset) else { return false };
-        if self.msix.write(region, dwords, first_be, last_be).is_err() {
-            self.counters.stray_accesses += 1;
-        }
-        self.send_unmasked(core);
-        true
     }
 
     /// A store of software has arrived: bytes at an offset of BAR 0.
@@ -374,6 +366,7 @@ impl Dpu {
             Some(failure) => firmware.refuse(input, output, failure),
         });
         let Some((executed, events)) = executed else { return };
+        self.sends.forget(&self.firmware);
         self.counters.commands += 1;
         self.tallies.count(&executed, core.now().since(self.queue.rung(slot)));
         let Executed { opcode, op_mod, uid, status, syndrome, effect } = executed;
@@ -408,31 +401,6 @@ impl Dpu {
         if let Some(state) = self.firmware.set_port_state(link) {
             event_queue::post_port(self, core, state);
             self.go_on(core);
-        }
-    }
-
-    /// Sends an interrupt, if the host's settings let it go now.
-    pub(crate) fn interrupt(&mut self, core: &mut Core, vector: u16) {
-        let config = self.function.config();
-        let raised = self.msix.raise(vector, config.msix_enabled(), config.msix_function_masked());
-        if let Ok(MsixOutcome::Send(message)) = raised
-            && !self.faults.loses_interrupt(vector)
-        {
-            self.send_interrupt(core, message.address, message.data);
-        }
-    }
-
-    fn send_interrupt(&mut self, core: &mut Core, address: u64, data: u32) {
-        if Dma::write(core, &self.function, address, &data.to_le_bytes()).is_err() {
-            self.counters.dma_errors += 1;
-        }
-    }
-
-    fn send_unmasked(&mut self, core: &mut Core) {
-        let config = self.function.config();
-        let messages: Vec<_> = self.msix.unmasked(config.msix_enabled(), config.msix_function_masked()).collect();
-        for message in messages {
-            self.send_interrupt(core, message.address, message.data);
         }
     }
 

@@ -1,17 +1,17 @@
 //! Send queues of raw packets, as far as there's something to do without a network: what they send goes to a wire at whose other end
 //! nobody listens, and is completed. Completions are entries of completion queues, and events for those that are armed.
 //!
-//! Requests that work on memory, or change packets, aren't carried out: such a queue stops, in error.
+//! Requests that work on memory, or change packets, aren't carried out: such a queue stops, in error, and a completion tells of it.
 
 use std::collections::BTreeMap;
 
 use mlx5_twin_fw_cmds::constants::{
-    CQC_ST_ARMED, CQC_ST_FIRED, CQC_ST_SOLICITED, CQE_REQ, CQE_SIZE_64, OPCODE_LSO, OPCODE_NOP, OPCODE_SEND,
-    SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
+    CQC_ST_ARMED, CQC_ST_FIRED, CQC_ST_SOLICITED, CQE_REQ, CQE_REQ_ERR, CQE_SIZE_64, CQE_SYNDROME_LOCAL_QP_OP_ERR,
+    OPCODE_LSO, OPCODE_NOP, OPCODE_SEND, SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
 };
 use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::field::Field;
-use mlx5_twin_fw_cmds::layout::{cqc, cqe64, eqe, sqc, wq, wqe_ctrl_seg};
+use mlx5_twin_fw_cmds::layout::{cqc, cqe64, eqe, err_cqe, sqc, wq, wqe_ctrl_seg};
 use mlx5_twin_sim::fabric::{Core, Dma};
 
 use super::bar0::CqDoorbell;
@@ -19,7 +19,7 @@ use super::{Dpu, event_queue};
 use crate::firmware::Firmware;
 use crate::firmware::resources::{Buffer, Cq, DoorbellRecord, Queue, Sq};
 
-/// What DMA reads for send queues have in their token, beside the queue's number.
+/// What DMA reads for send queues have in their token: below is the queue's number, above which fetch it is.
 pub(super) const TOKEN: u64 = 1 << 32;
 
 /// Where a send queue counts what was carried out (`hw_counter`) and what was posted (`sw_counter`), both in units of 64 bytes.
@@ -48,20 +48,29 @@ enum Piece {
 #[derive(Clone, Copy, Debug)]
 struct Work {
     piece: Piece,
-    /// Where its doorbell record was when the work began: a queue of the same number that was made since has another.
-    record: u64,
+    /// The token of what is being fetched.
+    token: u64,
     /// Whether its doorbell was rung since how much was posted has been read.
     rung: bool,
 }
 
-/// All send queues at work, by number.
+/// All send queues at work.
 #[derive(Debug, Default)]
-pub(super) struct Sends(BTreeMap<u32, Work>);
+pub(super) struct Sends {
+    by_number: BTreeMap<u32, Work>,
+    /// How many fetches there were, so that one for a queue that's gone isn't taken for one of the next queue of its number.
+    fetches: u64,
+}
 
 impl Sends {
-    /// Forgets all work. Nothing that was being fetched may come any more.
+    /// Forgets all work. What is still being fetched is for nobody.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.by_number.clear();
+    }
+
+    /// Forgets the work of queues that aren't ready any more, after a command that may have been about them.
+    pub(super) fn forget(&mut self, firmware: &Firmware) {
+        self.by_number.retain(|sqn, _| ready(firmware, *sqn).is_some());
     }
 }
 
@@ -74,17 +83,16 @@ fn ready(firmware: &Firmware, sqn: u32) -> Option<(&Queue, u64)> {
 
 /// The driver has rung a send queue's doorbell.
 pub(super) fn doorbell(dpu: &mut Dpu, core: &mut Core, sqn: u32) {
-    if let Some(work) = dpu.sends.0.get_mut(&sqn) {
-        work.rung = true;
-    } else if let Some((_, record)) = ready(&dpu.firmware, sqn) {
-        fetch(dpu, core, sqn, Work { piece: Piece::Record, record, rung: false });
+    match dpu.sends.by_number.get_mut(&sqn) {
+        Some(work) => work.rung = true,
+        None => fetch(dpu, core, sqn, Piece::Record, false),
     }
 }
 
-/// Begins to fetch a piece. Without a place that it could be at, the work ends.
-fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, work: Work) {
+/// Begins to fetch a piece. The work ends if the queue isn't ready, or has no place that the piece could be at.
+fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, piece: Piece, rung: bool) {
     let Some((queue, record)) = ready(&dpu.firmware, sqn) else { return };
-    let (address, len) = match work.piece {
+    let (address, len) = match piece {
         Piece::Record => (Some(record + SEND_RECORD), 4),
         Piece::Request => {
             let entries = 1 << queue.context.get(wq::LOG_WQ_SZ.within(sqc::WQ.bits()));
@@ -93,9 +101,11 @@ fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, work: Work) {
         }
     };
     let Some(address) = address else { return };
-    dpu.sends.0.insert(sqn, work);
+    dpu.sends.fetches += 1;
+    let token = dpu.sends.fetches << 33 | TOKEN | u64::from(sqn);
+    dpu.sends.by_number.insert(sqn, Work { piece, token, rung });
     let (mut bus, ..) = dpu.parts(core);
-    bus.read(address, len, TOKEN | u64::from(sqn));
+    bus.read(address, len, token);
 }
 
 /// The address of the byte `at` bytes into a queue's buffer.
@@ -106,68 +116,93 @@ fn address(buffer: &Buffer, at: u64) -> Option<u64> {
     }
 }
 
-/// A piece has been fetched; none if it couldn't be: then the work ends.
+/// A piece has been fetched; none if it couldn't be.
 pub(super) fn fetched(dpu: &mut Dpu, core: &mut Core, token: u64, data: Option<&[u8]>) {
     let sqn = (token & INDEX) as u32;
-    let Some(mut work) = dpu.sends.0.remove(&sqn) else { return };
-    let Some((queue, record)) = ready(&dpu.firmware, sqn) else { return };
-    let (Some(data), true) = (data, record == work.record) else { return };
+    let Some(Work { piece, rung, .. }) = dpu.sends.by_number.get(&sqn).copied().filter(|work| work.token == token)
+    else {
+        return;
+    };
+    dpu.sends.by_number.remove(&sqn);
+    let Some((queue, _)) = ready(&dpu.firmware, sqn) else { return };
     let (done, posted) = (queue.context.get(DONE), queue.context.get(POSTED));
-    let (done, posted) = match work.piece {
+    let Some(data) = data else { return stop(dpu, core, sqn, 0) };
+    let (done, posted) = match piece {
         Piece::Record => {
             let value = data.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
             (done, u64::from(value) & COUNTER)
         }
-        Piece::Request => match carry_out(dpu, core, sqn, data) {
-            Some(length) => ((done + length) & COUNTER, posted),
-            None => return,
+        Piece::Request => match length(data).filter(|length| *length <= posted.wrapping_sub(done) & COUNTER) {
+            Some(length) => {
+                carry_out(dpu, core, sqn, data);
+                ((done + length) & COUNTER, posted)
+            }
+            None => return stop(dpu, core, sqn, opcode(data)),
         },
     };
     let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) else { return };
     let kept = queue.context.set(DONE, done).and(queue.context.set(POSTED, posted));
     debug_assert!(kept.is_ok(), "{kept:?}");
-    work.piece = if done != posted {
-        Piece::Request
-    } else if std::mem::take(&mut work.rung) {
-        Piece::Record
-    } else {
+    if done != posted {
+        fetch(dpu, core, sqn, Piece::Request, rung);
+    } else if rung {
+        fetch(dpu, core, sqn, Piece::Record, false);
+    }
+}
+
+fn part(request: &[u8], field: Field) -> u64 {
+    field.get(request).unwrap_or(0)
+}
+
+fn opcode(request: &[u8]) -> u8 {
+    part(request, wqe_ctrl_seg::OPMOD_IDX_OPCODE) as u8
+}
+
+/// How long a request is, in units of 64 bytes; none if it can't be carried out.
+fn length(request: &[u8]) -> Option<u64> {
+    // In units of 16 bytes.
+    let size = part(request, wqe_ctrl_seg::QPN_DS) & 0x3f;
+    let good = [OPCODE_NOP, OPCODE_SEND, OPCODE_LSO].contains(&opcode(request)) && size > 0;
+    good.then_some(size.div_ceil(4))
+}
+
+/// Carries out a request: there's nothing to do but to tell of it, if that's wanted.
+fn carry_out(dpu: &mut Dpu, core: &mut Core, sqn: u32, request: &[u8]) {
+    if part(request, wqe_ctrl_seg::FM_CE_SE) as u8 & WQE_CQ_UPDATE == 0 {
         return;
-    };
-    fetch(dpu, core, sqn, work);
+    }
+    // By this index Linux knows its request; in sound ones it's that of the queue, too.
+    let index = part(request, wqe_ctrl_seg::OPMOD_IDX_OPCODE) >> 8 & COUNTER;
+    let fields = [(cqe64::SOP_DROP_QPN, u64::from(sqn)), (cqe64::WQE_COUNTER, index)];
+    complete(dpu, core, sqn, CQE_REQ, &fields);
 }
 
-/// Carries out a request. Gives how long it is, in units of 64 bytes; none if it can't be carried out.
-fn carry_out(dpu: &mut Dpu, core: &mut Core, sqn: u32, request: &[u8]) -> Option<u64> {
-    let get = |field: Field| field.get(request).unwrap_or(0);
-    let (head, size) = (get(wqe_ctrl_seg::OPMOD_IDX_OPCODE), get(wqe_ctrl_seg::QPN_DS) & 0x3f);
-    let Sq(queue) = dpu.firmware.resources_mut().sq_mut(sqn)?;
-    if ![OPCODE_NOP, OPCODE_SEND, OPCODE_LSO].contains(&(head as u8)) || size == 0 {
-        let stopped = queue.context.set(sqc::STATE, SQC_STATE_ERR);
-        debug_assert!(stopped.is_ok(), "{stopped:?}");
-        return None;
-    }
-    let cqn = queue.context.get32(sqc::CQN);
-    if get(wqe_ctrl_seg::FM_CE_SE) as u8 & WQE_CQ_UPDATE != 0 {
-        let mut entry = [0; cqe64::SIZE];
-        // The queue's own counter is what Linux compares: the index in the request is the same.
-        let fields = [(cqe64::SOP_DROP_QPN, u64::from(sqn)), (cqe64::WQE_COUNTER, head >> 8 & COUNTER)];
-        for (field, value) in fields {
-            event_queue::set(&field.set(&mut entry, value));
-        }
-        complete(dpu, core, cqn, &mut entry, CQE_REQ);
-    }
-    // 16 bytes each.
-    Some(size.div_ceil(4))
+/// Puts a queue in error. A completion tells of it, whether or not the request asked for one.
+fn stop(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8) {
+    let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) else { return };
+    let stopped = queue.context.set(sqc::STATE, SQC_STATE_ERR);
+    debug_assert!(stopped.is_ok(), "{stopped:?}");
+    let fields = [
+        (err_cqe::SYNDROME, CQE_SYNDROME_LOCAL_QP_OP_ERR.into()),
+        (err_cqe::S_WQE_OPCODE_QPN, u64::from(opcode) << 24 | u64::from(sqn)),
+        (err_cqe::WQE_COUNTER, queue.context.get(DONE)),
+    ];
+    complete(dpu, core, sqn, CQE_REQ_ERR, &fields);
 }
 
-/// Puts an entry in a completion queue, and tells of it if the driver wants that. That the queue is full isn't noticed: how far the
-/// driver is, is only in its memory.
-fn complete(dpu: &mut Dpu, core: &mut Core, cqn: u32, entry: &mut [u8], opcode: u8) {
-    let Some(Cq(queue)) = dpu.firmware.resources_mut().cq_mut(cqn) else { return };
+/// Puts an entry in the completion queue of a send queue, and tells of it if the driver wants that. That the queue is full isn't noticed:
+/// how far the driver is, is only in its memory.
+fn complete(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8, fields: &[(Field, u64)]) {
+    let resources = dpu.firmware.resources_mut();
+    let Some(cqn) = resources.sq_mut(sqn).map(|Sq(queue)| queue.context.get32(sqc::CQN)) else { return };
+    let Some(Cq(queue)) = resources.cq_mut(cqn) else { return };
     let context = &mut queue.context;
     let (producer, log_size) = (context.get(cqc::PRODUCER_COUNTER), context.get(cqc::LOG_CQ_SIZE));
     let owner = producer >> log_size & 1;
-    event_queue::set(&cqe64::OP_OWN.set(entry, u64::from(opcode) << 4 | owner));
+    let mut entry = [0; cqe64::SIZE];
+    for (field, value) in fields.iter().copied().chain([(cqe64::OP_OWN, u64::from(opcode) << 4 | owner)]) {
+        event_queue::set(&field.set(&mut entry, value));
+    }
     let index = producer & ((1 << log_size) - 1);
     // Of an entry of 128 bytes, the second half.
     let small = context.get(cqc::CQE_SZ) == u64::from(CQE_SIZE_64);
@@ -180,7 +215,7 @@ fn complete(dpu: &mut Dpu, core: &mut Core, cqn: u32, entry: &mut [u8], opcode: 
     }
     debug_assert!(kept.is_ok(), "{kept:?}");
     let eqn = context.get(cqc::C_EQN_OR_APU_ELEMENT);
-    if Dma::write(core, &dpu.function, address, entry).is_err() {
+    if Dma::write(core, &dpu.function, address, &entry).is_err() {
         dpu.counters.dma_errors += 1;
         return;
     }

@@ -332,6 +332,7 @@ syndromes! {
     0x0a33 FLOW_COUNTER_FOREIGN BAD_RES "The flow counter belongs to another uid.";
     0x0a34 FLOW_COUNTER_BULK BAD_PARAM "Bulks of this size are not offered (flow_counter_bulk_alloc).";
     0x0a35 FLOW_COUNTER_RANGE LIM_ERR "More than 2^log_max_flow_counter_bulk flow counters are asked for at once.";
+    0x0a36 FLOW_COUNTER_IN_USE BAD_RES_STATE "An entry of a flow table uses the flow counter, or another of its bulk.";
 
     // Pages while the function runs.
     0x0a41 PAGES_REFUSED LIM_ERR "The object needs pages, and the driver can't give any.";
@@ -379,6 +380,7 @@ syndromes! {
     0x0b08 SQ_OPTION BAD_PARAM "The send queue asks for something whose capability is 0.";
     0x0b09 SQ_MODIFY BAD_PARAM "MODIFY_SQ selects a field that can't be changed.";
     0x0b0a SQ_TIS BAD_PARAM "A send queue has one transport interface, or none (tis_lst_sz).";
+    0x0b0b SQ_RATE BAD_PARAM "The rate's index has no rate (SET_PP_RATE_LIMIT).";
 
     // Ethernet: receive queues, and tables of them.
     0x0b11 RQ_FULL LIM_ERR "All receive queues (2^log_max_rq, none without eth_net_offloads) are taken.";
@@ -425,7 +427,6 @@ syndromes! {
     0x0b5b FLOW_TABLE_ROOT BAD_PARAM "The root can't be chosen: a queue pair is named, or modify_root is 0 and there is one.";
     0x0b61 FLOW_GROUP_FULL LIM_ERR "All groups of flows that the model stores are taken.";
     0x0b62 FLOW_GROUP_UNKNOWN BAD_RES "No group of flows has this number.";
-    0x0b63 FLOW_GROUP_FOREIGN BAD_RES "The group of flows belongs to another uid.";
     0x0b64 FLOW_GROUP_IN_USE BAD_RES_STATE "The group of flows is in use.";
     0x0b65 FLOW_GROUP_RANGE BAD_PARAM "The group's entries don't lie in its table, or the last is before the first.";
     0x0b66 FLOW_GROUP_OVERLAP BAD_RES_STATE "Another group of the table has some of these entries.";

@@ -7,7 +7,7 @@ use mlx5_twin_model::Machine;
 use mlx5_twin_sim::host::{Access, Data, Settings, enumerate};
 use mlx5_twin_sim::memory::{Memory, MemoryError, Outside};
 
-use crate::{profile, resident};
+use crate::{Device, resident};
 
 /// Where the entries of the queue are read, and where blocks are.
 const QUEUE: u64 = 0x1000_0000;
@@ -68,7 +68,7 @@ impl Outside for Endless {
 /// Sends commands of these lengths in all 32 slots: the most TLPs at a time, bytes of memory, and delivery errors.
 fn send(input: u32, output: u32) -> (usize, u64, u64) {
     let memory = Memory::outside(Arc::new(Endless { input, output }));
-    let mut machine = Machine::with_memory(&profile(false), 1, memory).expect("a machine");
+    let mut machine = Machine::with_memory(&Device::Plain.profile(), 1, memory).expect("a machine");
     let dpu = machine.simulation.host(machine.dpu);
     let settings = Settings { map: Default::default(), max_payload: 256, max_read_request: 512 };
     let found = machine.simulation.run(async move { enumerate(&dpu, settings).await });

@@ -26,13 +26,32 @@ const CHECK: u64 = 32;
 /// How much the process may grow after the first machine, in bytes: the device holds inputs of 96 MiB at most, and TLPs of 110 MiB.
 const GROWTH: u64 = 256 << 20;
 
-fn profile(pages: bool) -> Profile {
-    let text = if pages {
-        include_str!("../../../fixtures/profiles/bluefield3-ib-pages.toml")
-    } else {
-        include_str!("../../../fixtures/profiles/bluefield3-ib.toml")
-    };
-    toml::from_str(text).expect("the profile is sound")
+/// What the guest has before it. Cases begin with its number, modulo 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Device {
+    Plain,
+    /// The firmware wants pages.
+    Pages,
+    Ethernet,
+}
+
+impl Device {
+    fn of(number: u64) -> Device {
+        [Device::Plain, Device::Pages, Device::Ethernet][(number % 3) as usize]
+    }
+
+    fn profile(self) -> Profile {
+        let text = match self {
+            Device::Plain => include_str!("../../../fixtures/profiles/bluefield3-ib.toml"),
+            Device::Pages => include_str!("../../../fixtures/profiles/bluefield3-ib-pages.toml"),
+            Device::Ethernet => include_str!("../../../fixtures/profiles/bluefield3-eth.toml"),
+        };
+        toml::from_str(text).expect("the profile is sound")
+    }
+
+    fn script(self, bytes: &[u8]) -> Script<'_> {
+        if self == Device::Ethernet { Script::for_ethernet(bytes) } else { Script::new(bytes) }
+    }
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -52,7 +71,7 @@ fn resident() -> u64 {
 struct Witness {
     script: Vec<u8>,
     steps: Vec<Step>,
-    pages: bool,
+    device: Device,
 }
 
 impl Drop for Witness {
@@ -61,7 +80,7 @@ impl Drop for Witness {
             return;
         }
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.case");
-        let case = [&[u8::from(self.pages)], &*self.script].concat();
+        let case = [&[self.device as u8], &*self.script].concat();
         println!("written to {}: {:?}", path.display(), std::fs::write(&path, case));
         println!("step {} and those before it:", self.steps.len());
         for step in self.steps.iter().rev().take(24).rev() {
@@ -71,11 +90,11 @@ impl Drop for Witness {
 }
 
 /// Plays a script, and lets a driver come. Gives how many steps it was.
-fn round(victim: &mut Victim, player: &mut Player, pages: bool, script: &[u8]) -> u64 {
-    let mut witness = Witness { script: script.to_vec(), steps: Vec::new(), pages };
+fn round(victim: &mut Victim, player: &mut Player, device: Device, script: &[u8]) -> u64 {
+    let mut witness = Witness { script: script.to_vec(), steps: Vec::new(), device };
     let mut steps = 0;
     let mut checked = 0;
-    for step in Script::new(script) {
+    for step in device.script(script) {
         witness.steps.push(step.clone());
         steps += victim.play(player, &step);
         if steps >= checked + CHECK {
@@ -96,13 +115,13 @@ fn a_hostile_guest_harms_nobody_but_itself() {
     let mut before = None;
     let (mut most, mut counters) = (0, [0; 4]);
     while steps < wanted {
-        let pages = game % 4 == 3;
-        let profile = profile(pages);
+        let device = Device::of(game);
+        let profile = device.profile();
         let mut player = Player::new(&profile);
         let mut victim = Victim::new(&profile);
         for lap in 0..ROUNDS {
             println!("HOSTILE_SEED={game} round {lap}");
-            steps += round(&mut victim, &mut player, pages, &noise(game << 8 | lap, ROUND));
+            steps += round(&mut victim, &mut player, device, &noise(game << 8 | lap, ROUND));
             if steps >= wanted {
                 break;
             }
@@ -146,8 +165,8 @@ fn cases_that_are_kept_do_no_harm() {
         let bytes = std::fs::read(&path).expect("a file");
         let Some((&first, script)) = bytes.split_first() else { continue };
         println!("{}", path.display());
-        let pages = first & 1 == 1;
-        let profile = profile(pages);
-        round(&mut Victim::new(&profile), &mut Player::new(&profile), pages, script);
+        let device = Device::of(first.into());
+        let profile = device.profile();
+        round(&mut Victim::new(&profile), &mut Player::new(&profile), device, script);
     }
 }

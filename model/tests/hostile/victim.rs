@@ -9,7 +9,8 @@ use mlx5_twin_fw_cmds::layout::mbox_out;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::firmware::resources::table::Kind;
 use mlx5_twin_model::firmware::resources::{
-    Cq, Eq, Mkey, Object, Pd, QCounter, Qp, Resources, Rmp, Srq, Stored, TransportDomain, Uar, Umem, Xrcd,
+    Cq, Eq, FlowEntry, FlowGroup, FlowTable, Mkey, Object, Pd, QCounter, Qp, Resources, Rmp, Rq, Rqt, Sq, Srq, Stored,
+    Tir, Tis, TransportDomain, Uar, Umem, Xrcd,
 };
 use mlx5_twin_model::firmware::{Balance, Firmware, State};
 use mlx5_twin_model::profile::Profile;
@@ -19,7 +20,7 @@ use mlx5_twin_sim::host::{Access, AccessError, Data, Found, Settings, enumerate}
 use mlx5_twin_sim::memory::{Memory, MemoryError, Outside};
 
 use crate::adversary::{
-    BASE, END, Guest, PAGE, PAGES, Player, QUEUE, Recipe, Step, commands_of_bring_up, send, start_queue,
+    BASE, END, Guest, PAGE, PAGES, Player, QUEUE, Step, command, commands_of_bring_up, send, start_queue,
 };
 
 const COMMAND: u16 = 1;
@@ -226,7 +227,7 @@ impl Victim {
             // A firmware that wants pages wants more for an object, and asks for them by an event.
             let object = (self.pages == 0).then_some(Opcode::ALLOC_PD);
             for opcode in object.into_iter().chain([Opcode::TEARDOWN_HCA, Opcode::DISABLE_HCA]) {
-                self.must(&Recipe::Plain { opcode, uid: 0 }.bytes(0));
+                self.must(&command(opcode, 0, 0, &[]));
             }
             if self.pages > 0 {
                 self.reset();
@@ -294,6 +295,14 @@ fn balances(firmware: &Firmware) {
     counted.rmps = count::<Rmp>(resources, &mut counted);
     counted.qps = count::<Qp>(resources, &mut counted);
     counted.q_counters = count::<QCounter>(resources, &mut counted);
+    counted.sqs = count::<Sq>(resources, &mut counted);
+    counted.rqs = count::<Rq>(resources, &mut counted);
+    counted.rqts = count::<Rqt>(resources, &mut counted);
+    counted.tirs = count::<Tir>(resources, &mut counted);
+    counted.tiss = count::<Tis>(resources, &mut counted);
+    counted.flow_tables = count::<FlowTable>(resources, &mut counted);
+    counted.flow_groups = count::<FlowGroup>(resources, &mut counted);
+    counted.flow_entries = count::<FlowEntry>(resources, &mut counted);
     counted.objects = count::<Object>(resources, &mut counted);
     counted.attachments = resources.groups().iter().map(|(_, members)| members.len()).sum();
     counted.uses += counted.attachments;

@@ -193,7 +193,7 @@ fn touches_memory(step: &crate::adversary::Step) -> bool {
     use crate::adversary::Step;
 
     let writes = matches!(step, Step::Command { .. } | Step::Make { .. } | Step::Again { .. } | Step::Entry { .. });
-    writes || matches!(step, Step::Chain { .. } | Step::Poke { .. } | Step::BringUp)
+    writes || matches!(step, Step::Chain { .. } | Step::Poke { .. } | Step::Send { .. } | Step::BringUp)
 }
 
 #[test]

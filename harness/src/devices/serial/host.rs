@@ -27,8 +27,9 @@ const DIVISOR: u16 = (CLOCK / 16 / BAUD) as u16;
 const CHARACTER: Time = Time::ps(10 * 1_000_000_000_000 / BAUD);
 /// The longest part of the text that is sent before its echo is awaited, in bytes.
 const LINE: usize = 4096;
-/// How long it may take until something is sent or received: more characters than either FIFO and the far end keep back.
-const PROGRESS_LIMIT: Time = Time::ps(CHARACTER.as_ps() * 100 + Time::ms(1).as_ps());
+/// How long it may take until something is sent or received: more characters than either FIFO and the far end keep back, and some time for software that
+/// emulates the chip in a guest.
+const PROGRESS_LIMIT: Time = Time::ps(CHARACTER.as_ps() * 100 + Time::ms(100).as_ps());
 /// The longest time from an interrupt to its handler.
 const LATENCY: Time = Time::us(2);
 /// How many sources a handler looks after in one interrupt. It can't be kept busy for longer by a chip that works.

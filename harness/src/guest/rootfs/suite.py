@@ -5,6 +5,8 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import pathlib
+import subprocess
 import sys
 import time
 import traceback
@@ -14,6 +16,8 @@ FOLDER = "/usr/share/rdma-core/tests"
 DEVICE = "mlx5_0"
 # A reason or a traceback longer than this is cut.
 LONGEST_REASON = 8 << 10
+# How long a port may take to become active, in seconds.
+PORT_TIME = 5
 
 TESTS = None
 ERROR = None
@@ -103,11 +107,25 @@ class Result(unittest.TestResult):
         return self._exc_info_to_string(err, test)
 
 
+def bring_up():
+    """An Ethernet port is active once its network interface is up."""
+    for device in pathlib.Path("/sys/class/infiniband").iterdir():
+        port = device / "ports/1"
+        if (port / "link_layer").read_text().strip() != "Ethernet":
+            continue
+        for interface in (device / "device/net").iterdir():
+            subprocess.run(["ip", "link", "set", interface.name, "up"], check=True)
+        end = time.monotonic() + PORT_TIME
+        while not (port / "state").read_text().startswith("4:") and time.monotonic() < end:
+            time.sleep(0.02)
+
+
 def run(names, ids, report):
     """Runs the tests with just these `ids`, or those whose id contains one of `names`, or all. Returns 0, or 1 if one failed."""
     if TESTS is None:
         sys.stderr.write(ERROR or "the tests were not loaded\n")
         return 1
+    bring_up()
     from args_parser import parser  # pylint: disable=import-outside-toplevel
 
     sys.argv = ["run_tests.py", "-v", "--dev", DEVICE]

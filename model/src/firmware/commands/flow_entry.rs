@@ -171,8 +171,7 @@ fn check(firmware: &Firmware, command: &Command<'_>, table: &FlowTable, entry: &
             return Err(Failure::FLOW_ENTRY_DESTINATION);
         }
     }
-    let counters = &firmware.resources.flow_counters;
-    entry.counters.iter().try_for_each(|id| counters.named(*id, 1, command.actor(), false))
+    Ok(())
 }
 
 pub(in super::super) fn delete(

@@ -20,6 +20,9 @@ const WQ: u32 = sqc::WQ.bits();
 /// Bytes of a doorbell record: that of a queue pair, whose second half is the send queue's.
 const RECORD_BYTES: u64 = 8;
 
+/// Bit of `modify_bitmask`: the index of the rate. It has no name in Linux's headers (`modify_raw_packet_qp_sq` of `qp.c`).
+const MODIFY_RATE: u64 = 1;
+
 /// Fields of the context that need something. What is paced, and the other end of hairpins, are not in the model.
 #[rustfmt::skip]
 const OPTIONS: &[(Field, Needs)] = &[
@@ -75,8 +78,8 @@ pub(in super::super) fn create(
     make(firmware, command, answer, Sq(Queue { context, buffer, record, uses }))
 }
 
-/// Changes the state from the one that the command says it has. No field is selected: those that Linux knows, of pacing, need
-/// what the model hasn't got.
+/// Changes the state from the one that the command says it has, and the rate if that's selected. Whose the rate is doesn't matter: Linux
+/// itself sets those that it gives to queues of user contexts. Nothing is ever sent at it.
 pub(in super::super) fn modify(
     firmware: &mut Firmware,
     command: &Command<'_>,
@@ -91,8 +94,17 @@ pub(in super::super) fn modify(
     if u64::from(from) != queue.context.get(sqc::STATE) || !leads(from, to) {
         return Err(Failure::SQ_STATE);
     }
-    if command.flag(modify_sq_in::MODIFY_BITMASK)? {
+    let selected: u64 = command.get(modify_sq_in::MODIFY_BITMASK)?;
+    if selected & !MODIFY_RATE != 0 {
         return Err(Failure::SQ_MODIFY);
+    }
+    if selected & MODIFY_RATE != 0 {
+        const RATE: Field = sqc::PACKET_PACING_RATE_LIMIT_INDEX;
+        queue.context.copy(RATE, command.bytes(), modify_sq_in::CTX.bits())?;
+        let index = queue.context.get(RATE);
+        if index != 0 && !u16::try_from(index).is_ok_and(|index| firmware.resources.rate_limits.has(index)) {
+            return Err(Failure::SQ_RATE);
+        }
     }
     queue.context.set(sqc::STATE, to)?;
     if to == SQC_STATE_RST {

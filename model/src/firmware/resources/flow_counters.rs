@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::owner::Owner;
+use super::table::Slots;
+use super::uses::Held;
 use crate::firmware::syndrome::Failure;
 
 /// Counters that were made together.
@@ -12,6 +14,8 @@ pub struct FlowCounters {
     pub owner: Owner,
     /// How many there are.
     pub count: u32,
+    /// How many entries of flow tables use one of them.
+    pub users: u32,
 }
 
 /// All flow counters. Takes memory for each time some were made, however many.
@@ -68,7 +72,7 @@ impl FlowCounterTable {
             }
         }
         let first = first.filter(|first| first.checked_add(count).is_some()).ok_or(Failure::FLOW_COUNTER_FULL)?;
-        self.bulks.insert(first, FlowCounters { owner, count });
+        self.bulks.insert(first, FlowCounters { owner, count, users: 0 });
         self.alive = alive;
         Ok(first)
     }
@@ -76,11 +80,15 @@ impl FlowCounterTable {
     /// Takes out the counters of which this is the first.
     ///
     /// # Errors
-    /// [`Failure::FLOW_COUNTER_UNKNOWN`], also for one that is not the first; [`Failure::FLOW_COUNTER_FOREIGN`].
+    /// [`Failure::FLOW_COUNTER_UNKNOWN`], also for one that is not the first; [`Failure::FLOW_COUNTER_FOREIGN`];
+    /// [`Failure::FLOW_COUNTER_IN_USE`].
     pub(crate) fn remove(&mut self, first: u32, actor: Owner) -> Result<(), Failure> {
         let bulk = self.bulks.get(&first).ok_or(Failure::FLOW_COUNTER_UNKNOWN)?;
         if !actor.may_destroy(bulk.owner) {
             return Err(Failure::FLOW_COUNTER_FOREIGN);
+        }
+        if bulk.users > 0 {
+            return Err(Failure::FLOW_COUNTER_IN_USE);
         }
         self.alive -= bulk.count;
         self.bulks.remove(&first);
@@ -107,6 +115,47 @@ impl FlowCounterTable {
     pub(crate) fn discard_of(&mut self, owner: Owner) {
         self.bulks.retain(|_, bulk| bulk.owner != owner);
         self.alive = self.bulks.values().map(|bulk| bulk.count).sum();
+    }
+
+    fn bulk_mut(&mut self, id: u32) -> Option<&mut FlowCounters> {
+        let (first, bulk) = self.bulks.range_mut(..=id).next_back()?;
+        (id - first < bulk.count).then_some(bulk)
+    }
+}
+
+/// Each counter is one resource; owner and uses are those of its bulk.
+impl Slots for FlowCounterTable {
+    fn nameable(&self, id: u32, actor: Owner) -> Result<(), Failure> {
+        self.named(id, 1, actor, false)
+    }
+
+    fn alive(&self) -> usize {
+        self.alive()
+    }
+
+    fn owner(&self, id: u32) -> Option<Owner> {
+        let (first, bulk) = self.bulks.range(..=id).next_back()?;
+        (id - first < bulk.count).then_some(bulk.owner)
+    }
+
+    fn hold(&mut self, id: u32) {
+        if let Some(bulk) = self.bulk_mut(id) {
+            bulk.users += 1;
+        }
+    }
+
+    fn let_go(&mut self, id: u32) {
+        if let Some(bulk) = self.bulk_mut(id) {
+            bulk.users -= 1;
+        }
+    }
+
+    fn uses(&self) -> usize {
+        self.bulks.values().map(|bulk| bulk.users as usize).sum()
+    }
+
+    fn uses_of_all(&self) -> Vec<(Owner, Held)> {
+        Vec::new()
     }
 }
 

@@ -83,7 +83,8 @@ impl Kind for FlowTable {
 impl Kind for FlowGroup {
     const FULL: Failure = Failure::FLOW_GROUP_FULL;
     const UNKNOWN: Failure = Failure::FLOW_GROUP_UNKNOWN;
-    const FOREIGN: Failure = Failure::FLOW_GROUP_FOREIGN;
+    // Commands name a group by its table, which is looked for first: another's is none of the table's.
+    const FOREIGN: Failure = Failure::INTERNAL;
     const IN_USE: Failure = Failure::FLOW_GROUP_IN_USE;
 
     fn held(&self) -> Vec<Held> {
@@ -100,7 +101,8 @@ impl Kind for FlowEntry {
 
     fn held(&self) -> Vec<Held> {
         let group = core::iter::once(Held::FlowGroup(self.group));
-        group.chain(self.destinations.iter().copied()).collect()
+        let counters = self.counters.iter().map(|id| Held::FlowCounter(*id));
+        group.chain(self.destinations.iter().copied()).chain(counters).collect()
     }
 
     /// Its lists take memory as one of pages does.

@@ -31,6 +31,12 @@ impl RateLimits {
         self.0.iter().map(|(index, entry)| (*index, entry))
     }
 
+    /// Whether an entry has a rate.
+    #[must_use]
+    pub fn has(&self, index: u16) -> bool {
+        self.0.contains_key(&index)
+    }
+
     /// Gives an entry another rate, or none.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ pub enum Held {
     FlowTable(u32),
     /// A group of a flow table.
     FlowGroup(u32),
+    /// A flow counter.
+    FlowCounter(u32),
 }
 
 /// A kind of resource and the table that has all of it.
@@ -244,6 +246,7 @@ impl Resources {
             Held::Tis(id) => (&self.tiss, id),
             Held::FlowTable(id) => (&self.flow_tables, id),
             Held::FlowGroup(id) => (&self.flow_groups, id),
+            Held::FlowCounter(id) => (&self.flow_counters, id),
         }
     }
 
@@ -269,6 +272,7 @@ impl Resources {
             Held::Tis(id) => (&mut self.tiss, id),
             Held::FlowTable(id) => (&mut self.flow_tables, id),
             Held::FlowGroup(id) => (&mut self.flow_groups, id),
+            Held::FlowCounter(id) => (&mut self.flow_counters, id),
         }
     }
 

@@ -163,6 +163,8 @@ fn send_queues_and_their_interfaces() {
     let mut machine = furnished_for_ethernet();
     assert_eq!(machine.number(&create_tis(&[(tisc::TRANSPORT_DOMAIN, 1)]), create_tis_out::TISN), 1);
     assert_eq!(u64::from(machine.number(&create_sq(Some(1), &[]), create_sq_out::SQN)), SQN);
+    machine.ok(&super::qos::rate(0, 3, 1000, &[]));
+    let rate = |index| (sqc::PACKET_PACING_RATE_LIMIT_INDEX.within(modify_sq_in::CTX.bits()), index);
     let tis = |opcode, uid, field, id| naming(opcode, uid, field, id);
     #[rustfmt::skip]
     let cases = vec![
@@ -177,7 +179,11 @@ fn send_queues_and_their_interfaces() {
         ("no CQ", create_sq(None, &[(sq_in(sqc::CQN), 3)]), Err(Failure::CQ_UNKNOWN)),
         ("reset to ready", modify(SQN, 0, 1, 0), Ok(())),
         ("from another state than it has", modify(SQN, 1, 1, 0), Err(Failure::SQ_STATE)),
-        ("with a rate", modify(SQN, 0, 1, 1), Err(Failure::SQ_MODIFY)),
+        ("with no rate", modify(SQN, 0, 1, 1), Ok(())),
+        ("with a rate", with(modify(SQN, 0, 1, 1), &[rate(3)]), Ok(())),
+        ("with a rate that isn't there", with(modify(SQN, 0, 1, 1), &[rate(2)]), Err(Failure::SQ_RATE)),
+        ("with a rate that isn't selected", with(modify(SQN, 0, 1, 0), &[rate(2)]), Ok(())),
+        ("of another port", modify(SQN, 0, 1, 2), Err(Failure::SQ_MODIFY)),
         ("no queue", modify(SQN + 1, 0, 1, 0), Err(Failure::SQ_UNKNOWN)),
         ("a user's command", naming(Opcode::DESTROY_SQ, 1, destroy_sq_in::SQN, SQN), Err(Failure::SQ_FOREIGN)),
         ("query", naming(Opcode::QUERY_SQ, 0, query_sq_in::SQN, SQN), Ok(())),

@@ -145,8 +145,20 @@ fn groups_of_flows() {
     table(&machine, cases);
     machine.ok(&entry(2, FLOW_DROP, &[], &[], &[]));
     assert_eq!(machine.try_run(&destroy(0, 1, 1)), Err(Failure::FLOW_GROUP_IN_USE));
-    // A table and its groups always have the same owner, and of either there may be as many: these can't come.
-    let _ = (Failure::FLOW_GROUP_FOREIGN, Failure::FLOW_GROUP_FULL);
+    // As many as there may be are of several tables: of 16 groups of one entry each, here.
+    for table in 0..MAX_FLOW_TABLES / 16 {
+        let table = match table {
+            0 => 2,
+            _ => machine.number(&create(0, 1, &[]), create_flow_table_out::TABLE_ID).into(),
+        };
+        for index in 0..16 {
+            let bytes = group(index, index, &[(create_flow_group_in::TABLE_ID, table)]);
+            let full = machine.balance().flow_groups == MAX_FLOW_TABLES as usize;
+            assert_eq!(machine.try_run(&bytes).map(drop), if full { Err(Failure::FLOW_GROUP_FULL) } else { Ok(()) });
+        }
+    }
+    assert_eq!(machine.balance().flow_groups, MAX_FLOW_TABLES as usize);
+    machine.check();
 }
 
 #[test]
@@ -195,7 +207,60 @@ fn flow_entries() {
     assert_eq!(machine.try_run(&destroy), Err(Failure::TIR_IN_USE));
     machine.ok(&delete(2));
     machine.ok(&destroy);
-    // The most entries are of more tables than one: Failure::FLOW_ENTRY_FULL.
-    let room = MAX_FLOW_ENTRIES;
-    assert_eq!(room, 1 << 14);
+}
+
+/// An entry uses its counters, and with each all that were made with it.
+#[test]
+fn counters_of_flows() {
+    let dealloc = |id| naming(Opcode::DEALLOC_FLOW_COUNTER, 0, dealloc_flow_counter_in::FLOW_COUNTER_ID, id);
+    let change = |counters: &[u64]| {
+        let mask = (set_fte_in::MODIFY_ENABLE_MASK, 1 << FLOW_MODIFY_COUNTERS);
+        entry(2, FLOW_DROP | FLOW_COUNT, &[], counters, &[(mbox_in::OP_MOD, 1), mask])
+    };
+    let delete =
+        plain(Opcode::DELETE_FLOW_TABLE_ENTRY, 0, &[(delete_fte_in::TABLE_ID, 1), (delete_fte_in::FLOW_INDEX, 2)]);
+    let mut machine = furnished_with_flows();
+    let alloc = |bulk| naming(Opcode::ALLOC_FLOW_COUNTER, 0, alloc_flow_counter_in::FLOW_COUNTER_BULK, bulk);
+    let first = u64::from(machine.number(&alloc(1), alloc_flow_counter_out::FLOW_COUNTER_ID));
+    let foreign = machine.number(&plain(Opcode::ALLOC_FLOW_COUNTER, 1, &[]), alloc_flow_counter_out::FLOW_COUNTER_ID);
+    machine.ok(&entry(2, FLOW_DROP | FLOW_COUNT, &[], &[1], &[]));
+    machine.check();
+    #[rustfmt::skip]
+    let cases = vec![
+        ("one in use", dealloc(1), Err(Failure::FLOW_COUNTER_IN_USE)),
+        ("one that isn't", dealloc(first), Ok(())),
+        ("another counts", change(&[first + 5]), Ok(())),
+        ("nothing counts", change(&[first + 128]), Err(Failure::FLOW_COUNTER_UNKNOWN)),
+    ];
+    table(&machine, cases);
+    machine.ok(&change(&[first + 127]));
+    assert_eq!(machine.try_run(&dealloc(first)), Err(Failure::FLOW_COUNTER_IN_USE));
+    machine.ok(&dealloc(1));
+    machine.ok(&change(&[foreign.into()]));
+    machine.check();
+    let destroy = naming(Opcode::DESTROY_UCTX, 0, destroy_uctx_in::UID, 1);
+    assert_eq!(machine.try_run(&destroy), Err(Failure::UCTX_IN_USE));
+    machine.ok(&delete);
+    machine.ok(&destroy);
+    machine.ok(&dealloc(first));
+    machine.check();
+    assert_eq!(machine.balance().flow_counters, 0);
+}
+
+/// As many entries as there may be are of several tables: of 256 each, here.
+#[test]
+fn the_most_flow_entries() {
+    let mut machine = furnished_with_flows();
+    for _ in 0..MAX_FLOW_ENTRIES / 256 {
+        let of = machine
+            .number(&create(0, 1, &[(table_in(flow_table_context::LOG_SIZE), 8)]), create_flow_table_out::TABLE_ID);
+        let of = u64::from(of);
+        let id =
+            machine.number(&group(0, 255, &[(create_flow_group_in::TABLE_ID, of)]), create_flow_group_out::GROUP_ID);
+        for index in 0..256 {
+            let fields = [(set_fte_in::TABLE_ID, of), (flow_in(flow_context::GROUP_ID), id.into())];
+            machine.ok(&entry(index, FLOW_DROP, &[], &[], &fields));
+        }
+    }
+    assert_eq!(machine.try_run(&entry(2, FLOW_DROP, &[], &[], &[])), Err(Failure::FLOW_ENTRY_FULL));
 }

@@ -14,7 +14,7 @@ mod recipes;
 mod script;
 
 pub(crate) use play::{Guest, Player, commands_of_bring_up, send, start_queue};
-pub(crate) use recipes::Recipe;
+pub(crate) use recipes::{Recipe, command};
 pub(crate) use script::{Script, Step};
 
 /// Where the guest's memory is: the command queue, then mailbox blocks, then pages for all else.

@@ -1,15 +1,16 @@
 //! A step as accesses of a guest.
 
-use mlx5_twin_fw_cmds::constants::{CQ_DOORBELL, EQ_DOORBELL, EQ_DOORBELL_ARM};
+use mlx5_twin_fw_cmds::constants::{BF_OFFSET, CQ_DOORBELL, EQ_DOORBELL, EQ_DOORBELL_ARM, SEND_WQE_BB, WQE_CQ_UPDATE};
 use mlx5_twin_fw_cmds::field::Field;
-use mlx5_twin_fw_cmds::layout::{cmd_layout, cmd_prot_block, manage_pages_in, set_issi_in};
+use mlx5_twin_fw_cmds::layout::{cmd_layout, cmd_prot_block, manage_pages_in, set_issi_in, wqe_ctrl_seg};
 use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_model::firmware::resources::FIRST_QPN;
 use mlx5_twin_model::firmware::{Firmware, spec};
 use mlx5_twin_model::profile::{Bar0Map, Profile};
 
-use super::recipes::command;
+use super::recipes::{Firsts, SEND_RECORD, command};
 use super::script::{Place, Step};
-use super::{BLOCK_COUNT, BLOCKS, END, QUEUE};
+use super::{BLOCK_COUNT, BLOCKS, DATA, END, PAGE, QUEUE};
 
 /// Registers of the initialization segment (`struct mlx5_init_seg` of device.h).
 const CMDQ_ADDR_H: u64 = 0x10;
@@ -68,6 +69,7 @@ pub(crate) fn commands_of_bring_up(pages: usize) -> Vec<Vec<u8>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Player {
     map: Bar0Map,
+    firsts: Firsts,
     /// Pages that the firmware wants for its start.
     pages: usize,
     /// The last command, as often as it's wanted again.
@@ -76,13 +78,12 @@ pub(crate) struct Player {
 
 impl Player {
     pub(crate) fn new(profile: &Profile) -> Player {
-        let map = Firmware::new(profile).expect("firmware").bar0().clone();
+        let firmware = Firmware::new(profile).expect("firmware");
+        let (map, limits) = (firmware.bar0().clone(), firmware.resources().limits());
+        let sq = FIRST_QPN + limits.qps;
+        let firsts = Firsts { uar: (map.uars.start / UAR_PAGE) as u32, sq, rq: sq + limits.sqs };
         let pages = (profile.pages.boot + profile.pages.init) as usize;
-        Player { map, pages, last: command(Opcode::ALLOC_PD, 0, 0, &[]) }
-    }
-
-    fn first_uar(&self) -> u64 {
-        self.map.uars.start / UAR_PAGE
+        Player { map, firsts, pages, last: command(Opcode::ALLOC_PD, 0, 0, &[]) }
     }
 
     fn offset(&self, place: Place, inside: u16) -> u64 {
@@ -121,7 +122,7 @@ impl Player {
                 guest.store(CMD_DBELL, &(1_u32 << (slot % 32)).to_be_bytes());
             }
             Step::Make { slot, recipe } => {
-                self.last = recipe.bytes(self.first_uar() as u32);
+                self.last = recipe.bytes(self.firsts);
                 send(guest, slot, &self.last, 272);
                 guest.store(CMD_DBELL, &(1_u32 << (slot % 32)).to_be_bytes());
                 guest.wait(64);
@@ -188,6 +189,22 @@ impl Player {
                     let value = u32::from(number) << 24 | consumer & 0xff_ffff;
                     guest.store(page + if arm { EQ_DOORBELL_ARM } else { EQ_DOORBELL }, &value.to_be_bytes());
                 }
+            }
+            Step::Send { uar, number, page, count, opcode, size, posted } => {
+                let sqn = u64::from(self.firsts.sq) + u64::from(number);
+                let page = DATA + PAGE * u64::from(page);
+                let mut at = 0;
+                for index in 0..u64::from(count) {
+                    let fields = [
+                        (wqe_ctrl_seg::OPMOD_IDX_OPCODE, index << 8 | u64::from(opcode)),
+                        (wqe_ctrl_seg::QPN_DS, sqn << 8 | u64::from(size)),
+                        (wqe_ctrl_seg::FM_CE_SE, WQE_CQ_UPDATE.into()),
+                    ];
+                    guest.poke(page + at % PAGE, &filled(wqe_ctrl_seg::SIZE, &fields));
+                    at += SEND_WQE_BB * u64::from(size).div_ceil(4);
+                }
+                guest.poke(SEND_RECORD + 4, &u32::from(posted).to_be_bytes());
+                guest.store(self.map.uars.start + UAR_PAGE * u64::from(uar) + BF_OFFSET, &(sqn << 8).to_be_bytes());
             }
             Step::Vector { number, address, data, masked } => {
                 let mut entry = [0; 16];

@@ -1,5 +1,8 @@
 //! Commands whose arguments make sense.
 
+use mlx5_twin_fw_cmds::constants::{
+    FLOW_COUNT, FLOW_DESTINATION_TIR, FLOW_DROP, FLOW_FORWARD, SQC_STATE_RDY, SQC_STATE_RST, WQ_TYPE_CYCLIC,
+};
 use mlx5_twin_fw_cmds::field::{Field, FieldArray};
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
@@ -37,7 +40,40 @@ pub(crate) enum Recipe {
     Channel { uid: u8, umem: u8, page: u8, log_slots: u8, credits: u8 },
     /// CREATE_GENERAL_OBJECT of an emulated function.
     Function { uid: u8, channel: u8, port: u8 },
+    /// CREATE_SQ of 64 entries, in no transport interface or one.
+    Sq { uid: u8, cqn: u8, pd: u8, uar: u8, tisn: u8, page: u8 },
+    /// MODIFY_SQ from one state to another.
+    SqState { number: u8, from: u8, to: u8 },
+    /// CREATE_RQ.
+    Rq { uid: u8, cqn: u8, pd: u8, page: u8 },
+    /// CREATE_RQT with a list of so many receive queues, all of them the same.
+    Rqt { uid: u8, number: u8, count: u8 },
+    /// CREATE_TIS.
+    Tis { domain: u8 },
+    /// CREATE_TIR: straight to a receive queue, or to one of a table by hash.
+    Tir { uid: u8, domain: u8, number: u8, hashed: bool },
+    /// CREATE_FLOW_TABLE of 16 entries.
+    FlowTable { uid: u8, level: u8 },
+    /// CREATE_FLOW_GROUP of 4 entries.
+    FlowGroup { uid: u8, table: u8, place: u8 },
+    /// SET_FLOW_TABLE_ENTRY: packets go to a transport interface, or are dropped; a flow counter may count them.
+    FlowEntry { table: u8, group: u8, index: u8, tirn: u8, counter: u8, change: bool },
+    /// DELETE_FLOW_TABLE_ENTRY.
+    NoFlowEntry { table: u8, index: u8 },
+    /// ALLOC_FLOW_COUNTER.
+    FlowCounter { uid: u8 },
 }
+
+/// Numbers of the device's first objects, where they aren't small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Firsts {
+    pub(crate) uar: u32,
+    pub(crate) sq: u32,
+    pub(crate) rq: u32,
+}
+
+/// The doorbell record of all send queues.
+pub(super) const SEND_RECORD: u64 = DATA + 0x100;
 
 /// Commands that objects come from, without arguments.
 const PLAIN: [Opcode; 10] = [
@@ -122,9 +158,42 @@ impl Recipe {
         }
     }
 
+    /// Draws one about raw packets.
+    pub(super) fn draw_ethernet(script: &mut Script<'_>) -> Recipe {
+        let kind = script.byte();
+        let mut small = |most: u8| script.byte() % most;
+        match kind % 16 {
+            0..=2 => Recipe::Sq {
+                uid: small(2),
+                cqn: small(3),
+                pd: small(3),
+                uar: small(4),
+                tisn: small(3),
+                page: small(64),
+            },
+            3..=5 => Recipe::SqState { number: small(4), from: small(4), to: small(4) },
+            6 => Recipe::Rq { uid: small(3), cqn: small(3), pd: small(3), page: small(64) },
+            7 => Recipe::Rqt { uid: small(3), number: small(3), count: small(64) },
+            8 => Recipe::Tis { domain: small(3) },
+            9 => Recipe::Tir { uid: small(3), domain: small(3), number: small(3), hashed: small(2) == 1 },
+            10 => Recipe::FlowTable { uid: small(3), level: small(8) },
+            11 => Recipe::FlowGroup { uid: small(3), table: small(3), place: small(4) },
+            12 | 13 => Recipe::FlowEntry {
+                table: small(3),
+                group: small(4),
+                index: small(16),
+                tirn: small(3),
+                counter: small(4),
+                change: small(4) == 0,
+            },
+            14 => Recipe::NoFlowEntry { table: small(3), index: small(16) },
+            _ => Recipe::FlowCounter { uid: small(2) },
+        }
+    }
+
     /// The command's bytes.
-    pub(crate) fn bytes(self, first_uar: u32) -> Vec<u8> {
-        let page_of = |uar: u8| u64::from(first_uar) + u64::from(uar);
+    pub(crate) fn bytes(self, firsts: Firsts) -> Vec<u8> {
+        let page_of = |uar: u8| u64::from(firsts.uar) + u64::from(uar);
         match self {
             Recipe::Plain { opcode, uid } => command(opcode, uid, 0, &[]),
             Recipe::Named { opcode, uid, number } => {
@@ -231,6 +300,116 @@ impl Recipe {
                     [(emulated_function::CHANNEL_ID, u64::from(channel)), (emulated_function::PORT, port.into())];
                 object(EMULATED_FUNCTION.0, uid, emulated_function::SIZE, &fields)
             }
+            Recipe::Sq { uid, cqn, pd, uar, tisn, page } => {
+                const CONTEXT: u32 = create_sq_in::CTX.bits();
+                const QUEUE: u32 = CONTEXT + sqc::WQ.bits();
+                let fields = [
+                    (sqc::CQN.within(CONTEXT), cqn.into()),
+                    (sqc::TIS_LST_SZ.within(CONTEXT), u64::from(tisn > 0)),
+                    (sqc::TIS_NUM_0.within(CONTEXT), tisn.into()),
+                    (wq::WQ_TYPE.within(QUEUE), WQ_TYPE_CYCLIC.into()),
+                    (wq::PD.within(QUEUE), pd.into()),
+                    (wq::UAR_PAGE.within(QUEUE), page_of(uar)),
+                    (wq::LOG_WQ_STRIDE.within(QUEUE), 6),
+                    (wq::LOG_WQ_SZ.within(QUEUE), 6),
+                    (wq::DBR_ADDR.within(QUEUE), SEND_RECORD),
+                ];
+                with_pages(command(Opcode::CREATE_SQ, uid, 0, &fields), wq::PAS.within(QUEUE), pages(page, 1))
+            }
+            Recipe::SqState { number, from, to } => {
+                // Mostly to work: a queue is made without any.
+                let (from, to) = if from == to { (SQC_STATE_RST, SQC_STATE_RDY) } else { (from, to) };
+                let fields = [
+                    (modify_sq_in::SQN, u64::from(firsts.sq) + u64::from(number)),
+                    (modify_sq_in::SQ_STATE, from.into()),
+                    (sqc::STATE.within(modify_sq_in::CTX.bits()), to.into()),
+                ];
+                command(Opcode::MODIFY_SQ, 0, 0, &fields)
+            }
+            Recipe::Rq { uid, cqn, pd, page } => {
+                const CONTEXT: u32 = create_rq_in::CTX.bits();
+                const QUEUE: u32 = CONTEXT + rqc::WQ.bits();
+                let fields = [
+                    (rqc::CQN.within(CONTEXT), cqn.into()),
+                    (wq::WQ_TYPE.within(QUEUE), WQ_TYPE_CYCLIC.into()),
+                    (wq::PD.within(QUEUE), pd.into()),
+                    (wq::LOG_WQ_STRIDE.within(QUEUE), 6),
+                    (wq::LOG_WQ_SZ.within(QUEUE), 6),
+                ];
+                with_pages(command(Opcode::CREATE_RQ, uid, 0, &fields), wq::PAS.within(QUEUE), pages(page, 1))
+            }
+            Recipe::Rqt { uid, number, count } => {
+                const CONTEXT: u32 = create_rqt_in::RQT_CONTEXT.bits();
+                let fields =
+                    [(rqtc::RQT_MAX_SIZE.within(CONTEXT), 64), (rqtc::RQT_ACTUAL_SIZE.within(CONTEXT), count.into())];
+                let mut bytes = command(Opcode::CREATE_RQT, uid, 0, &fields);
+                let rqn = u32::from(number) + firsts.rq;
+                bytes.extend((0..count).flat_map(|_| rqn.to_be_bytes()));
+                bytes
+            }
+            Recipe::Tis { domain } => {
+                let domain = (tisc::TRANSPORT_DOMAIN.within(create_tis_in::CTX.bits()), domain.into());
+                command(Opcode::CREATE_TIS, 0, 0, &[domain])
+            }
+            Recipe::Tir { uid, domain, number, hashed } => {
+                let to = if hashed {
+                    [(tirc::DISP_TYPE, 1), (tirc::INDIRECT_TABLE, number.into()), (tirc::RX_HASH_FN, 2)]
+                } else {
+                    [
+                        (tirc::DISP_TYPE, 0),
+                        (tirc::INLINE_RQN, u64::from(firsts.rq) + u64::from(number)),
+                        (tirc::RX_HASH_FN, 0),
+                    ]
+                };
+                let fields = to.into_iter().chain([(tirc::TRANSPORT_DOMAIN, domain.into())]);
+                let fields: Vec<_> =
+                    fields.map(|(field, value)| (field.within(create_tir_in::CTX.bits()), value)).collect();
+                command(Opcode::CREATE_TIR, uid, 0, &fields)
+            }
+            Recipe::FlowTable { uid, level } => {
+                const CONTEXT: u32 = create_flow_table_in::FLOW_TABLE_CONTEXT.bits();
+                let fields = [
+                    (flow_table_context::LEVEL.within(CONTEXT), level.into()),
+                    (flow_table_context::LOG_SIZE.within(CONTEXT), 4),
+                ];
+                command(Opcode::CREATE_FLOW_TABLE, uid, 0, &fields)
+            }
+            Recipe::FlowGroup { uid, table, place } => {
+                let first = 4 * u64::from(place);
+                let fields = [
+                    (create_flow_group_in::TABLE_ID, table.into()),
+                    (create_flow_group_in::START_FLOW_INDEX, first),
+                    (create_flow_group_in::END_FLOW_INDEX, first + 3),
+                ];
+                command(Opcode::CREATE_FLOW_GROUP, uid, 0, &fields)
+            }
+            Recipe::FlowEntry { table, group, index, tirn, counter, change } => {
+                const CONTEXT: u32 = set_fte_in::FLOW_CONTEXT.bits();
+                let (forward, counts) = (tirn > 0, counter > 0);
+                let action = if forward { FLOW_FORWARD } else { FLOW_DROP } | if counts { FLOW_COUNT } else { 0 };
+                let fields = [
+                    (set_fte_in::OP_MOD, u64::from(change)),
+                    (set_fte_in::MODIFY_ENABLE_MASK, 0xf),
+                    (set_fte_in::TABLE_ID, table.into()),
+                    (set_fte_in::FLOW_INDEX, index.into()),
+                    (flow_context::GROUP_ID.within(CONTEXT), group.into()),
+                    (flow_context::ACTION.within(CONTEXT), action.into()),
+                    (flow_context::DESTINATION_LIST_SIZE.within(CONTEXT), u64::from(forward)),
+                    (flow_context::FLOW_COUNTER_LIST_SIZE.within(CONTEXT), u64::from(counts)),
+                ];
+                let mut bytes = command(Opcode::SET_FLOW_TABLE_ENTRY, 0, set_fte_in::SIZE, &fields);
+                let lists = [
+                    (forward, u64::from(FLOW_DESTINATION_TIR) << 56 | u64::from(tirn) << 32),
+                    (counts, u64::from(counter) << 32),
+                ];
+                bytes.extend(lists.into_iter().filter(|(there, _)| *there).flat_map(|(_, item)| item.to_be_bytes()));
+                bytes
+            }
+            Recipe::NoFlowEntry { table, index } => {
+                let fields = [(delete_fte_in::TABLE_ID, table.into()), (delete_fte_in::FLOW_INDEX, index.into())];
+                command(Opcode::DELETE_FLOW_TABLE_ENTRY, 0, 0, &fields)
+            }
+            Recipe::FlowCounter { uid } => command(Opcode::ALLOC_FLOW_COUNTER, uid, 0, &[]),
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Step {
     Load { place: Place, offset: u16, len: u8 },
     /// Writes an event queue's or a completion queue's doorbell.
     Doorbell { uar: u8, arm: bool, number: u8, consumer: u32, completion: bool },
+    /// Posts so many requests, in a page, to a send queue of raw packets, tells of more or fewer, and rings its doorbell.
+    Send { uar: u8, number: u8, page: u8, count: u8, opcode: u8, size: u8, posted: u16 },
     /// Programs an MSI-X vector.
     Vector { number: u8, address: u64, data: u32, masked: bool },
     /// Writes a dword of configuration space.
@@ -69,11 +71,17 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Script<'a> {
     bytes: &'a [u8],
+    ethernet: bool,
 }
 
 impl<'a> Script<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Script<'a> {
-        Script { bytes }
+        Script { bytes, ethernet: false }
+    }
+
+    /// With what can be done to an Ethernet port.
+    pub(crate) fn for_ethernet(bytes: &'a [u8]) -> Script<'a> {
+        Script { bytes, ethernet: true }
     }
 
     /// What's left of the bytes.
@@ -173,6 +181,20 @@ impl<'a> Script<'a> {
         Step::Command { slot, opcode, uid, op_mod, extra, output, edits }
     }
 
+    fn send(&mut self) -> Step {
+        let (selectors, count) = (self.byte(), self.byte() % 64);
+        Step::Send {
+            uar: self.byte() % 4,
+            number: self.byte() % 4,
+            page: self.byte() % 64,
+            count,
+            // Packets for the most part, and numbers as they should be.
+            opcode: if selectors.is_multiple_of(4) { self.byte() } else { 0x0a },
+            size: if (selectors / 4).is_multiple_of(4) { self.byte() % 64 } else { 4 },
+            posted: if (selectors / 16).is_multiple_of(4) { self.word() } else { count.into() },
+        }
+    }
+
     fn entry(&mut self) -> Step {
         let selectors = self.byte();
         Step::Entry {
@@ -210,6 +232,7 @@ impl Iterator for Script<'_> {
         }
         let step = match self.byte() % 64 {
             0..=9 => self.command(),
+            10..=13 if self.ethernet => Step::Make { slot: self.byte() % 32, recipe: Recipe::draw_ethernet(self) },
             10..=16 => Step::Make { slot: self.byte() % 32, recipe: Recipe::draw(self) },
             17 => Step::Again { times: self.byte() % 96 },
             18..=21 => self.entry(),
@@ -219,6 +242,7 @@ impl Iterator for Script<'_> {
                 Step::Ring(if one < 0xe0 { 1 << (one % 32) } else { self.dword() })
             }
             34 | 35 => Step::Poke { address: BASE + u64::from(self.dword()) % (PAGES * PAGE), bytes: self.several(64) },
+            36 | 37 if self.ethernet => self.send(),
             36..=39 => Step::Store { place: self.place(), offset: self.offset(), bytes: self.several(64) },
             40 | 41 => Step::Load { place: self.place(), offset: self.offset(), len: self.byte() % 64 + 1 },
             42..=44 => {
