@@ -46,7 +46,7 @@ impl DeviceClock {
         let mut left = at.since(self.now());
         if !self.backend.is_simulated() {
             let waited = time(self.backend.now()).since(self.waits_since);
-            left = left + time(GRACE).since(waited);
+            left += time(GRACE).since(waited);
         }
         Duration::from_nanos(left.as_ps().div_ceil(1_000))
     }

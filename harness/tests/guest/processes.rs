@@ -78,17 +78,17 @@ fn programs_are_killed_and_others_go_on() {
     let arguments = ["--host", "scratch", "--host-rounds", &host_rounds_text, "--host-recoveries", &recoveries];
     let guest = guest.arguments(&arguments).arguments(&["--timeout", &timeout]);
     let script = format!(
-        "trap 'ended=1' TERM\n{UNTIL}\
+        "{UNTIL}\
          for round in $(seq {rounds}); do\n\
              mlx5-twin run scratch --backend uverbs >/dev/null 2>/tmp/said & program=$!\n\
              until_ grep -q 'ends$' /tmp/said\n\
              sleep 0.$((round * 37 % 4))$((round * 13 % 10))\n\
              kill -9 $program; wait $program 2>/dev/null\n\
-             [ -z \"$ended\" ] || break\n\
+             [ $? = 137 ] || {{ ended=1; break; }}\n\
          done\n\
          echo \"killed $round programs\" >&2\n\
          [ -n \"$ended\" ] || mlx5-twin run scratch --backend uverbs --json\n\
-         mlx5-twin check --backend uverbs >/tmp/check || cat /tmp/check >&2\n\
+         mlx5-twin check --backend uverbs >/tmp/check || {{ cat /tmp/check >&2; exit 6; }}\n\
          {UNLOAD}"
     );
     let result = guest.json(&script);
@@ -111,7 +111,7 @@ const TIMES: u64 = 5;
 fn processes_take_over_from_each_other() {
     let Some(guest) = Guest::new() else { return };
     let script = format!(
-        "trap : TERM\n{UNTIL}cd /tmp\n\
+        "{UNTIL}cd /tmp\n\
          mlx5-twin run scratch --backend uverbs --json --hand-over at-0 >said-0 & \n\
          for number in $(seq {TIMES}); do\n\
              before=$((number - 1)); until_ [ -S at-$before ]; sleep 0.2\n\
@@ -120,7 +120,7 @@ fn processes_take_over_from_each_other() {
          done\n\
          kill -0 $last || echo 'the last one has ended too early' >&2\n\
          echo \"handed over {TIMES} times\" >&2\n\
-         wait $last; wait $last; cat said-*; {UNLOAD}"
+         wait $last; cat said-*; {UNLOAD}"
     );
     let guest = guest.arguments(&["--host", "scratch", "--host-rounds", "8000", "--timeout", "90"]);
     let result = guest.json(&script);
@@ -141,8 +141,7 @@ fn one_process_serves_eight_functions() {
     let Some(guest) = Guest::new() else { return };
     let folder = Folder::new("eight");
     let guest = guest.arguments(&["--profile", &functions(&folder, 8), "--host", "scratch", "--timeout", "60"]);
-    let result =
-        guest.json(&format!("trap : TERM; mlx5-twin run scratch --backend uverbs --ports 0-7 --json; {UNLOAD}"));
+    let result = guest.json(&format!("mlx5-twin run scratch --backend uverbs --ports 0-7 --json; {UNLOAD}"));
     let (host, programs) = counts(&result);
     println!("{} s: {host:?}", result["seconds"]);
     assert_eq!(programs, [host]);
@@ -159,12 +158,12 @@ fn a_process_that_stalls_stops_no_other() {
     let arguments = ["--host", "scratch", "--host-rounds", "2000", "--patience", "2", "--timeout", "60"];
     let guest = guest.arguments(&["--profile", &functions(&folder, 2)]).arguments(&arguments);
     let script = format!(
-        "trap : TERM\n{UNTIL}\
+        "{UNTIL}\
          mlx5-twin run scratch --backend uverbs --ports 1 --json >/tmp/one 2>/tmp/said & stalls=$!\n\
          mlx5-twin run scratch --backend uverbs --ports 0 --json & other=$!\n\
          until_ grep -q 'ends$' /tmp/said\n\
          sleep 0.5; kill -STOP $stalls\n\
-         wait $other; wait $other\n\
+         wait $other\n\
          kill -CONT $stalls; wait $stalls; {UNLOAD}"
     );
     let result = guest.json(&script);
