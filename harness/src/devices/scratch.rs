@@ -91,6 +91,20 @@ impl Registers {
         }
     }
 
+    /// What they hold: four numbers, big-endian (ours).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Registers { scratch, counter, limit, triggered } = *self;
+        [scratch, counter, limit, triggered].iter().flat_map(|register| register.to_be_bytes()).collect()
+    }
+
+    /// The registers that hold this. `None` if it isn't four numbers.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Registers> {
+        let (registers, []) = bytes.as_chunks::<4>() else { return None };
+        let &[scratch, counter, limit, triggered] = registers else { return None };
+        let [scratch, counter, limit, triggered] = [scratch, counter, limit, triggered].map(u32::from_be_bytes);
+        Some(Registers { scratch, counter, limit, triggered })
+    }
+
     /// Writes a dword: gives the vector to raise.
     pub fn write(&mut self, dword: Dword) -> Option<u16> {
         match dword.offset {
@@ -152,16 +166,11 @@ impl Behaviour for Scratch {
     }
 
     fn save(&self) -> Option<Vec<u8>> {
-        let Registers { scratch, counter, limit, triggered } = self.registers;
-        Some([scratch, counter, limit, triggered].iter().flat_map(|register| register.to_be_bytes()).collect())
+        Some(self.registers.to_bytes())
     }
 
     fn restore(saved: &[u8]) -> Option<Scratch> {
-        let (registers, []) = saved.as_chunks::<4>() else { return None };
-        let [scratch, counter, limit, triggered] = *registers else { return None };
-        let [scratch, counter, limit, triggered] = [scratch, counter, limit, triggered].map(u32::from_be_bytes);
-        let registers = Registers { scratch, counter, limit, triggered };
-        Some(Scratch { registers, summary: Summary::default() })
+        Some(Scratch { registers: Registers::from_bytes(saved)?, summary: Summary::default() })
     }
 }
 

@@ -105,7 +105,7 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
     let Some(&first) = serving.ports.first() else {
         return Err(Error::Serving("there's no port to serve".to_owned()));
     };
-    let settings = B::description(first).settings().clone();
+    let settings = *B::description(first).settings();
     // What can't be had is found out before the other process has given anything away.
     let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     let mut service = match &serving.take_over {

@@ -237,7 +237,9 @@ impl Channel {
         let state = self.function_mut(port)?;
         state.space.restore(saved.registers.iter().copied());
         state.id = saved.id;
-        self.make_up(port, saved.interrupts.iter().copied())
+        self.make_up(port, saved.interrupts.iter().copied())?;
+        // Nothing is in the ring that was taken: this only tells the device that somebody is at work.
+        self.protocol.is_drained().map(drop).map_err(Error::from)
     }
 }
 

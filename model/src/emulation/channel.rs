@@ -82,6 +82,8 @@ pub(super) struct Channel {
     pub(super) group: u32,
     /// Whether it gets the messages of its group.
     pub(super) primary: bool,
+    /// Whether it has become primary after another one, and its software hasn't stored a consumer index since.
+    pub(super) fresh: bool,
     /// What another channel must show to join the group; 0 if none may.
     pub(super) export_key: u64,
     /// Messages written since creation; the index on the wire is this modulo 2^24.
@@ -103,6 +105,7 @@ impl Channel {
             id: spec.id,
             group,
             primary,
+            fresh: false,
             export_key: 0,
             producer: 0,
             consumer: 0,
@@ -160,6 +163,7 @@ impl Channel {
             return self.fault(Fault::ConsumerIndex);
         }
         self.consumer = index;
+        self.fresh = false;
         if arm {
             self.armed = true;
             self.event = self.in_ring() > 0;

@@ -189,6 +189,7 @@ impl Emulation {
         }
         let (group, before) = (channel.group, channel.primary);
         if let Some(primary) = primary {
+            channel.fresh = primary && !before;
             channel.primary = primary;
         }
         match (before, primary) {

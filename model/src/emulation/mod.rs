@@ -143,7 +143,7 @@ pub struct Waits {
     /// The oldest request that software hasn't answered: how many the function had been given before it, since it was claimed.
     pub request: Option<u64>,
     /// Whether there are TLPs that have no slot, or messages that a channel's software hasn't freed: its other functions' too, since it takes them in
-    /// their order.
+    /// their order. Likewise while the function is being handed over: nobody is primary, or who is has neither freed anything nor asked for an event since.
     pub messages: bool,
     /// How often that software has done something: messages freed, and responses that were accepted.
     pub progress: u64,
@@ -237,7 +237,9 @@ impl Emulation {
             claimed: true,
             request: claimed.requests.oldest(from),
             messages: emulated.waiting.iter().any(|waiting| !waiting.is_empty())
-                || channels().any(|channel| !channel.is_drained()),
+                || !claimed.again.is_empty()
+                || channels().any(|channel| !channel.is_drained() || channel.fresh)
+                || channels().all(|channel| !channel.primary),
             progress: channels().fold(0, |sum, channel| sum.wrapping_add(channel.progress())),
         }
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,7 @@ pub(crate) struct ClientDoor {
     pcie: u64,
     msix: u64,
     activity: AtomicU64,
+    stopped: AtomicBool,
     begun: Instant,
 }
 
@@ -125,6 +126,7 @@ impl ClientDoor {
             pcie,
             msix,
             activity: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             begun: Instant::now(),
         }
     }
@@ -141,6 +143,11 @@ impl ClientDoor {
     /// Closes the connection, as the end of a process does.
     pub(crate) fn hang_up(&self) {
         self.with_client(|client| client.shutdown()).expect("is connected");
+    }
+
+    /// Asks the programs for their end.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
     /// Unmaps the memory.
@@ -357,6 +364,9 @@ impl Door for ClientDoor {
 
     fn advance(&self, seen: u64, until: Until) -> Result<Progress, Error> {
         loop {
+            if self.is_stopped() && !matches!(until, Until::Watchdog(_)) {
+                return Ok(Progress::Silent);
+            }
             if self.activity() > seen || self.has_interrupt() {
                 return Ok(Progress::Happened);
             }
@@ -376,6 +386,10 @@ impl Door for ClientDoor {
     fn pause(&self) -> Result<bool, Error> {
         std::thread::sleep(Duration::from_micros(20));
         Ok(true)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
     }
 
     fn now(&self) -> Duration {

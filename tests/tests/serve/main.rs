@@ -4,6 +4,7 @@
 mod adversary;
 mod clients;
 mod door;
+mod hand_over;
 mod hostile;
 mod interrupts;
 mod memory;
