@@ -155,6 +155,9 @@ pub fn link_rows(statistics: &Statistics, names: &[LinkName]) -> Vec<LinkRow> {
     names.iter().enumerate().map(row).collect()
 }
 
+/// How many errors of a host are shown one by one.
+const SHOWN: usize = 8;
+
 /// Names of capabilities in the PCI list (PCI code and ID assignment specification).
 fn capability_name(id: u8) -> String {
     match id {
@@ -188,11 +191,21 @@ fn size(bytes: u64) -> String {
 }
 
 fn write_text(text: &TextReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let TextReport { chip, baud, characters, recoveries, .. } = text;
+    let TextReport { chip, baud, characters, .. } = text;
     let (baud, characters) = (grouped(*baud), grouped(*characters));
-    writeln!(f, "          {chip} at {baud} baud: {characters} characters there and back, each as it was sent")?;
-    for error in recoveries {
+    writeln!(f, "          {chip} at {baud} baud: {characters} characters there and back, each as it was sent")
+}
+
+/// Lines about functions that were reset after an error, and about those that the host has lost.
+pub(crate) fn write_errors(host: &HostReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for error in host.recoveries.iter().take(SHOWN) {
         writeln!(f, "          the function was reset after: {error}")?;
+    }
+    if let Some(more) = host.recoveries.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        writeln!(f, "          and after {} other errors", grouped(more as u64))?;
+    }
+    for lost in &host.lost {
+        writeln!(f, "          lost {lost}")?;
     }
     Ok(())
 }
@@ -280,9 +293,7 @@ impl Report {
         for mismatch in first_mismatches {
             writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
         }
-        for lost in &self.host.lost {
-            writeln!(f, "          lost {lost}")?;
-        }
+        write_errors(&self.host, f)?;
         write_software(&self.emulation, f)?;
         writeln!(f)
     }

@@ -101,7 +101,9 @@ impl Machine {
             links.push(("switch".to_owned(), format!("function {number}")));
         }
         let limits = TwinLimits::new(topology.max_payload);
-        firmware.add_page(twin_v1::TWIN_CAP, limits.page(fixed.into(), topology.hotplug_ports.into())?)?;
+        if used > 0 {
+            firmware.add_page(twin_v1::TWIN_CAP, limits.page(fixed.into(), topology.hotplug_ports.into())?)?;
+        }
         let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
         let emulation = Emulation::new(limits, &ports, pages).with_slots_from(fixed.into());
         let config = function_config(&firmware, &topology.dpu.link)?;

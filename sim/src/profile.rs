@@ -206,9 +206,7 @@ impl Topology {
         check("topology", "downstream_ports", ports, (1..=32).contains(&ports), "1 to 32")?;
         let functions = self.static_functions;
         let slots = self.hotplug_ports;
-        let ok = functions <= ports && (functions > 0 || slots > 0);
-        let allowed = "1 to downstream_ports, or 0 if there are hotplug_ports";
-        check("topology", "static_functions", functions, ok, allowed)?;
+        check("topology", "static_functions", functions, functions <= ports, "0 to downstream_ports")?;
         let ok = slots <= ports - functions;
         check("topology", "hotplug_ports", slots, ok, "0 to downstream_ports less static_functions")?;
         for (section, side) in [("topology.host", &self.host), ("topology.dpu", &self.dpu)] {

@@ -74,7 +74,7 @@ fn after_a_function_level_reset_the_text_goes_on() {
             Ok(host) => {
                 assert!(recovers, "{}: nobody answers any more", mistake.name());
                 assert_eq!(shown, text(), "{}", mistake.name());
-                let recoveries = host.text.unwrap().recoveries.len();
+                let recoveries = host.recoveries.len();
                 assert_eq!(recoveries, usize::from(noticed), "{}", mistake.name());
             }
             Err(RunError::Host(error)) => assert!(!recovers, "{}: {error}", mistake.name()),

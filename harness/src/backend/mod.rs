@@ -266,4 +266,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Time since some fixed point: virtual, or the machine's monotonic clock.
     fn now(&self) -> Duration;
+
+    /// Whether that time is the simulation's, which stands still while software works. Otherwise it's the machine's.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 }

@@ -37,7 +37,7 @@ use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
 use crate::emulation::Serving;
-use crate::serve::Schedule;
+use crate::serve::{PATIENCE, Schedule};
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
 #[derive(Debug, Parser)]
@@ -190,6 +190,18 @@ struct HostArguments {
     /// The text that the host program sends; what comes back goes to standard output
     #[arg(long, value_name = "FILE", requires = "host")]
     host_input: Option<PathBuf>,
+    /// How many rounds the host program goes: of scratch, on each function; of serial, lines. If it isn't given, scratch draws 24 to 40, and serial goes on to
+    /// the end of the text
+    #[arg(long, value_name = "N", requires = "host", value_parser = clap::value_parser!(u64).range(1..))]
+    host_rounds: Option<u64>,
+    /// How many errors on a function the host program answers by a reset of the function (FLR), after which it sets it up and goes on: as when the program that
+    /// emulates it was killed, and another one takes its place. The next error ends it
+    #[arg(long, value_name = "N", requires = "host", default_value_t = 0)]
+    host_recoveries: u64,
+    /// How long the host's clock waits for the software of a function that holds something of the host's, in seconds of real time. Then the host's time goes on for
+    /// it: requests time out, as on a real bus
+    #[arg(long, value_name = "SECONDS", requires = "host", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
 }
 
 #[derive(Debug, Args)]

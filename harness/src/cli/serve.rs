@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -9,25 +10,27 @@ use signal_hook::iterator::Signals;
 use super::{Failure, HostArguments, ServeArguments, print, print_json};
 use crate::devices::{self, Console, Device};
 use crate::profile;
-use crate::serve::{Error, HostOutcome, Options, Server};
+use crate::serve::{Error, HostOptions, HostOutcome, Options, Server};
 
 impl HostArguments {
-    /// The host program, with its text; what comes back goes to `output`.
+    /// The host program; what comes back of its text goes to `output`.
     pub(super) fn program(
         &self,
         own: &'static [Device],
         output: Box<dyn Write + Send>,
-    ) -> Result<Option<(&'static Device, Console)>, Failure> {
-        let Some(name) = &self.host else { return Ok(None) };
+    ) -> Result<Option<HostOptions>, Failure> {
+        let HostArguments { host, host_input, host_rounds, host_recoveries, patience } = self;
+        let Some(name) = host else { return Ok(None) };
         let device = devices::known(own, name).map_err(Failure::Input)?;
-        let console = match &self.host_input {
+        let console = match host_input {
             None => Console::nobody(),
             Some(path) => {
                 let file = File::open(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
                 Console::new(BufReader::new(file), output)
             }
         };
-        Ok(Some((device, console)))
+        let patience = Duration::from_secs(*patience);
+        Ok(Some(HostOptions { device, console, rounds: *host_rounds, recoveries: *host_recoveries, patience }))
     }
 }
 

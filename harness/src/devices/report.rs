@@ -139,8 +139,6 @@ pub struct TextReport {
     pub characters: u64,
     /// FNV-1a hash of them, 16 hexadecimal digits.
     pub hash: String,
-    /// The errors after which the function was reset and a line was sent again.
-    pub recoveries: Vec<String>,
 }
 
 /// What a host program found and did.
@@ -162,6 +160,9 @@ pub struct HostReport {
     pub mismatches: u64,
     /// The first of them.
     pub first_mismatches: Vec<Mismatch>,
+    /// The errors after which a function was reset and the program went on with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<String>,
     /// Functions whose exercise ended early while that of others went on: which, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
@@ -189,6 +190,7 @@ impl HostReport {
         self.mismatches += other.mismatches;
         let room = HostReport::KEPT.saturating_sub(self.first_mismatches.len());
         self.first_mismatches.extend(other.first_mismatches.into_iter().take(room));
+        self.recoveries.extend(other.recoveries);
         self.configured_ps = self.configured_ps.max(other.configured_ps);
         self.finished_ps = self.finished_ps.max(other.finished_ps);
     }
@@ -298,6 +300,16 @@ pub enum HostError {
         expected: u8,
         /// What came.
         found: u8,
+    },
+    /// A function doesn't answer configuration requests any more, or not yet.
+    #[error("the function {id} wasn't ready for configuration requests within {within}: {error}")]
+    NotReady {
+        /// Its bus, device and function number.
+        id: String,
+        /// How long was waited.
+        within: Time,
+        /// What the bus answered last.
+        error: AccessError,
     },
     /// A character came that wasn't sent.
     #[error("character {position}: {found:#04x} came, but nothing had been sent")]

@@ -28,14 +28,13 @@
 //! INTx there isn't either: the host program here uses MSI-X. Vendor and device ID are ours: nobody is assigned 0xfff1.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mlx5_twin_sim::config::{Bar, MsixCapability, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::time::Time;
 
 use super::Summary;
 use crate::backend::Backend;
-use crate::emulation::{Description, Error, Function, PciEvent, Request, Serving};
+use crate::emulation::{Description, DeviceClock, Error, Function, PciEvent, Request, Serving};
 
 pub mod host;
 pub mod port;
@@ -78,7 +77,7 @@ fn bytes(offset: u64, enables: u8) -> impl Iterator<Item = (u32, u64)> {
 
 /// The emulation program's state.
 struct Program {
-    backend: Arc<dyn Backend>,
+    clock: DeviceClock,
     function: Function,
     port: Port,
     /// The interrupt was active when it was last looked at.
@@ -94,17 +93,29 @@ struct Program {
 /// The device doesn't speak our protocol, refuses the function, or is gone.
 pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Error> {
     let function = Function::claim(Arc::clone(&backend), &description(serving.only_port()?))?;
+    let clock = DeviceClock::new(backend, function.port())?;
     let port = Port::default();
-    let mut program = Program { backend, function, port, active: false, owed: false, summary: Summary::default() };
+    let mut program = Program { clock, function, port, active: false, owed: false, summary: Summary::default() };
     loop {
         let request = program.next()?;
         if request.is_none() && program.function.is_silent() {
             break;
         }
-        program.port.advance(program.now());
+        let mut now = program.clock.look()?;
+        if let Some(at) = program.port.next_interrupt().filter(|at| *at < now) {
+            program.clock.set_back(at);
+            now = program.clock.shown();
+        }
+        let raised = program.summary.interrupts;
+        program.port.advance(now);
         program.interrupt()?;
         if let Some(request) = request {
-            program.serve(request)?;
+            program.serve(request, now)?;
+        }
+        if program.summary.interrupts > raised && !program.clock.is_simulated() {
+            // The interrupt is with the host now, and not earlier.
+            program.clock.look()?;
+            program.clock.set_back(now);
         }
     }
     program.port.settle();
@@ -114,22 +125,15 @@ pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Erro
 }
 
 impl Program {
-    fn now(&self) -> Time {
-        Time::ns(u64::try_from(self.backend.now().as_nanos()).unwrap_or(u64::MAX))
-    }
-
     /// The next request; `None` when the interrupt becomes active before, or perhaps earlier.
     fn next(&mut self) -> Result<Option<Request>, Error> {
         match self.port.next_interrupt() {
             None => self.function.next(),
-            Some(at) => {
-                let left = at.since(self.now()).as_ps().div_ceil(1_000);
-                self.function.next_within(Duration::from_nanos(left))
-            }
+            Some(at) => self.function.next_within(self.clock.left(at)),
         }
     }
 
-    fn serve(&mut self, request: Request) -> Result<(), Error> {
+    fn serve(&mut self, request: Request, now: Time) -> Result<(), Error> {
         match request {
             Request::Read(read) => {
                 self.summary.reads += 1;
@@ -159,7 +163,7 @@ impl Program {
                 self.summary.resets += 1;
                 self.count();
                 (self.port, self.active, self.owed) = (Port::default(), false, false);
-                self.port.advance(self.now());
+                self.port.advance(now);
                 Ok(())
             }
             _ => Ok(()),

@@ -22,6 +22,11 @@ const DEVICE_CONTROL: u16 = 2;
 const INITIATE_FLR: u32 = 1 << 15;
 /// How long software waits after a function-level reset (PCIe base specification 6.6.2).
 const FLR_TIME: Time = Time::ms(100);
+/// How long a function may take until it answers configuration requests after an error, as Linux has it (`PCIE_RESET_READY_POLL_MS` in
+/// drivers/pci/pci.c), and how long the host pauses between two questions (ours). Each of them is repeated for a second while the answer is Configuration Request
+/// Retry Status.
+const READY_LIMIT: Time = Time::ms(60_000);
+const READY_PAUSE: Time = Time::ms(1);
 /// Where the vectors' messages go: the local APIC's range, as x86 has it. The data is a number of the host's choice.
 const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 const FIRST_MESSAGE: u32 = 0x40;
@@ -134,6 +139,22 @@ impl Driven {
         let enable = host.config_write_bytes(id, msix, 0b1100, control & 0x3fff_ffff | 1 << 31).await;
         enable.map_err(access_failed("enabling MSI-X"))?;
         Ok(registers)
+    }
+
+    /// Waits until the function answers configuration requests: it doesn't while no software emulates it.
+    ///
+    /// # Errors
+    /// [`HostError::NotReady`] if it takes longer than a minute.
+    pub async fn ready(&self) -> Result<(), HostError> {
+        let Driven { host, found, .. } = self;
+        let until = host.now() + READY_LIMIT;
+        while let Err(error) = host.config_read(found.id, 0).await {
+            if host.now() >= until {
+                return Err(HostError::NotReady { id: found.id.to_string(), within: READY_LIMIT, error });
+            }
+            host.sleep(READY_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Resets the function by a function-level reset, and gives its BARs and Device Control back what they held. What else a driver

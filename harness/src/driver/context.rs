@@ -384,6 +384,10 @@ impl Backend for Context {
     fn now(&self) -> Duration {
         self.driver.door.now()
     }
+
+    fn is_simulated(&self) -> bool {
+        self.driver.door.is_simulated()
+    }
 }
 
 impl Drop for Context {

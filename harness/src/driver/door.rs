@@ -151,6 +151,11 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// Time since some fixed point.
     fn now(&self) -> Duration;
 
+    /// Whether that clock is a simulation's: see [`Backend::is_simulated`](crate::backend::Backend::is_simulated).
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Resets the function (function-level reset) and makes it usable again; interrupts are off then.
     ///
     /// # Errors

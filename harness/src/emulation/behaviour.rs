@@ -12,7 +12,7 @@ use std::time::Duration;
 use mlx5_twin_sim::time::Time;
 
 use super::succession::{Offer, Succession, take_over};
-use super::{Channel, Description, Error, Port, Request};
+use super::{Channel, Description, DeviceClock, Error, Port, Request};
 use crate::backend::Backend;
 
 /// How often is looked whether a successor has come (ours): what a hand-over may take longer.
@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How the functions of one kind behave: registers, and what is done at which request. One for each function.
 pub trait Behaviour: Default {
+    /// Whether it has times of its own. If not, nobody looks at the clock for it, and the times that it's given are zero.
+    const KEEPS_TIME: bool = false;
+
     /// What the function at downstream port `port` looks like.
     fn description(port: u8) -> Description;
 
@@ -29,7 +32,7 @@ pub trait Behaviour: Default {
     /// They end the program.
     fn request(&mut self, channel: &mut Channel, port: Port, request: Request, now: Time) -> Result<(), Error>;
 
-    /// When it has something to do although nobody asks, on the backend's clock. `None`: never.
+    /// When it has something to do although nobody asks, on the [clock](DeviceClock) of the functions. `None`: never.
     fn next_time(&self) -> Option<Time> {
         None
     }
@@ -60,7 +63,7 @@ pub struct Serving {
     pub ports: Vec<u8>,
     /// A Unix socket at which another process serves these functions and hands them over.
     pub take_over: Option<PathBuf>,
-    /// Where this process listens for one that takes over. The path must not exist.
+    /// Where this process listens for one that takes over. The path must not exist: one that takes over listens at another path than it takes over by.
     pub hand_over: Option<PathBuf>,
 }
 
@@ -103,24 +106,26 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         return Err(Error::Serving("there's no port to serve".to_owned()));
     };
     let settings = B::description(first).settings().clone();
+    // What can't be had is found out before the other process has given anything away.
+    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
     let mut service = match &serving.take_over {
         Some(path) => take_over(Arc::clone(&backend), &serving.ports, &settings, path)?,
         None => Service::begin(Channel::open(Arc::clone(&backend), &settings)?, &serving.ports)?,
     };
-    let mut offer = serving.hand_over.as_deref().map(Offer::listen).transpose()?;
+    let mut clock = DeviceClock::new(backend, Port(first))?;
     loop {
-        let now = || Time::ns(u64::try_from(backend.now().as_nanos()).unwrap_or(u64::MAX));
         let look = offer.as_ref().map(|_| LOOK);
-        let found = match (service.next_time().map(|at| after(now(), at)), look) {
+        let found = match (service.next_time().map(|at| clock.left(at)), look) {
             (None, None) => service.channel.next()?,
             (due, look) => service.channel.next_within(due.into_iter().chain(look).min().unwrap_or_default())?,
         };
         if found.is_none() && service.channel.is_silent() {
             break;
         }
-        service.advance(now())?;
+        let now = if B::KEEPS_TIME { clock.look()? } else { Time::ZERO };
+        service.advance(now)?;
         if let Some((port, request)) = found {
-            service.request(port, request, now())?;
+            service.request(port, request, now)?;
         }
         if let Some(offer) = &mut offer
             && offer.attend(&mut service, now)? == Succession::Done
@@ -130,11 +135,6 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
     }
     service.channel.close()?;
     Ok(service.functions)
-}
-
-/// How long it is from `now` until `at`, rounded up.
-fn after(now: Time, at: Time) -> Duration {
-    Duration::from_nanos(at.since(now).as_ps().div_ceil(1_000))
 }
 
 impl<B: Behaviour> Service<B> {

@@ -34,6 +34,8 @@ pub struct Channel {
     silent: bool,
     /// Whether completions must go out in the order of the requests.
     strict: bool,
+    /// Whether this is the channel that may send: it wasn't imported, or has become primary, and hasn't handed over.
+    pub(super) primary: bool,
     /// What requests led to that were answered here, but not at once.
     led_to: VecDeque<(Port, Request)>,
     pub(super) protocol: Box<dyn ChannelProtocol>,
@@ -56,6 +58,7 @@ impl Channel {
             granted: settings.credits,
             silent: false,
             strict: settings.order == Order::Strict,
+            primary: true,
             led_to: VecDeque::new(),
             protocol,
         }
@@ -400,7 +403,7 @@ impl Channel {
     }
 
     /// Writes to the host's memory with one TLP, and spends a credit for it. `data` has at most `Max_Payload_Size` bytes and doesn't
-    /// cross 4 KiB.
+    /// cross 4 KiB. A channel that is being handed over has no credit any more: what is to be written is for the program that takes over.
     ///
     /// # Errors
     /// [`Error::NoFunction`], [`Error::NotBusMaster`], [`Error::WriteLength`], [`Error::Header`], [`Error::NoCredit`], in this order;
@@ -421,7 +424,7 @@ impl Channel {
         let header = Header::mem_write_bytes(state.id, 0, address, data.len() as u32)?;
         let mut payload = vec![0; header.payload_len()];
         payload[gap..gap + data.len()].copy_from_slice(data);
-        let credit = *self.credits.front().ok_or(Error::NoCredit)?;
+        let credit = *self.credits.front().filter(|_| self.primary).ok_or(Error::NoCredit)?;
         self.protocol.memory_write(port.0, credit, &header, &payload)?;
         self.credits.pop_front();
         Ok(())
@@ -445,7 +448,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Raises an MSI-X vector. If it's masked, the device remembers it until it's unmasked.
+    /// Raises an MSI-X vector. If it's masked, the device remembers it until it's unmasked. While this channel is handed over, it's noted for whoever is
+    /// primary next.
     ///
     /// # Errors
     /// [`Error::NoFunction`], [`Error::NoVector`], [`Error::MsixDisabled`], [`Error::NotBusMaster`]; the device is gone.
@@ -460,6 +464,10 @@ impl Channel {
         }
         if !state.space.may_request() {
             return Err(Error::NotBusMaster(port));
+        }
+        if !self.primary {
+            self.function_mut(port)?.owed.insert(vector);
+            return Ok(());
         }
         Ok(self.protocol.raise_msix(port.0, vector)?)
     }

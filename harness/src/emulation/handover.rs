@@ -8,7 +8,7 @@
 //! | 4 | | [`Channel::set_primary`], [`Channel::restore`] |
 //!
 //! What the programs tell each other ([`Export`], [`FunctionState`], and their own registers) is plain data. Between 3 and 4 nothing is dropped: TLPs wait in
-//! their links. If the old program dies, the new one learns of it by [`Channel::stand_by`], and goes on after [`Channel::set_primary`] with what the device
+//! their links; interrupts that the old program raises between them are in what it saves, and go out in 4. If the old program dies, the new one learns of it by [`Channel::stand_by`], and goes on after [`Channel::set_primary`] with what the device
 //! knows. What the old one hadn't finished with comes again then.
 
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const MAX_PAYLOAD: u32 = 7 << 5;
 pub struct FunctionState {
     /// Bus, device and function number.
     pub id: Bdf,
+    /// MSI-X vectors that were raised while no channel could send.
+    pub interrupts: Vec<u16>,
     /// Registers that aren't as after power-on: number (0 to 1023) and value.
     pub registers: Vec<(u16, u32)>,
 }
@@ -43,13 +45,17 @@ impl FunctionState {
     const WHAT: &str = "function state";
     /// First bytes (ours), and their version.
     const MAGIC: &str = "mtXf";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
-    /// "mtXf", the version, bus, device and function number, then for each register its number and its value; all big-endian.
+    /// "mtXf", the version, bus, device and function number, how many interrupts there are and the vector of each, then for each register its number and its
+    /// value; all big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = FunctionState::MAGIC.as_bytes().to_vec();
         bytes.extend(FunctionState::VERSION.to_be_bytes());
         bytes.extend(self.id.0.to_be_bytes());
+        // A function has 2,048 vectors at most, each owed once.
+        bytes.extend((self.interrupts.len() as u16).to_be_bytes());
+        bytes.extend(self.interrupts.iter().flat_map(|vector| vector.to_be_bytes()));
         for (register, value) in &self.registers {
             bytes.extend(register.to_be_bytes());
             bytes.extend(value.to_be_bytes());
@@ -64,12 +70,19 @@ impl FunctionState {
     pub fn from_bytes(bytes: &[u8]) -> Result<FunctionState, ExportError> {
         let what = FunctionState::WHAT;
         let rest = begin(bytes, what, FunctionState::MAGIC, FunctionState::VERSION)?;
-        let wrong = ExportError::Length { what, len: bytes.len(), rule: "must be 8, and 6 for each register" };
-        let Some((id, rest)) = rest.split_first_chunk() else { return Err(wrong) };
+        let rule = "must be 10, 2 for each interrupt that it names, and 6 for each register";
+        let wrong = ExportError::Length { what, len: bytes.len(), rule };
+        let number = |&bytes: &[u8; 2]| u16::from_be_bytes(bytes);
+        let ([id, count], rest) = match rest.as_chunks::<2>() {
+            ([id, count, ..], _) => ([id, count].map(number), &rest[4..]),
+            _ => return Err(wrong),
+        };
+        let Some((vectors, rest)) = rest.split_at_checked(usize::from(count) * 2) else { return Err(wrong) };
         let (entries, []) = rest.as_chunks::<6>() else { return Err(wrong) };
         let register =
             |&[high, low, value @ ..]: &[u8; 6]| (u16::from_be_bytes([high, low]), u32::from_be_bytes(value));
-        Ok(FunctionState { id: Bdf(u16::from_be_bytes(*id)), registers: entries.iter().map(register).collect() })
+        let interrupts = vectors.as_chunks::<2>().0.iter().map(number).collect();
+        Ok(FunctionState { id: Bdf(id), interrupts, registers: entries.iter().map(register).collect() })
     }
 }
 
@@ -101,7 +114,9 @@ impl Channel {
     /// # Errors
     /// As [`Channel::open`]; the device refuses an export that isn't valid any more (BAD_PARAM).
     pub fn import(backend: Arc<dyn Backend>, export: &Export, settings: &Settings) -> Result<Channel, Error> {
-        Ok(Channel::over(inject::open::<TwinV1>(backend, Some(export), settings)?, settings))
+        let mut channel = Channel::over(inject::open::<TwinV1>(backend, Some(export), settings)?, settings);
+        channel.primary = false;
+        Ok(channel)
     }
 
     /// Lets other channels take over from this one: gives what they need for it. An earlier export isn't valid any more.
@@ -130,6 +145,8 @@ impl Channel {
 
     /// Makes this channel the one that gets the messages, or not any more.
     ///
+    /// One that isn't any more sends no memory writes, and notes the interrupts that it raises; it raises them itself if it becomes primary again.
+    ///
     /// One that becomes primary sets in its configuration spaces what the device knows of them: Command, BARs, expansion ROM, MSI-X enable
     /// and mask, `Max_Payload_Size`, power state, and the function's number. What an orderly hand-over knows beyond that is set by [`Channel::restore`]
     /// afterwards.
@@ -138,6 +155,7 @@ impl Channel {
     /// The device refuses (BAD_RES_STATE) while another channel is primary, or hasn't freed what is in its ring.
     pub fn set_primary(&mut self, primary: bool) -> Result<(), Error> {
         self.protocol.set_primary(primary)?;
+        self.primary = primary;
         if !primary {
             return Ok(());
         }
@@ -145,6 +163,21 @@ impl Channel {
             let snooped = self.protocol.snooped(port.0)?;
             state.id = snooped.id;
             follow(&mut state.space, &snooped);
+        }
+        let owed = self.functions.iter_mut().map(|(port, state)| (*port, std::mem::take(&mut state.owed)));
+        for (port, vectors) in owed.collect::<Vec<_>>() {
+            self.make_up(port, vectors)?;
+        }
+        Ok(())
+    }
+
+    /// Raises what couldn't be raised before, if the host hasn't switched interrupts off since.
+    fn make_up(&mut self, port: Port, vectors: impl IntoIterator<Item = u16>) -> Result<(), Error> {
+        for vector in vectors {
+            match self.raise_msix(port, vector) {
+                Ok(()) | Err(Error::MsixDisabled(_) | Error::NotBusMaster(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -185,24 +218,26 @@ impl Channel {
         if self.protocol.pause()? == Waited::Silent { Err(Error::NotDrained) } else { Ok(false) }
     }
 
-    /// What the host has made of a function's configuration space: for the program that takes over.
+    /// What the host has made of a function's configuration space, and interrupts that are still to be raised: for the program that takes over.
     ///
     /// # Errors
     /// [`Error::NoFunction`].
     pub fn save(&self, port: Port) -> Result<FunctionState, Error> {
         let state = self.function(port)?;
-        Ok(FunctionState { id: state.id, registers: state.space.changes().collect() })
+        let interrupts = state.owed.iter().copied().collect();
+        Ok(FunctionState { id: state.id, interrupts, registers: state.space.changes().collect() })
     }
 
-    /// Goes on with what another program has saved. Of its registers only bits are taken over that a host can write or clear.
+    /// Goes on with what another program has saved, and raises the interrupts that it couldn't. Of its registers only bits are taken over that a host can
+    /// write or clear.
     ///
     /// # Errors
-    /// [`Error::NoFunction`].
+    /// [`Error::NoFunction`]; [`Error::NoVector`] if it names an interrupt that the function doesn't have; the device is gone.
     pub fn restore(&mut self, port: Port, saved: &FunctionState) -> Result<(), Error> {
         let state = self.function_mut(port)?;
         state.space.restore(saved.registers.iter().copied());
         state.id = saved.id;
-        Ok(())
+        self.make_up(port, saved.interrupts.iter().copied())
     }
 }
 
@@ -287,7 +322,7 @@ impl Function {
     /// Goes on with what another program has saved: see [`Channel::restore`].
     ///
     /// # Errors
-    /// None, as long as it's there.
+    /// As [`Channel::restore`].
     pub fn restore(&mut self, saved: &FunctionState) -> Result<(), Error> {
         self.channel.restore(self.port, saved)
     }
@@ -301,23 +336,25 @@ mod tests {
 
     #[test]
     fn a_state_is_told_by_its_bytes() {
-        let state = FunctionState { id: Bdf(0x0300), registers: vec![(1, 6), (0x3ff, 0x0102_0304)] };
+        let registers = vec![(1, 6), (0x3ff, 0x0102_0304)];
+        let state = FunctionState { id: Bdf(0x0300), interrupts: vec![1, 0x7ff], registers };
         let bytes = state.to_bytes();
-        assert_eq!(bytes, b"mtXf\x00\x01\x03\x00\x00\x01\x00\x00\x00\x06\x03\xff\x01\x02\x03\x04");
+        let expected = b"mtXf\x00\x02\x03\x00\x00\x02\x00\x01\x07\xff\x00\x01\x00\x00\x00\x06\x03\xff\x01\x02\x03\x04";
+        assert_eq!(bytes, expected);
         assert_eq!(FunctionState::from_bytes(&bytes), Ok(state));
-        for len in [0, 5, 7, 9, 13, 19, 21] {
+        for len in [0, 5, 7, 9, 13, 19, 25, 27] {
             let mut bytes = bytes.clone();
             bytes.resize(len, 0);
             assert!(FunctionState::from_bytes(&bytes).is_err(), "{len} bytes");
         }
-        assert!(FunctionState::from_bytes(b"mtXc\x00\x01\x03\x00").is_err());
-        assert!(FunctionState::from_bytes(b"mtXf\x00\x02\x03\x00").is_err());
+        assert!(FunctionState::from_bytes(b"mtXc\x00\x02\x03\x00\x00\x00").is_err());
+        assert!(FunctionState::from_bytes(b"mtXf\x00\x01\x03\x00\x00\x00").is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_state_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..60), sound: bool) {
-            let bytes = if sound { [&b"mtXf\x00\x01"[..], &bytes].concat() } else { bytes };
+            let bytes = if sound { [&b"mtXf\x00\x02"[..], &bytes].concat() } else { bytes };
             if let Ok(state) = FunctionState::from_bytes(&bytes) {
                 prop_assert_eq!(state.to_bytes(), bytes);
             }

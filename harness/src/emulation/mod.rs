@@ -30,6 +30,7 @@
 
 mod behaviour;
 mod channel;
+mod clock;
 mod description;
 mod error;
 mod function;
@@ -49,6 +50,7 @@ pub use crate::channel::{
 };
 pub use behaviour::{Behaviour, Serving, serve};
 pub use channel::Channel;
+pub use clock::DeviceClock;
 pub use description::{Description, DescriptionError};
 pub use error::Error;
 pub use function::Function;

@@ -1,6 +1,6 @@
 //! One function of a channel: its configuration space, and the requests that wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlx5_twin_sim::config::header::bar::ROM_INDEX;
@@ -50,6 +50,8 @@ pub(super) struct State {
     /// Bus, device and function number, from the last configuration write; 0 before it, and after PERST#.
     pub(super) id: Bdf,
     pub(super) open: BTreeMap<u32, Open>,
+    /// Vectors to raise when a channel is primary: this one, or the one that takes over.
+    pub(super) owed: BTreeSet<u16>,
     /// Requests that came so far.
     came: u64,
 }
@@ -66,7 +68,16 @@ pub(super) enum Effect {
 impl State {
     pub(super) fn new(built: Built) -> State {
         let Built { space, layout, rom, forward_configuration, .. } = built;
-        State { space, layout, rom, forward_configuration, id: Bdf(0), open: BTreeMap::new(), came: 0 }
+        State {
+            space,
+            layout,
+            rom,
+            forward_configuration,
+            id: Bdf(0),
+            open: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            came: 0,
+        }
     }
 
     /// What a read of the expansion ROM gives, if the function has an image for it. Behind its end are ones, as in an empty memory.

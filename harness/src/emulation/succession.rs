@@ -8,24 +8,36 @@
 //! | serves what is in its ring and frees it; `STATE` | becomes primary, goes on from the state |
 //! | ends | `PRIMARY` |
 //!
-//! A frame is a byte that says what it is, four bytes of length (big-endian), and what it holds (ours, version 1). Whatever goes wrong before `PRIMARY`, the first process
-//! becomes primary again and serves on; if it dies, the successor still can take over with what the device knows.
+//! A frame is a byte that says what it is, four bytes of length (big-endian), and what it holds (ours, version 1).
+//!
+//! | what goes wrong | the one that serves | the successor |
+//! |---|---|---|
+//! | a successor goes, or says nothing for [`PATIENCE`], before `CLAIMED` | serves on, for the next one to come | |
+//! | it goes after that, before `PRIMARY` | becomes primary again, serves on | |
+//! | it says nothing for [`PATIENCE`] after that | becomes primary again if the device lets it; if not, the successor is, and this one ends | is refused by the device, if it's too late |
+//! | the one that serves ends or dies before `STATE` | | ends: what a device keeps in software is lost |
+//! | it dies after `STATE` | | goes on, with all that it needs |
+//!
+//! The device decides who is primary, so there are never two.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mlx5_twin_sim::time::Time;
 
 use super::behaviour::{Behaviour, Service};
-use super::{Channel, Error, Export, FunctionState, Port, Settings};
+use super::{Channel, Error, Export, FunctionState, Port, Role, Settings};
 use crate::backend::Backend;
 
 /// How long a process may take for its next step (ours). Until it's over the functions aren't served, or the successor waits in vain.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a process tries to become primary again while the device doesn't know yet that its successor has gone (ours).
+const RETRY: Duration = Duration::from_millis(5);
 /// The longest frame (ours): 32 ports with all their registers.
 const LONGEST: usize = 1 << 20;
 
@@ -48,8 +60,26 @@ pub(super) enum Succession {
 pub(super) struct Offer {
     listener: UnixListener,
     path: PathBuf,
-    /// A successor that has got the export.
-    successor: Option<UnixStream>,
+    /// A successor that has got the export, and until when it must have claimed the functions.
+    successor: Option<(UnixStream, Instant)>,
+}
+
+/// What becomes of a conversation that didn't end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// The other process has closed it, or died.
+    Gone,
+    /// It's there, and says nothing, or something wrong.
+    There,
+}
+
+impl Other {
+    fn after(error: &io::Error) -> Other {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Other::Gone,
+            _ => Other::There,
+        }
+    }
 }
 
 impl Drop for Offer {
@@ -108,44 +138,52 @@ impl Offer {
     ///
     /// # Errors
     /// Those that end the program. A successor that fails isn't one.
-    pub(super) fn attend<B: Behaviour>(
-        &mut self,
-        service: &mut Service<B>,
-        now: impl Fn() -> Time,
-    ) -> Result<Succession, Error> {
-        let Some(stream) = self.successor.take() else {
+    pub(super) fn attend<B: Behaviour>(&mut self, service: &mut Service<B>, now: Time) -> Result<Succession, Error> {
+        let Some((stream, until)) = self.successor.take() else {
             if let Ok((stream, _)) = self.listener.accept() {
                 let export = service.channel.export()?;
-                match stream.set_nonblocking(false).and_then(|()| send(&stream, EXPORT, &export.to_bytes())) {
-                    Ok(()) => self.successor = Some(stream),
-                    Err(error) => tracing::warn!(%error, "a successor came and went"),
+                match patient(&stream).and_then(|()| send(&stream, EXPORT, &export.to_bytes())) {
+                    Ok(()) => self.successor = Some((stream, Instant::now() + PATIENCE)),
+                    Err(error) => return give_up(service, &error),
                 }
             }
             return Ok(Succession::Open);
         };
         match claimed(&stream) {
-            Ok(false) => self.successor = Some(stream),
-            Ok(true) => return service.hand_over(&stream, now),
-            Err(error) => {
-                tracing::warn!(%error, "the successor gave up before it had claimed the functions");
-                service.channel.withdraw()?;
+            Ok(true) => service.hand_over(&stream, now),
+            Ok(false) if Instant::now() < until => {
+                self.successor = Some((stream, until));
+                Ok(Succession::Open)
             }
+            Ok(false) => give_up(service, &io::ErrorKind::TimedOut.into()),
+            Err(error) => give_up(service, &error),
         }
-        Ok(Succession::Open)
     }
+}
+
+/// Waits for another successor.
+fn give_up<B>(service: &mut Service<B>, error: &io::Error) -> Result<Succession, Error> {
+    let error = failed("the successor hasn't claimed the functions", error);
+    tracing::warn!("{error}");
+    service.channel.withdraw()?;
+    Ok(Succession::Open)
+}
+
+/// Neither reading nor writing takes longer than the patience.
+fn patient(stream: &UnixStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))
 }
 
 /// Whether the successor has claimed the functions. Doesn't wait for it.
 fn claimed(stream: &UnixStream) -> io::Result<bool> {
-    stream.set_nonblocking(true)?;
-    let begun = rustix::net::recv(stream, &mut [0][..], rustix::net::RecvFlags::PEEK);
-    stream.set_nonblocking(false)?;
-    match begun {
+    let mut frame = [0; 5];
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    match rustix::net::recv(stream, &mut frame[..], flags) {
         Ok((_, 0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(_) => {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            receive(stream, CLAIMED).map(|_| true)
-        }
+        Ok((_, length)) if length < frame.len() => Ok(false),
+        Ok(_) => receive(stream, CLAIMED).map(|_| true),
         Err(rustix::io::Errno::AGAIN) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -153,23 +191,37 @@ fn claimed(stream: &UnixStream) -> io::Result<bool> {
 
 impl<B: Behaviour> Service<B> {
     /// Serves what is there, tells the successor how all is, and waits until it serves.
-    fn hand_over(&mut self, stream: &UnixStream, now: impl Fn() -> Time) -> Result<Succession, Error> {
+    fn hand_over(&mut self, stream: &UnixStream, now: Time) -> Result<Succession, Error> {
         let Service { channel, functions } = self;
         channel.drain(|channel, port, request| match functions.get_mut(&port) {
-            Some(function) => function.request(channel, port, request, now()),
+            Some(function) => function.request(channel, port, request, now),
             None => Err(Error::NoFunction(port)),
         })?;
         let told = self.state().and_then(|state| send(stream, STATE, &state));
-        let taken = told.and_then(|()| stream.set_read_timeout(Some(PATIENCE))).and_then(|()| receive(stream, PRIMARY));
-        let Err(error) = taken else { return Ok(Succession::Done) };
-        tracing::warn!(%error, "the successor doesn't say that it serves");
-        match self.channel.set_primary(true) {
-            Ok(()) => {
+        let Err(error) = told.and_then(|()| receive(stream, PRIMARY)) else { return Ok(Succession::Done) };
+        let other = Other::after(&error);
+        let error = failed("the successor doesn't say that it serves", &error);
+        tracing::warn!("{error}");
+        self.resume(other)
+    }
+
+    /// Becomes primary again after a hand-over that failed, unless the successor is.
+    fn resume(&mut self, other: Other) -> Result<Succession, Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let Err(error) = self.channel.set_primary(true) else {
                 self.channel.withdraw()?;
-                Ok(Succession::Open)
+                return Ok(Succession::Open);
+            };
+            if other == Other::There && self.channel.role()? == Role::Secondary {
+                // The successor is, and only doesn't say so.
+                return Ok(Succession::Done);
             }
-            // It does, and has only failed to say so.
-            Err(_) => Ok(Succession::Done),
+            // The device may learn a little later than we do that a process has gone, and then gives back what it had.
+            if Instant::now() >= until {
+                return Err(error);
+            }
+            thread::sleep(RETRY);
         }
     }
 
@@ -215,15 +267,19 @@ pub(super) fn take_over<B: Behaviour>(
 ) -> Result<Service<B>, Error> {
     let stream =
         UnixStream::connect(path).map_err(|error| failed(&format!("connecting to {}", path.display()), &error))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| failed("the socket", &error))?;
+    patient(&stream).map_err(|error| failed("the socket", &error))?;
     let export = receive(&stream, EXPORT).map_err(|error| failed("the export", &error))?;
     let export = Export::from_bytes(&export).map_err(|error| Error::Serving(format!("hand-over: {error}")))?;
     let mut service = Service::<B>::begin(Channel::import(backend, &export, settings)?, ports)?;
     send(&stream, CLAIMED, &[]).map_err(|error| failed("saying that the functions are claimed", &error))?;
     let state = receive(&stream, STATE).map_err(|error| failed("the functions' state", &error))?;
-    let states = states::<B>(&state).filter(|states| states.keys().eq(service.functions.keys()));
-    let states =
-        states.ok_or_else(|| Error::Serving("hand-over: the state isn't that of these functions".to_owned()))?;
+    let states = states::<B>(&state)
+        .ok_or_else(|| Error::Serving("hand-over: the state isn't one of functions of this kind".to_owned()))?;
+    if !states.keys().eq(service.functions.keys()) {
+        let list = |ports: &mut dyn Iterator<Item = &Port>| ports.map(Port::to_string).collect::<Vec<_>>().join(", ");
+        let (theirs, ours) = (list(&mut states.keys()), list(&mut service.functions.keys()));
+        return Err(Error::Serving(format!("hand-over: of ports {theirs}, but ports {ours} were to be taken over")));
+    }
     service.channel.set_primary(true)?;
     for (port, (config, function)) in states {
         service.channel.restore(port, &config)?;
@@ -258,9 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_that_says_nothing_has_not_claimed() {
+    fn a_successor_that_says_nothing_or_half_of_it_has_not_claimed() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         assert!(!claimed(&ours).expect("still there"));
+        (&theirs).write_all(&[CLAIMED, 0]).expect("room");
+        assert!(!claimed(&ours).expect("a part of a frame"));
+        (&theirs).write_all(&[0, 0, 0]).expect("room");
+        assert!(claimed(&ours).expect("still there"));
         send(&theirs, CLAIMED, &[]).expect("room");
         assert!(claimed(&ours).expect("still there"));
         drop(theirs);

@@ -226,7 +226,7 @@ impl Engine {
     /// Carries out what is due, but not all of it if that's much. When to come again: `None` if nothing will happen by itself.
     pub(super) fn catch_up(&mut self) -> Option<Duration> {
         let next = self.run();
-        let watchdog = self.host.as_mut().and_then(|host| host.watch(&mut self.simulation));
+        let watchdog = self.host.as_mut().and_then(|host| host.watch(&mut self.simulation, self.device));
         let event = next.map(|next| self.clock.until(next));
         if event == Some(Duration::ZERO) {
             self.clock.lag(self.simulation.fabric().now());

@@ -42,12 +42,11 @@ use mlx5_twin_sim::memory::Memory;
 
 use crate::backend;
 use crate::capture::{self, CaptureError, Description, LinkName, Maybe, Recorder, Statistics, Tee};
-use crate::devices::{Console, Device, HostSettings};
 use crate::profile::Loaded;
 
 pub use self::card::CardEvent;
 pub use self::engine::Traffic;
-pub use self::host::HOLD_LIMIT;
+pub use self::host::{HostOptions, PATIENCE};
 pub use self::report::{CommandRow, HostOutcome, LivesReport, Report};
 pub use self::schedule::{Schedule, ScheduleError};
 
@@ -73,8 +72,8 @@ pub struct Options {
     pub seed: u64,
     /// Where each TLP on each link is written to.
     pub capture: Option<PathBuf>,
-    /// The program on the host's side of the device, with its text.
-    pub host: Option<(&'static Device, Console)>,
+    /// The program on the host's side of the device.
+    pub host: Option<HostOptions>,
     /// Faults that the device has. A capture doesn't hold them: replayed against the model, it will differ.
     pub schedule: Schedule,
 }
@@ -144,20 +143,19 @@ impl Server {
         let outside = Memory::outside(Arc::clone(&memory) as Arc<_>);
         let mut machine = Machine::with_memory(&profile.profile, seed, outside)?;
         let links = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
-        let device = host.as_ref().map_or(NO_DEVICE, |(device, _)| device.name).to_owned();
+        let device = host.as_ref().map_or(NO_DEVICE, |host| host.device.name).to_owned();
         let description =
             Description { device, profile: profile.name.clone(), profile_hash: profile.hash, seed, links };
         let recorder = capture.as_deref().map(|path| Recorder::create(path, description.clone())).transpose()?;
         let probe = Probe::new(Tee(Statistics::default(), Maybe(recorder)));
         machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
-        let host = host.map(|(device, console)| {
+        let host = host.map(|options| {
             let enumeration = Settings {
                 map: AddressMap::default(),
                 max_payload: topology.max_payload,
                 max_read_request: topology.max_read_request,
             };
-            let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
-            HostRun::new(device, &mut machine.simulation, machine.host, settings)
+            HostRun::new(options, &mut machine.simulation, machine.host, enumeration, seed)
         });
         let mut engine = Engine::new(machine, host, schedule);
         let platform = Platform::new(&mut engine)?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::engine::{Engine, Traffic};
 use crate::capture::{Description, Statistics, Summary};
 use crate::devices::HostReport;
-use crate::report::{CaptureFile, FaultCounts, LinkRow, ProfileId, TlpRow, link_rows, tlp_rows};
+use crate::report::{CaptureFile, FaultCounts, LinkRow, ProfileId, TlpRow, link_rows, tlp_rows, write_errors};
 
 /// All that a server has to say.
 #[derive(Clone, Debug, Serialize)]
@@ -249,9 +249,7 @@ impl fmt::Display for Report {
                     "Host      {} rounds, {} reads, {} writes, {} mismatches",
                     host.rounds, host.reads, host.writes, host.mismatches
                 )?;
-                for lost in &host.lost {
-                    writeln!(f, "          lost {lost}")?;
-                }
+                write_errors(host, f)?;
             }
         }
         if let Some(CaptureFile { path, packets, bytes }) = &self.capture {

@@ -1,5 +1,6 @@
 //! Real Linux guests whose device is the model.
 
+mod backends;
 mod bytes;
 mod cache;
 #[path = "../common/mod.rs"]

@@ -132,7 +132,7 @@ fn a_card_vanishes_and_comes_back() {
     let faults = "[[fault]]\nkind = 'removal'\nat_ms = 3000\nfor_ms = 2000\nunnoticed_ms = 1500\n\
                   [[fault]]\nkind = 'removal'\nat_ms = 11000\nfor_ms = 300\n";
     let script = format!(
-        "ls /sys/class/infiniband; {LOAD}\
+        "{LOAD}\
          said 'type 00 class 0x020700' 2; active\n\
          said 'type 00 class 0x020700' 3; active; {STOP} umems 3; dmesg"
     );
@@ -186,7 +186,7 @@ fn a_mix_of_faults_in_one_boot() {
          for round in $(seq {rounds}); do\n\
              recovered 1; flr; recovered 2\n\
              said 'type 00 class 0x020700' 1; active; patient\n\
-             dmesg -c >/tmp/log; grep -E 'WARN|BUG|Oops|Call Trace|general protection|hung task|blocked for more' /tmp/log && exit 6\n\
+             dmesg -c >/tmp/log; grep -E 'WARN|BUG|Oops|Call Trace|general protection|hung task|blocked for more' /tmp/log && {{ cat /tmp/log >&2; exit 6; }}\n\
              echo \"round $round: $(grep -c 'health recovery succeeded' /tmp/log) recoveries, $(cut -d' ' -f1 /proc/uptime) s\"\n\
          done\n{STOP} umems 3\n"
     );

@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use crate::driver::{ACTIVE, nothing_is_alive};
+pub(crate) use crate::driver::ACTIVE;
+use crate::driver::nothing_is_alive;
 use crate::rig::Guest;
 
 /// What all scripts need: `function` is the function's address, `to DRIVER` binds it to a driver, `run DEVICE ...` runs a device and tells on standard
 /// error how that ended. When the host's program has ended, the device's is told so by a signal, which the script itself survives.
-const TOOLS: &str = r#"
+pub(crate) const TOOLS: &str = r#"
 trap : TERM
 active
 function=$(basename /sys/bus/pci/drivers/mlx5_core/0000:*)

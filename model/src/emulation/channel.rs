@@ -131,6 +131,11 @@ impl Channel {
         self.in_ring() == 0
     }
 
+    /// How often its software has done something: messages freed, and responses that were accepted.
+    pub(super) fn progress(&self) -> u64 {
+        self.counters.messages.wrapping_sub(u64::from(self.in_ring())).wrapping_add(self.counters.responses)
+    }
+
     /// Whether one of its order modes is on.
     pub(super) fn has(&self, flag: u8) -> bool {
         self.spec.flags & flag != 0

@@ -8,6 +8,7 @@ mod channel;
 mod function;
 mod gateway;
 mod handover;
+mod host_clock;
 mod kept;
 mod notice;
 mod objects;
@@ -31,6 +32,7 @@ pub use self::channel::ChannelCounters;
 use self::channel::Channel;
 use self::function::{Claimed, Consequences, Target};
 use self::handover::Delivered;
+use self::host_clock::HostClock;
 use self::notice::{News, Source};
 use self::port::{Move, Presence, Slot};
 use crate::bus::Bus;
@@ -133,6 +135,20 @@ struct EmulatedPort {
     arrivals: u64,
 }
 
+/// What of the host's waits for software at one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Whether software has claimed the function. Nothing waits if it hasn't.
+    pub claimed: bool,
+    /// The oldest request that software hasn't answered: how many the function had been given before it, since it was claimed.
+    pub request: Option<u64>,
+    /// Whether there are TLPs that have no slot, or messages that a channel's software hasn't freed: its other functions' too, since it takes them in
+    /// their order.
+    pub messages: bool,
+    /// How often that software has done something: messages freed, and responses that were accepted.
+    pub progress: u64,
+}
+
 /// Something to be done on the fabric that a command has left behind.
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -163,6 +179,7 @@ pub struct Emulation {
     actions: VecDeque<Action>,
     events: VecDeque<u32>,
     unbound: u64,
+    host_clock: HostClock,
 }
 
 impl Emulation {
@@ -187,6 +204,7 @@ impl Emulation {
             actions: VecDeque::new(),
             events: VecDeque::new(),
             unbound: 0,
+            host_clock: HostClock::default(),
         }
     }
 
@@ -205,14 +223,38 @@ impl Emulation {
         self.ports.iter().filter(|port| port.claimed.is_some()).count()
     }
 
-    /// Whether software holds something of the host's, or something waits for it: a message that it hasn't freed, a request that it hasn't answered,
-    /// a TLP for which it has no slot.
-    pub fn waits_for_software(&self) -> bool {
-        let open = |claimed: &Claimed| claimed.requests.iter().next().is_some();
-        self.channels.values().any(|channel| !channel.is_drained())
-            || self.ports.iter().any(|port| {
-                port.waiting.iter().any(|waiting| !waiting.is_empty()) || port.claimed.as_ref().is_some_and(open)
-            })
+    /// How many ports there are at which an emulated function can stand.
+    pub fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// What of the host's waits for software at a port. Of the function's open requests those count that have the number `from` or a higher one.
+    pub fn waits_for_software(&self, port: usize, from: u64) -> Waits {
+        let Some(emulated) = self.ports.get(port) else { return Waits::default() };
+        let Some(claimed) = &emulated.claimed else { return Waits::default() };
+        let channels = || claimed.channels.iter().filter_map(|id| self.channels.get(id));
+        Waits {
+            claimed: true,
+            request: claimed.requests.oldest(from),
+            messages: emulated.waiting.iter().any(|waiting| !waiting.is_empty())
+                || channels().any(|channel| !channel.is_drained()),
+            progress: channels().fold(0, |sum, channel| sum.wrapping_add(channel.progress())),
+        }
+    }
+
+    /// It's `now`, and all that happened until now has been dealt with.
+    pub(crate) fn look_at_the_clock(&mut self, now: Time) {
+        let waits = (0..self.ports.len()).any(|port| self.keeps_the_host_waiting(port));
+        self.host_clock.look(now, waits);
+    }
+
+    /// Whether anything of the host's waits for software at a port.
+    fn keeps_the_host_waiting(&self, port: usize) -> bool {
+        if self.ports.get(port).is_none_or(|emulated| emulated.claimed.is_none()) {
+            return false;
+        }
+        let waits = self.waits_for_software(port, 0);
+        waits.request.is_some() || waits.messages
     }
 
     /// The next channel that has asked for an event which has come.

@@ -29,7 +29,7 @@ const CONTEXT: usize = 16;
 
 impl ObjectKinds for Emulation {
     fn handles(&self, obj_type: ObjectType) -> bool {
-        obj_type == TLP_CHANNEL || obj_type == EMULATED_FUNCTION
+        self.speaks() && (obj_type == TLP_CHANNEL || obj_type == EMULATED_FUNCTION)
     }
 
     fn create(
@@ -108,6 +108,7 @@ impl ObjectKinds for Emulation {
         output: &mut [u8],
         resources: &Resources,
     ) -> Result<(), Failure> {
+        rule(self.speaks(), Failure::UNKNOWN_OPCODE)?;
         match opcode {
             QUERY_EMULATED_PORT => self.query_port(input, output),
             MODIFY_EMULATED_PORT => self.modify_port(uid, input, output),
@@ -119,6 +120,11 @@ impl ObjectKinds for Emulation {
 }
 
 impl Emulation {
+    /// Whether the device speaks `twin-v1`: not if it has no port for an emulated function. It's as real devices are then.
+    fn speaks(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
     fn create_channel(&mut self, id: u32, uid: u16, context: &[u8], resources: &Resources) -> Result<(), Failure> {
         let field = |field: Field| field.get(context).map_err(short);
         let limits = self.limits;

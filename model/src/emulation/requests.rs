@@ -185,6 +185,14 @@ impl Requests {
         ended.filter(|(last, _)| *last == id).map_or(Fault::Request, |(_, fault)| fault)
     }
 
+    /// The number of the oldest open request, of those that were opened as number `from` or later.
+    pub(super) fn oldest(&self, from: u64) -> Option<u64> {
+        if self.free.len() == self.open.len() {
+            return None;
+        }
+        self.iter().map(|request| request.order).filter(|&order| order >= from).min()
+    }
+
     /// All open requests, in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Request> {
         self.open.iter().flatten()
@@ -213,6 +221,9 @@ mod tests {
         requests.close(first);
         assert_eq!(requests.held_by(1), 1);
         assert!(requests.get_mut(second).is_some());
+        assert_eq!((requests.oldest(0), requests.oldest(1), requests.oldest(2)), (Some(1), Some(1), None));
+        requests.close(second);
+        assert_eq!(requests.oldest(0), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use mlx5_twin_harness::driver::{Door, Driver};
 use mlx5_twin_harness::emulation::Serving;
 use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::Agents;
-use mlx5_twin_harness::serve::{HostOutcome, Options, Report, Schedule, Server};
+use mlx5_twin_harness::serve::{HostOptions, HostOutcome, Options, Report, Schedule, Server};
 use tempfile::TempDir;
 
 /// A server at a socket of its own.
@@ -43,11 +43,11 @@ fn slow(commands: &[(&str, u64)]) -> Loaded {
 }
 
 impl Rig {
-    fn new(host: Option<(&str, Console)>) -> Rig {
+    fn new(host: Option<HostOptions>) -> Rig {
         Rig::with_profile(profile::load(None).unwrap(), host)
     }
 
-    fn with_profile(profile: Loaded, host: Option<(&str, Console)>) -> Rig {
+    fn with_profile(profile: Loaded, host: Option<HostOptions>) -> Rig {
         Rig::start(profile, host, Schedule::default())
     }
 
@@ -56,9 +56,8 @@ impl Rig {
         Rig::start(profile::load(None).unwrap(), None, schedule)
     }
 
-    fn start(profile: Loaded, host: Option<(&str, Console)>, schedule: Schedule) -> Rig {
+    fn start(profile: Loaded, host: Option<HostOptions>, schedule: Schedule) -> Rig {
         let folder = tempfile::tempdir().unwrap();
-        let host = host.map(|(name, console)| (devices::find(name).unwrap(), console));
         let options = Options {
             profile: profile.clone(),
             seed: 1,
@@ -128,11 +127,11 @@ fn a_device_with_its_host() {
     let text = text.as_bytes();
     let screen = tempfile::NamedTempFile::new().unwrap();
     let console = Console::new(std::io::Cursor::new(text.to_vec()), screen.reopen().unwrap());
-    let rig = Rig::new(Some(("serial", console)));
+    let serial = devices::find("serial").unwrap();
+    let rig = Rig::new(Some(HostOptions { console, ..HostOptions::new(serial) }));
     let door = rig.connect();
     let driver = start(&door);
     let backend: Arc<dyn Backend> = driver.open().unwrap();
-    let serial = devices::find("serial").unwrap();
     std::thread::spawn(move || (serial.emulate)(backend, &Serving::default()));
     let begun = Instant::now();
     while matches!(rig.server.report().host, Some(HostOutcome::Waiting)) && begun.elapsed() < Duration::from_secs(60) {

@@ -282,6 +282,10 @@ impl Door for SimDoor {
         duration(self.with(|shared| shared.now()))
     }
 
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
     fn reset(&self) -> Result<(), Error> {
         let Some(pcie) = self.pcie else {
             return Err(Error::Device(format!(

@@ -2,6 +2,9 @@
 //!
 //! What it does in which order, with which values and pauses, is drawn from a seed. It keeps its own account of what each register
 //! must hold, and compares every value that it reads.
+//!
+//! Any error ends the exercise of its function, unless the settings allow recoveries: then the host waits until the function is ready (it isn't while nobody
+//! emulates it), resets it (function-level reset), sets it up again, and goes on with its rounds.
 
 use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::rng::Rng;
@@ -30,6 +33,13 @@ struct Expected {
     triggered: u32,
 }
 
+impl Default for Expected {
+    /// As after a reset.
+    fn default() -> Expected {
+        Expected { scratch: [0; 4], counter: 0, limit: FIRST_LIMIT, triggered: 0 }
+    }
+}
+
 #[derive(Debug)]
 struct Program {
     driven: Driven,
@@ -50,7 +60,7 @@ pub async fn run(host: Host, settings: HostSettings) -> Result<HostReport, HostE
     let ids: Vec<_> = driven.iter().map(Driven::id).collect();
     let programs = (0_u64..).zip(driven).map(|(number, driven)| {
         let name = if number == 0 { "scratch host".to_owned() } else { format!("scratch host {number}") };
-        exercise(driven, Rng::stream(settings.seed, &name), settings.rounds)
+        exercise(driven, Rng::stream(settings.seed, &name), settings.rounds, settings.recoveries)
     });
     let (mut first_error, mut ended_well) = (None, false);
     for (id, ended) in ids.into_iter().zip(side_by_side(programs.collect()).await) {
@@ -72,25 +82,62 @@ pub async fn run(host: Host, settings: HostSettings) -> Result<HostReport, HostE
 }
 
 /// Exercises one function.
-async fn exercise(driven: Driven, mut rng: Rng, rounds: Option<u64>) -> Result<HostReport, HostError> {
+async fn exercise(
+    driven: Driven,
+    mut rng: Rng,
+    rounds: Option<u64>,
+    mut recoveries: u64,
+) -> Result<HostReport, HostError> {
     let rounds = rounds.unwrap_or_else(|| rng.range(*ROUNDS.start(), *ROUNDS.end()));
-    let bar = driven.configure().await?;
-    let interrupts = vec![0; usize::from(VECTORS)];
-    let configured_ps = driven.host.now().as_ps();
-    let report = HostReport { rounds, interrupts, configured_ps, ..HostReport::default() };
-    let expected = Expected { scratch: [0; 4], counter: 0, limit: FIRST_LIMIT, triggered: 0 };
-    let mut program = Program { driven, bar, rng, expected, report };
-    program.read("identity", IDENTITY, 4, u64::from(MAGIC)).await?;
-    program.all_registers().await?;
-    for _ in 0..rounds {
-        program.round().await?;
+    let report = HostReport { interrupts: vec![0; usize::from(VECTORS)], ..HostReport::default() };
+    let mut program = Program { driven, bar: 0, rng, expected: Expected::default(), report };
+    let mut begun = program.begin().await;
+    loop {
+        let ended = match begun {
+            Ok(()) => program.rounds(rounds).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { break };
+        if recoveries == 0 {
+            return Err(error);
+        }
+        recoveries -= 1;
+        tracing::warn!(id = %program.driven.id(), %error, "the function is reset");
+        program.report.recoveries.push(format!("{}: {error}", program.driven.id()));
+        begun = program.begin_again().await;
     }
-    program.all_registers().await?;
     program.report.finished_ps = program.driven.host.now().as_ps();
     Ok(program.report)
 }
 
 impl Program {
+    /// Sets the function up, and looks whether it's the right one, as after a reset.
+    async fn begin(&mut self) -> Result<(), HostError> {
+        self.bar = self.driven.configure().await?;
+        if self.report.configured_ps == 0 {
+            self.report.configured_ps = self.driven.host.now().as_ps();
+        }
+        self.expected = Expected::default();
+        self.read("identity", IDENTITY, 4, u64::from(MAGIC)).await?;
+        self.all_registers().await
+    }
+
+    /// The same after an error: whoever emulates the function now, it's reset.
+    async fn begin_again(&mut self) -> Result<(), HostError> {
+        self.driven.ready().await?;
+        self.driven.reset().await?;
+        self.begin().await
+    }
+
+    /// The rounds that are left.
+    async fn rounds(&mut self, rounds: u64) -> Result<(), HostError> {
+        while self.report.rounds < rounds {
+            self.round().await?;
+            self.report.rounds += 1;
+        }
+        self.all_registers().await
+    }
+
     /// One thing, then perhaps a pause.
     async fn round(&mut self) -> Result<(), HostError> {
         match self.rng.range(0, 5) {

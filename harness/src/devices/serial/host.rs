@@ -27,8 +27,9 @@ const DIVISOR: u16 = (CLOCK / 16 / BAUD) as u16;
 const CHARACTER: Time = Time::ps(10 * 1_000_000_000_000 / BAUD);
 /// The longest part of the text that is sent before its echo is awaited, in bytes.
 const LINE: usize = 4096;
-/// How long it may take until something is sent or received: more characters than either FIFO and the far end keep back.
-const PROGRESS_LIMIT: Time = Time::ps(CHARACTER.as_ps() * 100 + Time::ms(1).as_ps());
+/// How long it may take until something is sent or received: more characters than either FIFO and the far end keep back, and some time for software that
+/// emulates the chip in a guest.
+const PROGRESS_LIMIT: Time = Time::ps(CHARACTER.as_ps() * 100 + Time::ms(100).as_ps());
 /// The longest time from an interrupt to its handler.
 const LATENCY: Time = Time::us(2);
 /// How many sources a handler looks after in one interrupt. It can't be kept busy for longer by a chip that works.
@@ -123,18 +124,29 @@ impl Serial {
         Ok(())
     }
 
+    /// The same after an error: whoever emulates the function now, it's reset.
+    async fn open_again(&mut self) -> Result<(), HostError> {
+        self.driven.ready().await?;
+        self.driven.reset().await?;
+        self.open().await
+    }
+
     /// Sends a line and awaits its echo, by new starts after errors if `recoveries` are left.
     async fn talk(&mut self, line: &[u8], recoveries: &mut u64, console: &mut Console) -> Result<(), HostError> {
-        let mut shown = 0;
-        while let Err(error) = self.exchange(line, &mut shown, console).await {
+        let (mut shown, mut begun) = (0, Ok(()));
+        loop {
+            let ended = match begun {
+                Ok(()) => self.exchange(line, &mut shown, console).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { break };
             if *recoveries == 0 || matches!(error, HostError::Console { .. }) {
                 return Err(error);
             }
             *recoveries -= 1;
             tracing::warn!(%error, "the function is reset");
-            self.text.recoveries.push(error.to_string());
-            self.driven.reset().await?;
-            self.open().await?;
+            self.report.recoveries.push(error.to_string());
+            begun = self.open_again().await;
         }
         self.report.rounds += 1;
         self.text.characters += line.len() as u64;

@@ -172,11 +172,14 @@ class Command:
             fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def terminate(self):
-        """Tells the process and all that it started, unless they made a session of their own, to end."""
-        try:
-            os.killpg(self.process, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
+        """Tells all that it started to end, unless they made a session of their own; a script goes on with its next command. Without any, itself."""
+        others = [process for process in map(int, filter(str.isdigit, os.listdir("/proc"))) if process != self.process]
+        started = [process for process in others if session(process) == self.process]
+        for process in started or [self.process]:
+            try:
+                os.kill(process, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
 
     def close(self, stream):
         """Nobody reads `out` or `err` any more: the command gets SIGPIPE when it writes there, as on any closed pipe."""
@@ -216,6 +219,14 @@ class Command:
     def done(self):
         """Whether it has ended, and all that it wrote is outside. What its own background processes write later is lost."""
         return self.status is not None and not self.step() and not any(pump.waiting for pump in self.outputs)
+
+
+def session(process):
+    """The session that a process is in, None if it has gone."""
+    try:
+        return os.getsid(process)
+    except ProcessLookupError:
+        return None
 
 
 def become(body, child, terminal, report):

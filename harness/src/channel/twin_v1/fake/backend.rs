@@ -225,4 +225,8 @@ impl Backend for Fake {
     fn now(&self) -> Duration {
         self.device().now
     }
+
+    fn is_simulated(&self) -> bool {
+        true
+    }
 }
