@@ -9,7 +9,7 @@ use mlx5_twin_fw_cmds::cap::{CapMode, CapType};
 use mlx5_twin_model::profile::Profile;
 use mlx5_twin_model::{BuildError, Dpu, Machine};
 use mlx5_twin_sim::Time;
-use mlx5_twin_sim::fabric::Faults;
+use mlx5_twin_sim::fabric::{Fabric, Faults};
 use mlx5_twin_sim::host::{AddressMap, Settings};
 
 use crate::backend;
@@ -160,8 +160,13 @@ pub fn play(
     let program = (device.host)(sim.host(), settings);
     let ended = Arc::new(Mutex::new(None));
     let place = Arc::clone(&ended);
+    let (node, functions) = (sim.device_node(), serving.ports.len());
+    let claimed = move |fabric: &mut Fabric| {
+        fabric.device(node, |dpu: &mut Dpu, _| dpu.emulation().claimed()).is_some_and(|claimed| claimed >= functions)
+    };
     sim.with_simulation(|simulation| {
-        simulation.spawn(async move {
+        // The host is switched on when the functions are there, as where software outside of the simulation emulates them.
+        simulation.spawn_when(claimed, async move {
             let result = program.await;
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });

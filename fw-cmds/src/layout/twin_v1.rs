@@ -144,6 +144,7 @@ layout! {
         CLAIMED       0x5f 0x1;
         LINK_ACTIVE   0x67 0x1;
         FUNCTION_ID   0x70 0x10;
+        HOST_TIME_PS  0x80 0x40;
     }
 
     /// Creates or destroys the function at a hot-plug port, plugs it in or asks the host to let it go: `OP_MOD` says which. The opcode is

@@ -93,23 +93,29 @@ struct Program {
 /// The device doesn't speak our protocol, refuses the function, or is gone.
 pub fn run(backend: Arc<dyn Backend>, serving: &Serving) -> Result<Summary, Error> {
     let function = Function::claim(Arc::clone(&backend), &description(serving.only_port()?))?;
-    let (port, clock) = (Port::default(), DeviceClock::new(backend));
+    let clock = DeviceClock::new(backend, function.port())?;
+    let port = Port::default();
     let mut program = Program { clock, function, port, active: false, owed: false, summary: Summary::default() };
     loop {
         let request = program.next()?;
         if request.is_none() && program.function.is_silent() {
             break;
         }
-        let served = request.is_some();
-        let due = program.port.next_interrupt().is_some_and(|at| at <= program.clock.now());
-        let now = if due || served { program.clock.stop() } else { program.clock.now() };
+        let mut now = program.clock.look()?;
+        if let Some(at) = program.port.next_interrupt().filter(|at| *at < now) {
+            program.clock.set_back(at);
+            now = program.clock.shown();
+        }
+        let raised = program.summary.interrupts;
         program.port.advance(now);
         program.interrupt()?;
         if let Some(request) = request {
             program.serve(request, now)?;
         }
-        if due || served {
-            program.clock.wait();
+        if program.summary.interrupts > raised && !program.clock.is_simulated() {
+            // The interrupt is with the host now, and not earlier.
+            program.clock.look()?;
+            program.clock.set_back(now);
         }
     }
     program.port.settle();

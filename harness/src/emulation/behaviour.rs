@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How the functions of one kind behave: registers, and what is done at which request. One for each function.
 pub trait Behaviour: Default {
+    /// Whether it has times of its own. If not, nobody looks at the clock for it, and the times that it's given are zero.
+    const KEEPS_TIME: bool = false;
+
     /// What the function at downstream port `port` looks like.
     fn description(port: u8) -> Description;
 
@@ -29,7 +32,7 @@ pub trait Behaviour: Default {
     /// They end the program.
     fn request(&mut self, channel: &mut Channel, port: Port, request: Request, now: Time) -> Result<(), Error>;
 
-    /// When it has something to do although nobody asks, on the backend's clock. `None`: never.
+    /// When it has something to do although nobody asks, on the [clock](DeviceClock) of the functions. `None`: never.
     fn next_time(&self) -> Option<Time> {
         None
     }
@@ -109,7 +112,7 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         Some(path) => take_over(Arc::clone(&backend), &serving.ports, &settings, path)?,
         None => Service::begin(Channel::open(Arc::clone(&backend), &settings)?, &serving.ports)?,
     };
-    let mut clock = DeviceClock::new(backend);
+    let mut clock = DeviceClock::new(backend, Port(first))?;
     loop {
         let look = offer.as_ref().map(|_| LOOK);
         let found = match (service.next_time().map(|at| clock.left(at)), look) {
@@ -119,18 +122,13 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
         if found.is_none() && service.channel.is_silent() {
             break;
         }
-        let served = found.is_some();
-        let due = service.next_time().is_some_and(|at| at <= clock.now());
-        let now = if due || served { clock.stop() } else { clock.now() };
+        let now = if B::KEEPS_TIME { clock.look()? } else { Time::ZERO };
         service.advance(now)?;
         if let Some((port, request)) = found {
             service.request(port, request, now)?;
         }
-        if due || served {
-            clock.wait();
-        }
         if let Some(offer) = &mut offer
-            && offer.attend(&mut service, || clock.now())? == Succession::Done
+            && offer.attend(&mut service, now)? == Succession::Done
         {
             break;
         }

@@ -50,7 +50,7 @@ pub use crate::channel::{
 };
 pub use behaviour::{Behaviour, Serving, serve};
 pub use channel::Channel;
-pub use clock::{DeviceClock, GRACE};
+pub use clock::DeviceClock;
 pub use description::{Description, DescriptionError};
 pub use error::Error;
 pub use function::Function;

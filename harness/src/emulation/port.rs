@@ -9,6 +9,7 @@ use mlx5_twin_fw_cmds::layout::{
     modify_emulated_port_in, modify_emulated_port_out, query_emulated_port_in, query_emulated_port_out,
 };
 use mlx5_twin_fw_cmds::twin_v1::{MODIFY_EMULATED_PORT, QUERY_EMULATED_PORT, port_op};
+use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::Bdf;
 
 use super::{Error, HotplugState};
@@ -40,6 +41,8 @@ pub struct PortStatus {
     pub link_active: bool,
     /// The function's bus, device and function number, from the last configuration write since its link came up; 0 before it.
     pub id: Bdf,
+    /// What the clock of the function's host shows if it stands still while software keeps the host waiting; zero where there's no such clock.
+    pub host_time: Time,
 }
 
 impl Port {
@@ -94,6 +97,7 @@ impl Port {
             claimed: out::CLAIMED.get(&output)? != 0,
             link_active: out::LINK_ACTIVE.get(&output)? != 0,
             id: Bdf(out::FUNCTION_ID.get(&output)? as u16),
+            host_time: Time(out::HOST_TIME_PS.get(&output)?),
         })
     }
 

@@ -138,11 +138,7 @@ impl Offer {
     ///
     /// # Errors
     /// Those that end the program. A successor that fails isn't one.
-    pub(super) fn attend<B: Behaviour>(
-        &mut self,
-        service: &mut Service<B>,
-        now: impl Fn() -> Time,
-    ) -> Result<Succession, Error> {
+    pub(super) fn attend<B: Behaviour>(&mut self, service: &mut Service<B>, now: Time) -> Result<Succession, Error> {
         let Some((stream, until)) = self.successor.take() else {
             if let Ok((stream, _)) = self.listener.accept() {
                 let export = service.channel.export()?;
@@ -195,10 +191,10 @@ fn claimed(stream: &UnixStream) -> io::Result<bool> {
 
 impl<B: Behaviour> Service<B> {
     /// Serves what is there, tells the successor how all is, and waits until it serves.
-    fn hand_over(&mut self, stream: &UnixStream, now: impl Fn() -> Time) -> Result<Succession, Error> {
+    fn hand_over(&mut self, stream: &UnixStream, now: Time) -> Result<Succession, Error> {
         let Service { channel, functions } = self;
         channel.drain(|channel, port, request| match functions.get_mut(&port) {
-            Some(function) => function.request(channel, port, request, now()),
+            Some(function) => function.request(channel, port, request, now),
             None => Err(Error::NoFunction(port)),
         })?;
         let told = self.state().and_then(|state| send(stream, STATE, &state));

@@ -180,23 +180,31 @@ fn a_mix_of_faults_in_one_boot() {
     let script = format!(
         // Else the driver recovers only once in three minutes, and is unloaded the next time.
         "patient() {{ devlink health set pci/$(basename /sys/bus/pci/drivers/mlx5_core/0000:*) reporter fw_fatal grace_period 0 || exit 7; }}\n\
-         recovered() {{ for _ in $(seq 50); do\n\
-             [ \"$(dmesg | grep -c 'health recovery succeeded')\" -ge $1 ] && return; sleep 0.1; done; }}\n\
+         heard() {{ for _ in $(seq $3); do [ \"$(dmesg | grep -c \"$1\")\" -ge $2 ] && return; sleep 0.1; done; }}\n\
+         end=$(($(date +%s) + {rounds} * {PERIOD} / 1000)) recoveries=0 returns=0\n\
          patient; dmesg -c >/dev/null; {LOAD}\
-         for round in $(seq {rounds}); do\n\
-             recovered 1; flr; recovered 2\n\
-             said 'type 00 class 0x020700' 1; active; patient\n\
+         while [ $(date +%s) -lt $((end - 8)) ]; do\n\
+             heard 'health recovery succeeded' 1 50; flr; heard 'health recovery succeeded' 2 50\n\
+             heard 'type 00 class 0x020700' 1 150; active; patient\n\
              dmesg -c >/tmp/log; grep -E 'WARN|BUG|Oops|Call Trace|general protection|hung task|blocked for more' /tmp/log && {{ cat /tmp/log >&2; exit 6; }}\n\
-             echo \"round $round: $(grep -c 'health recovery succeeded' /tmp/log) recoveries, $(cut -d' ' -f1 /proc/uptime) s\"\n\
-         done\n{STOP} umems 3\n"
+             recoveries=$((recoveries + $(grep -c 'health recovery succeeded' /tmp/log)))\n\
+             returns=$((returns + $(grep -c 'type 00 class 0x020700' /tmp/log)))\n\
+             echo \"$(cut -d' ' -f1 /proc/uptime) s: $recoveries recoveries, $returns returns\"\n\
+         done\n\
+         while [ $(date +%s) -lt $((end + 2)) ]; do sleep 0.2; done; active\n\
+         {STOP} umems 3; echo total $recoveries $returns\n"
     );
     let Some(result) = with_faults("mix", &faults, &script) else { return };
     let text = result["stdout"].as_str().unwrap_or_default();
     println!("{text}");
     assert_eq!(umems(&result), ["quick made"; 3], "{result:#}");
-    let recoveries =
-        text.lines().filter_map(|line| line.strip_prefix("round ")?.split(' ').nth(1)?.parse::<u64>().ok());
-    assert!(recoveries.sum::<u64>() >= rounds, "{text}");
+    // On a slow machine a card may be pulled again before the guest has found it.
+    let total = text.lines().find_map(|line| line.strip_prefix("total "));
+    let total = total.map(|line| line.split(' ').filter_map(|count| count.parse::<u64>().ok()).collect::<Vec<_>>());
+    assert!(
+        matches!(total.as_deref(), Some([recoveries, returns]) if *recoveries >= rounds && 2 * returns > rounds),
+        "{text}"
+    );
     let injected = &result["server"]["injected"];
     for kind in ["fatal", "lost_interrupts", "internal_errors", "removals"] {
         assert_eq!(injected[kind], rounds, "{injected:#}");

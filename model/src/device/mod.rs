@@ -438,7 +438,8 @@ impl Device for Dpu {
         if port != self.function.port() {
             let (mut bus, _, _, emulation) = self.parts(core);
             emulation.receive(&mut bus, port, tlp);
-            return self.go_on(core);
+            self.go_on(core);
+            return self.emulation.look_at_the_clock(core.now());
         }
         let touch = self.gateway.touched(core.header(tlp));
         let inbound = self.function.receive(core, tlp);
@@ -454,22 +455,27 @@ impl Device for Dpu {
             Inbound::Configured(changed) => self.configured(core, changed),
             Inbound::Done => {}
         }
+        self.emulation.look_at_the_clock(core.now());
     }
 
     fn timer(&mut self, core: &mut Core, token: u64) {
+        // What a command tells of the clock is of its own time.
+        self.emulation.look_at_the_clock(core.now());
         if token & timer::COMMAND == 0 {
             self.dma.expire(core, &self.function);
             self.go_on(core);
         } else if let Some(slot) = self.queue.due(token & 0xffff_ffff) {
             self.execute(core, slot);
         }
+        self.emulation.look_at_the_clock(core.now());
     }
 
     fn port_event(&mut self, core: &mut Core, port: PortId, event: PortEvent) {
         if port != self.function.port() {
             let (mut bus, _, _, emulation) = self.parts(core);
             emulation.port_event(&mut bus, port, event);
-            return self.go_on(core);
+            self.go_on(core);
+            return self.emulation.look_at_the_clock(core.now());
         }
         if let PortEvent::LinkDown(reset) = event {
             self.reset_function(core, reset);

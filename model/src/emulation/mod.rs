@@ -8,6 +8,7 @@ mod channel;
 mod function;
 mod gateway;
 mod handover;
+mod host_clock;
 mod kept;
 mod notice;
 mod objects;
@@ -31,6 +32,7 @@ pub use self::channel::ChannelCounters;
 use self::channel::Channel;
 use self::function::{Claimed, Consequences, Target};
 use self::handover::Delivered;
+use self::host_clock::HostClock;
 use self::notice::{News, Source};
 use self::port::{Move, Presence, Slot};
 use crate::bus::Bus;
@@ -177,6 +179,7 @@ pub struct Emulation {
     actions: VecDeque<Action>,
     events: VecDeque<u32>,
     unbound: u64,
+    host_clock: HostClock,
 }
 
 impl Emulation {
@@ -201,6 +204,7 @@ impl Emulation {
             actions: VecDeque::new(),
             events: VecDeque::new(),
             unbound: 0,
+            host_clock: HostClock::default(),
         }
     }
 
@@ -238,6 +242,21 @@ impl Emulation {
                 || channels().all(|channel| !channel.primary),
             progress: channels().fold(0, |sum, channel| sum.wrapping_add(channel.progress())),
         }
+    }
+
+    /// It's `now`, and all that happened until now has been dealt with.
+    pub(crate) fn look_at_the_clock(&mut self, now: Time) {
+        let waits = (0..self.ports.len()).any(|port| self.keeps_the_host_waiting(port));
+        self.host_clock.look(now, waits);
+    }
+
+    /// Whether anything of the host's waits for software at a port.
+    fn keeps_the_host_waiting(&self, port: usize) -> bool {
+        if self.ports.get(port).is_none_or(|emulated| emulated.claimed.is_none()) {
+            return false;
+        }
+        let waits = self.waits_for_software(port, 0);
+        waits.request.is_some() || waits.messages
     }
 
     /// The next channel that has asked for an event which has come.

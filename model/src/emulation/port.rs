@@ -68,13 +68,14 @@ impl Emulation {
         let number = query_emulated_port_in::PORT.get(input).map_err(short)? as usize;
         let emulated = self.ports.get(number).ok_or(Failure::TWIN_PORT)?;
         use query_emulated_port_out as out;
-        let fields: [(Field, u64); 6] = [
+        let fields: [(Field, u64); 7] = [
             (out::PRESENT, emulated.slot.is_none_or(|slot| slot.created).into()),
             (out::STATIC, emulated.slot.is_none().into()),
             (out::HOTPLUG_STATE, self.hotplug_state(number) as u64),
             (out::CLAIMED, emulated.claimed.is_some().into()),
             (out::LINK_ACTIVE, emulated.link_up.into()),
             (out::FUNCTION_ID, emulated.id.0.into()),
+            (out::HOST_TIME_PS, self.host_clock.time().as_ps()),
         ];
         set_all(output, &fields).map_err(|_| Failure::OUTPUT_TOO_SHORT)
     }

@@ -9,8 +9,8 @@ use mlx5_twin_fw_cmds::layout::mbox_out;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_model::firmware::resources::table::Kind;
 use mlx5_twin_model::firmware::resources::{
-    Cq, Eq, FlowEntry, FlowGroup, FlowTable, Mkey, Object, Pd, QCounter, Qp, Resources, Rmp, Rq, Rqt, Sq, Srq, Stored,
-    Tir, Tis, TransportDomain, Uar, Umem, Xrcd,
+    Cq, Eq, FlowEntry, FlowGroup, FlowTable, Memic, Mkey, Object, Pd, QCounter, Qp, Resources, Rmp, Rq, Rqt,
+    SchedulingElement, Sq, Srq, Stored, Tir, Tis, TransportDomain, Uar, Umem, Xrcd,
 };
 use mlx5_twin_model::firmware::{Balance, Firmware, State};
 use mlx5_twin_model::profile::Profile;
@@ -295,6 +295,9 @@ fn balances(firmware: &Firmware) {
     counted.rmps = count::<Rmp>(resources, &mut counted);
     counted.qps = count::<Qp>(resources, &mut counted);
     counted.q_counters = count::<QCounter>(resources, &mut counted);
+    counted.memics = count::<Memic>(resources, &mut counted);
+    counted.rate_limits = resources.rate_limits().iter().count();
+    counted.scheduling_elements = count::<SchedulingElement>(resources, &mut counted);
     counted.sqs = count::<Sq>(resources, &mut counted);
     counted.rqs = count::<Rq>(resources, &mut counted);
     counted.rqts = count::<Rqt>(resources, &mut counted);

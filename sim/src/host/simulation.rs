@@ -31,8 +31,10 @@ impl Wake for ProgramWaker {
     }
 }
 
+type ProgramFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Program {
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    future: ProgramFuture,
     waker: Waker,
 }
 
@@ -62,6 +64,9 @@ struct Asker {
     request: u32,
 }
 
+/// Says whether it's time for a program.
+type Condition = Box<dyn FnMut(&mut Fabric) -> bool + Send>;
+
 /// A fabric with host programs.
 pub struct Simulation {
     fabric: Fabric,
@@ -69,6 +74,8 @@ pub struct Simulation {
     programs: Vec<Option<Program>>,
     free_programs: Vec<u32>,
     running: usize,
+    /// Programs that begin when their conditions are met.
+    later: Vec<(Condition, ProgramFuture)>,
     ready: Ready,
     /// By ticket: who asked.
     /// Only looked up, so that its order doesn't matter; unlike a tree it keeps its room.
@@ -102,6 +109,7 @@ impl Simulation {
             programs: Vec::new(),
             free_programs: Vec::new(),
             running: 0,
+            later: Vec::new(),
             ready: Ready::default(),
             askers: HashMap::new(),
             results: BTreeMap::new(),
@@ -135,9 +143,35 @@ impl Simulation {
 
     /// Starts a program. It's first polled by the next [`Simulation::step`].
     pub fn spawn(&mut self, program: impl Future<Output = ()> + Send + 'static) {
+        self.start(Box::pin(program));
+    }
+
+    /// Starts a program as soon as a condition is met, which is looked at after each event. It counts as [running](Simulation::running) from then on.
+    pub fn spawn_when(
+        &mut self,
+        condition: impl FnMut(&mut Fabric) -> bool + Send + 'static,
+        program: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.later.push((Box::new(condition), Box::pin(program)));
+    }
+
+    /// Starts the programs whose time has come.
+    fn start_later(&mut self) {
+        let mut number = 0;
+        while let Some((condition, _)) = self.later.get_mut(number) {
+            if condition(&mut self.fabric) {
+                let (_, program) = self.later.remove(number);
+                self.start(program);
+            } else {
+                number += 1;
+            }
+        }
+    }
+
+    fn start(&mut self, future: ProgramFuture) {
         let number = self.free_programs.pop().unwrap_or(self.programs.len() as u32);
         let waker = Waker::from(Arc::new(ProgramWaker { program: number, ready: Arc::clone(&self.ready) }));
-        let program = Some(Program { future: Box::pin(program), waker });
+        let program = Some(Program { future, waker });
         match self.programs.get_mut(number as usize) {
             Some(free) => *free = program,
             None => self.programs.push(program),
@@ -180,6 +214,9 @@ impl Simulation {
         let happened = self.fabric.step();
         if happened {
             self.hand_out();
+            if !self.later.is_empty() {
+                self.start_later();
+            }
         }
         happened
     }

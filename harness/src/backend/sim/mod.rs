@@ -123,6 +123,11 @@ impl SimDevice {
         self.host
     }
 
+    /// The device.
+    pub fn device_node(&self) -> NodeId {
+        self.device
+    }
+
     /// The root complex of the DPU's cores.
     pub fn dpu_node(&self) -> NodeId {
         self.dpu
