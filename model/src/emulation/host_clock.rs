@@ -21,7 +21,7 @@ impl HostClock {
         match self.since {
             None if waits => self.since = Some(now),
             Some(since) if !waits => {
-                self.stood = self.stood + now.since(since);
+                self.stood += now.since(since);
                 self.since = None;
             }
             _ => {}
