@@ -70,7 +70,7 @@ impl DeviceClock {
     /// Sets the clock back to `at`, if it shows a later time: software took longer than the device should have. In the simulation software takes no time.
     pub fn set_back(&mut self, at: Time) {
         if !self.backend.is_simulated() {
-            self.behind = self.behind + self.shown.since(at);
+            self.behind += self.shown.since(at);
             self.shown = self.shown.min(at);
         }
     }
