@@ -100,8 +100,11 @@ impl Machine {
             ports.push(fabric.attach(device, switch, &topology.internal_link)?);
             links.push(("switch".to_owned(), format!("function {number}")));
         }
-        let limits = TwinLimits::new(topology.max_payload);
-        if used > 0 {
+        let mut limits = TwinLimits::new(topology.max_payload);
+        if used == 0 {
+            // Nothing can be emulated: the device is as real ones are.
+            limits.max_channels = 0;
+        } else {
             firmware.add_page(twin_v1::TWIN_CAP, limits.page(fixed.into(), topology.hotplug_ports.into())?)?;
         }
         let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);

@@ -11,7 +11,7 @@ use common::{Rig, settings};
 use mlx5_twin_fw_cmds::cap::CapMode;
 use mlx5_twin_fw_cmds::layout::*;
 use mlx5_twin_fw_cmds::opcode::Opcode;
-use mlx5_twin_fw_cmds::twin_v1::{HotplugState, TWIN_CAP, message, port_op};
+use mlx5_twin_fw_cmds::twin_v1::{HotplugState, TLP_CHANNEL, TWIN_CAP, message, port_op};
 use mlx5_twin_model::firmware::Failure;
 use mlx5_twin_model::profile::Profile;
 use mlx5_twin_sim::host::{AccessError, Found, HotPlug, HotPlugError, SlotChange, enumerate};
@@ -52,6 +52,20 @@ fn modify(rig: &mut Rig, uid: u16, operation: u16, port: u8) -> HotplugState {
     HotplugState::from_number(state).expect("a state")
 }
 
+/// Without ports for emulated functions it's a device as real ones are: none of our page, objects and commands.
+#[test]
+fn a_device_without_ports_speaks_no_twin() {
+    let mut profile = common::profile();
+    profile.topology.static_functions = 0;
+    let mut rig = Rig::new(&profile);
+    assert!(rig.device(|dpu| dpu.firmware().capabilities().page(TWIN_CAP, CapMode::Current).is_none()));
+    rig.refused(&query_port(0, 0), Failure::UNKNOWN_OPCODE);
+    let mut channel =
+        plain(Opcode::CREATE_GENERAL_OBJECT, 0, &[(general_obj_in_cmd_hdr::OBJ_TYPE, TLP_CHANNEL.0.into())]);
+    channel.resize(general_obj_in_cmd_hdr::SIZE + tlp_channel::SIZE, 0);
+    rig.refused(&channel, Failure::OBJECT_TYPE);
+}
+
 #[test]
 fn what_the_device_says_of_its_ports() {
     for (functions, slots, fixed, hot) in
@@ -64,7 +78,7 @@ fn what_the_device_says_of_its_ports() {
         assert_eq!(twin_cap::STATIC_PORTS.get(&page), Ok(fixed));
         assert_eq!(twin_cap::HOTPLUG_PORTS.get(&page), Ok(hot));
     }
-    for (functions, slots) in [(0, 0), (2, 31), (33, 0), (1, 255)] {
+    for (functions, slots) in [(2, 31), (33, 0), (1, 255)] {
         let mut profile = common::profile();
         profile.topology.downstream_ports = 32;
         (profile.topology.static_functions, profile.topology.hotplug_ports) = (functions, slots);

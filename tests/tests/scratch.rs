@@ -125,7 +125,7 @@ fn there_is_no_shortcut_around_the_tlps() {
         .collect();
     let completions = posts.iter().filter(|&&kind| kind == u64::from(gateway::COMPLETION)).count();
     let interrupts = posts.iter().filter(|&&kind| kind == u64::from(gateway::MSIX)).count();
-    // The device itself puts requests off as long as software hasn't claimed the function, and it answers reads of the MSI-X table.
+    // The host was switched on when software had claimed the function: the device puts nothing off. It answers reads of the MSI-X table itself.
     let put_off = answered.clone().filter(|seen| seen.header.status() == Status::ConfigRequestRetry).count();
     let registers = run.host.functions[run.host.exercised[0]].bars[0].address;
     let table = registers + 0x2000..registers + 0x4000;
@@ -133,9 +133,9 @@ fn there_is_no_shortcut_around_the_tlps() {
         .clone()
         .filter(|seen| seen.header.route() == Route::Address && table.contains(&seen.header.address()))
         .count();
-    assert!(put_off > 0 && of_table > 0, "{put_off} put off, {of_table} reads of the table");
-    assert_eq!(asked.count(), completions + put_off + of_table);
-    assert_eq!(answered.count(), completions + put_off + of_table);
+    assert!(put_off == 0 && of_table > 0, "{put_off} put off, {of_table} reads of the table");
+    assert_eq!(asked.count(), completions + of_table);
+    assert_eq!(answered.count(), completions + of_table);
     assert_eq!(interrupts as u64, run.summary.interrupts);
     assert!(completions > 50, "{completions} completions");
 }

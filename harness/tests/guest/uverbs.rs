@@ -135,3 +135,22 @@ fn contexts_are_shared_with_rdma_core() {
     expected.sort_unstable();
     assert_eq!(lines, expected, "{}", ran.stderr);
 }
+
+/// Real firmware doesn't speak `twin-v1`: what is built on it says just that, and all below it works.
+#[test]
+fn a_device_as_real_ones_are_has_no_channels() {
+    let Some(guest) = Guest::new() else { return };
+    let folder = Folder::new("uverbs-real");
+    let path = other(&folder, "real.toml", &[("\nstatic_functions = 1 ", "\nstatic_functions = 0 ")]);
+    let script = "mlx5-twin check --backend uverbs; mlx5-twin run scratch --backend uverbs";
+    let ran = guest.arguments(&["--profile", &path]).run(script);
+    let shown = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(shown.lines().any(|line| line.contains("channels: until no more can be had: EOPNOTSUPP")), "{shown}");
+    assert!(shown.lines().any(|line| line.contains("asynchronous commands")), "{shown}");
+    assert_eq!(
+        (ran.code, ran.stderr.contains("the device's firmware doesn't speak twin-v1")),
+        (1, true),
+        "{}",
+        ran.stderr
+    );
+}

@@ -120,9 +120,9 @@ impl ObjectKinds for Emulation {
 }
 
 impl Emulation {
-    /// Whether the device speaks `twin-v1`: not if it has no port for an emulated function. It's as real devices are then.
+    /// Whether the device speaks `twin-v1`. Real ones don't.
     fn speaks(&self) -> bool {
-        !self.ports.is_empty()
+        self.limits.max_channels > 0
     }
 
     fn create_channel(&mut self, id: u32, uid: u16, context: &[u8], resources: &Resources) -> Result<(), Failure> {
