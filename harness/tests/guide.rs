@@ -23,7 +23,8 @@ fn example() -> PathBuf {
 
 /// The arguments of a block's command; a quoted one may have several lines.
 fn arguments(block: &str) -> Vec<String> {
-    let rest = block.trim().strip_prefix("cargo run -p mlx5-twin-harness --example dice -- ").expect("the guide's command");
+    let rest =
+        block.trim().strip_prefix("cargo run -p mlx5-twin-harness --example dice -- ").expect("the guide's command");
     let parts = rest.split('\'').enumerate();
     let words = parts.flat_map(|(number, part)| {
         let whole = number % 2 == 1;
