@@ -1,6 +1,10 @@
 //! GUIDE.md: its code is that of the example, and its commands run.
 
 mod common;
+/// Its unit tests run here.
+#[path = "../examples/dice.rs"]
+#[allow(dead_code, reason = "it's a program")]
+mod dice;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,7 +57,10 @@ fn its_commands_run() {
             println!("SKIPPED: commands of the guide with a Linux guest need MLX5_TWIN_GUEST_TESTS=1");
             continue;
         }
-        let ran = Command::new(example()).args(&arguments).output().expect("the example is built");
+        let ran = Command::new(example())
+            .args(&arguments)
+            .output()
+            .expect("'cargo test' builds examples, and with '--test guide' only '--example dice' does");
         let (stdout, stderr) = (text(&ran.stdout), text(&ran.stderr));
         // The one with a mistake fails, as the guide says.
         let fails = arguments.iter().any(|argument| argument == "--fault");
