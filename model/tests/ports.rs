@@ -57,7 +57,7 @@ fn modify(rig: &mut Rig, uid: u16, operation: u16, port: u8) -> HotplugState {
 fn a_device_without_ports_speaks_no_twin() {
     let mut profile = common::profile();
     profile.topology.static_functions = 0;
-    let mut rig = Rig::new(&profile);
+    let mut rig = Rig::new(&profile).bring_up();
     assert!(rig.device(|dpu| dpu.firmware().capabilities().page(TWIN_CAP, CapMode::Current).is_none()));
     rig.refused(&query_port(0, 0), Failure::UNKNOWN_OPCODE);
     let mut channel =
