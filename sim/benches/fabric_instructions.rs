@@ -25,6 +25,8 @@ const WAITING_TLP_GATE: u64 = 1_390;
 const EVENT_GATE: u64 = 200;
 /// Turns of the closed loop, and pushes and pops, that are counted.
 const TURNS: u64 = 4_000;
+/// The same for each of a thousand endpoints.
+const THOUSANDS: u64 = 200;
 const EVENTS: u64 = 20_000;
 
 #[library_benchmark]
@@ -59,14 +61,20 @@ fn starved(roots: u16, endpoints: u8, tags: u16) -> Load {
 #[library_benchmark]
 #[bench::endpoints_32(args = (1, 32, 32), setup = sized)]
 #[bench::credit_bound(args = (1, 4, 256), setup = sized)]
-#[bench::endpoints_1000_pending_1000(args = (40, 25, 1), setup = sized)]
-#[bench::endpoints_1000_pending_100000(args = (40, 25, 100), setup = sized)]
 #[bench::starved_1(args = (1, 1, 64), setup = starved)]
 #[bench::starved_4(args = (1, 4, 256), setup = starved)]
-#[bench::starved_1000_pending_1000(args = (40, 25, 1), setup = starved)]
-#[bench::starved_1000_pending_100000(args = (40, 25, 100), setup = starved)]
 fn waiting_tlp(mut load: Load) -> Load {
     black_box(load.run(TURNS));
+    load
+}
+
+#[library_benchmark]
+#[bench::pending_1000(args = (40, 25, 1), setup = sized)]
+#[bench::pending_100000(args = (40, 25, 100), setup = sized)]
+#[bench::starved_pending_1000(args = (40, 25, 1), setup = starved)]
+#[bench::starved_pending_100000(args = (40, 25, 100), setup = starved)]
+fn thousand_endpoints(mut load: Load) -> Load {
+    black_box(load.run(THOUSANDS * 1_000));
     load
 }
 
@@ -110,10 +118,19 @@ library_benchmark_group!(
 );
 
 library_benchmark_group!(
+    name = end_to_end_thousand,
+    config = LibraryBenchmarkConfig::default().tool(
+        Callgrind::with_args(["--cache-sim=no"])
+            .hard_limits([(EventKind::Ir, WAITING_TLP_GATE * TLPS_PER_TURN * THOUSANDS * 1_000)])
+    ),
+    benchmarks = [thousand_endpoints]
+);
+
+library_benchmark_group!(
     name = event_queue,
     config = LibraryBenchmarkConfig::default()
         .tool(Callgrind::with_args(["--cache-sim=no"]).hard_limits([(EventKind::Ir, EVENT_GATE * EVENTS)])),
     benchmarks = [event]
 );
 
-main!(library_benchmark_groups = [end_to_end, end_to_end_waiting, event_queue]);
+main!(library_benchmark_groups = [end_to_end, end_to_end_waiting, end_to_end_thousand, event_queue]);

@@ -200,7 +200,7 @@ impl Load {
     pub(crate) fn with_credits(size: Size, change: impl Fn(&mut Credits)) -> Load {
         let mut load = load(size, change);
         let endpoints = u64::from(size.roots) * u64::from(size.endpoints);
-        load.run(endpoints * 1_000.max(4 * u64::from(size.tags)));
+        load.run(endpoints * 1_000_u64.div_ceil(endpoints).max(2 * u64::from(size.tags)));
         load
     }
 

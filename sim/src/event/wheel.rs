@@ -1,8 +1,9 @@
 //! The fast event queue: a timing wheel of two levels, with a heap for the far future.
 //!
 //! Level 0 covers one *turn* of `SLOTS` slots of 2^`SLOT_BITS` ps; level 1 covers one turn of `SLOTS` turns of level 0; what lies
-//! further ahead waits in a heap. A slot holds a linked list: on level 0 in order of time, on level 1 in order of arrival. When time enters a slot of level 1,
-//! its events move down to level 0, in the order they were pushed; the order among events of one time is never lost:
+//! further ahead waits in a heap. A slot holds a linked list in order of arrival; on level 0 that's mostly the order of time, and where it
+//! isn't, the list is sorted when time enters its slot. When time enters a slot of level 1, its events move down to level 0, in the order they
+//! were pushed; the order among events of one time is never lost:
 //!
 //! - Level 0 holds the current turn only, so whatever was pushed to a turn before it began moved down before anything else
 //!   could be pushed to it directly.
@@ -23,6 +24,8 @@ const ERA_BITS: u32 = TURN_BITS + LEVEL_BITS;
 
 /// No entry.
 const NIL: u32 = u32::MAX;
+/// Added to the first entry of a list of level 0 that must be sorted before one is taken: no entry has such a number.
+const UNSORTED: u32 = 1 << 31;
 
 #[derive(Debug)]
 struct Entry<E> {
@@ -107,6 +110,8 @@ pub struct Wheel<E> {
     /// The current turn of level 0 (time >> `TURN_BITS`).
     turn: u64,
     last: u64,
+    /// Room to sort in: time, order of arrival, entry.
+    scratch: Vec<(u64, u32, u32)>,
 }
 
 impl<E: Copy> Wheel<E> {
@@ -120,6 +125,7 @@ impl<E: Copy> Wheel<E> {
             beyond: Heap::new(),
             turn: 0,
             last: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -140,7 +146,7 @@ impl<E: Copy> Wheel<E> {
         }
     }
 
-    /// Puts an entry of the current turn into its slot, behind all that don't come later than it.
+    /// Puts an entry of the current turn into its slot.
     #[inline]
     fn insert_near(&mut self, id: u32, at: u64) {
         let slot = (at >> SLOT_BITS) as usize % SLOTS;
@@ -154,13 +160,30 @@ impl<E: Copy> Wheel<E> {
                 last.next = id;
                 list.tail = id;
             }
-            Some(_) => self.insert_before_last(slot, id, at),
+            Some(_) => self.insert_early(slot, id, at),
         }
     }
 
     /// Puts an entry into a slot whose last entry comes later than it.
     #[inline(never)]
-    fn insert_before_last(&mut self, slot: usize, id: u32, at: u64) {
+    fn insert_early(&mut self, slot: usize, id: u32, at: u64) {
+        // In the slot that is being emptied it goes to its place, which isn't far.
+        if self.last >> SLOT_BITS == at >> SLOT_BITS {
+            if self.near.lists[slot].head & UNSORTED != 0 {
+                self.sort(slot);
+            }
+            return self.insert_sorted(slot, id, at);
+        }
+        let list = &mut self.near.lists[slot];
+        let last = std::mem::replace(&mut list.tail, id);
+        list.head |= UNSORTED;
+        if let Some(last) = self.entries.get_mut(last as usize) {
+            last.next = id;
+        }
+    }
+
+    /// Puts an entry into a sorted slot whose last entry comes later than it, behind all that don't.
+    fn insert_sorted(&mut self, slot: usize, id: u32, at: u64) {
         let mut before = NIL;
         let mut after = self.near.lists[slot].head;
         while after != NIL && self.entries[after as usize].at <= at {
@@ -172,6 +195,30 @@ impl<E: Copy> Wheel<E> {
             NIL => self.near.lists[slot].head = id,
             _ => self.entries[before as usize].next = id,
         }
+    }
+
+    /// Sorts a slot of level 0 by time; what comes at the same time stays in order of arrival.
+    #[cold]
+    fn sort(&mut self, slot: usize) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let list = &mut self.near.lists[slot % SLOTS];
+        let mut id = list.head & !UNSORTED;
+        while let Some(entry) = self.entries.get(id as usize) {
+            scratch.push((entry.at, scratch.len() as u32, id));
+            id = entry.next;
+        }
+        scratch.sort_unstable();
+        let mut next = NIL;
+        for &(_, _, id) in scratch.iter().rev() {
+            if next == NIL {
+                list.tail = id;
+            }
+            self.entries[id as usize].next = next;
+            next = id;
+        }
+        list.head = next;
+        scratch.clear();
+        self.scratch = scratch;
     }
 
     /// Adds an event that lies beyond the current turn, or for which an entry must be made.
@@ -209,13 +256,19 @@ impl<E: Copy> Wheel<E> {
         // Nothing lies before what was popped last, which may be of an earlier turn.
         let past = if self.last >> TURN_BITS == self.turn { (self.last >> SLOT_BITS) as usize % SLOTS } else { 0 };
         if let Some(slot) = self.near.peek(past) {
-            // In order of time.
-            return self.entries.get(self.near.lists[slot].head as usize).map(|entry| Time(entry.at));
+            let head = self.near.lists[slot].head;
+            return match self.entries.get(head as usize) {
+                Some(entry) => Some(Time(entry.at)),
+                None => self.earliest(head & !UNSORTED),
+            };
         }
         let Some(slot) = self.far.peek(self.turn as usize % SLOTS) else { return self.beyond.next_time() };
-        // In order of arrival.
+        self.earliest(self.far.lists[slot].head)
+    }
+
+    /// The earliest time in a list that isn't sorted.
+    fn earliest(&self, mut id: u32) -> Option<Time> {
         let mut earliest = None;
-        let mut id = self.far.lists[slot].head;
         while let Some(entry) = self.entries.get(id as usize) {
             earliest = Some(earliest.unwrap_or(entry.at).min(entry.at));
             id = entry.next;
@@ -290,7 +343,10 @@ impl<E: Copy> EventQueue<E> for Wheel<E> {
             None => self.settle()?,
         };
         let id = self.near.lists[slot % SLOTS].head;
-        let entry = &mut self.entries[id as usize];
+        let Some(entry) = self.entries.get_mut(id as usize) else {
+            self.sort(slot);
+            return self.pop();
+        };
         let (at, event, next) = (entry.at, entry.event, entry.next);
         entry.next = self.free;
         self.free = id;

@@ -259,11 +259,18 @@ impl Core {
         transmitter.wait(&mut self.arena, tlp, weight.class);
     }
 
-    /// Fixes the turns of what waits, as far as it's known when the credits are there.
+    /// Fixes the turns of what waits, as far as it's known when the credits are there, after there are more for `class`.
     #[inline(never)]
-    fn pump(&mut self, port: PortId) {
-        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&self.arena, self.now) {
+    fn pump(&mut self, port: PortId, class: Class) {
+        let mut any = false;
+        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&self.arena, class, self.now) {
             self.transmit(port, tlp, turn);
+            any = true;
+        }
+        // What may not pass a posted request goes on when that does.
+        if any && class == Class::Posted && self.transmitters[usize::from(port.0)].others_wait() {
+            self.pump(port, Class::Completion);
+            self.pump(port, Class::NonPosted);
         }
     }
 
@@ -427,7 +434,7 @@ impl Core {
     #[inline(never)]
     fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
-            self.pump(sender);
+            self.pump(sender, weight.class);
         }
     }
 

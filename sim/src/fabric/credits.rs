@@ -33,20 +33,22 @@ struct Returns {
     /// How many have been put in and taken out.
     entered: usize,
     left: usize,
+    /// When the last one arrives.
+    newest: Time,
 }
 
 impl Returns {
     fn new() -> Returns {
-        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0 }
+        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0, newest: Time::ZERO }
     }
 
     /// Adds credits, if there's room and none arrive later.
     #[inline]
     fn push(&mut self, at: Time, credits: u64) -> bool {
-        let before = self.ring[self.entered.wrapping_sub(1) % RETURNS].0;
-        if self.entered - self.left == RETURNS || before > at {
+        if self.entered - self.left == RETURNS || self.newest > at {
             return false;
         }
+        self.newest = at;
         self.ring[self.entered % RETURNS] = (at, credits);
         self.entered += 1;
         true
@@ -58,6 +60,7 @@ impl Returns {
             let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
             *newest = at.max(*newest);
             *freed += credits;
+            self.newest = *newest;
             return;
         }
         let mut place = self.entered;
@@ -69,21 +72,8 @@ impl Returns {
         self.entered += 1;
     }
 
-    /// Takes out the first ones until there are enough for `cost`, those of `available` included: gives when that is, and what is left then.
-    /// `None`, and nothing is taken out, if there will never be enough.
-    fn until_enough(&mut self, mut available: u64, cost: u64) -> Option<(Time, u64)> {
-        for place in self.left..self.entered {
-            let (at, credits) = self.ring[place % RETURNS];
-            available += credits;
-            if let Some(left) = enough(available, cost) {
-                self.left = place + 1;
-                return Some((at, left));
-            }
-        }
-        None
-    }
-
     /// Takes out what has arrived.
+    #[inline]
     fn arrived(&mut self, now: Time) -> u64 {
         let (mut left, entered, mut sum) = (self.left, self.entered, 0);
         while left != entered {
@@ -96,6 +86,23 @@ impl Returns {
         }
         self.left = left;
         sum
+    }
+
+    /// Takes out the first ones until there are enough for `cost`; `available` becomes what there is then, and what it gives says when that
+    /// is. `None`, and nothing is taken out, if there will never be enough.
+    #[inline]
+    fn until_enough(&mut self, available: &mut u64, cost: u64) -> Option<Time> {
+        let (mut sum, mut place) = (*available, self.left);
+        while place != self.entered {
+            let (at, credits) = self.ring[place % RETURNS];
+            sum += credits;
+            place += 1;
+            if enough(sum, cost).is_some() {
+                (self.left, *available) = (place, sum);
+                return Some(at);
+            }
+        }
+        None
     }
 }
 
@@ -142,13 +149,16 @@ impl Credits {
     }
 
     /// Takes the credits of a TLP as soon as they're there: gives when that is, not before `now`. `None` if it isn't known yet.
+    #[inline]
     pub(crate) fn reserve(&mut self, cost: Cost, now: Time) -> Option<Time> {
-        if self.take(cost, now) {
+        let cost = cost.0 & self.finite;
+        if let Some(left) = enough(self.available, cost) {
+            self.available = left;
             return Some(now);
         }
-        let (at, left) = self.returning.until_enough(self.available, cost.0 & self.finite)?;
-        self.available = left;
-        Some(at)
+        let at = self.returning.until_enough(&mut self.available, cost)?;
+        self.available -= cost;
+        Some(at.max(now))
     }
 
     /// Lets the credits of a freed buffer come back at `at`. If it gives `false`, which it seldom does, nothing has been done, and
@@ -228,6 +238,9 @@ mod tests {
             assert_eq!(credits.reserve(cost, Time::ZERO), Some(Time::ZERO));
             credits.give_back_in_all_cases(cost, Time(at));
         }
-        assert_eq!([1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))), [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))),
+            [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]
+        );
     }
 }

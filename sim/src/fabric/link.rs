@@ -8,8 +8,6 @@ use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
 
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
-
 /// A queue of TLPs, linked through their slots.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
@@ -166,7 +164,7 @@ impl Transmitter {
 
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're
     /// taken then.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn reserve(&mut self, weight: Weight, now: Time) -> Option<Turn> {
         // Posted requests pass all but each other; nothing else passes them, nor others of its class.
         if self.pending & (pending::waits(Class::Posted) | pending::waits(weight.class)) != 0 {
@@ -176,22 +174,23 @@ impl Transmitter {
         Some(self.fix(weight, at, now))
     }
 
-    /// Fixes the turn of a TLP whose credits are there from `at` on.
+    /// Fixes the turn of a TLP whose credits are there from `at` on, which isn't before `now`.
+    #[inline]
     fn fix(&mut self, weight: Weight, at: Time, now: Time) -> Turn {
-        let class = pending::waits(weight.class);
+        let from = now.max(self.busy_until);
         if self.pending & pending::GAP != 0 {
             // At the end of the gap, too, so that what follows is seen after what goes then.
             if now > self.gap.to {
                 self.pending &= !pending::GAP;
-            } else if let Some(turn) = self.fit(weight, at.max(now)) {
-                return turn;
             } else {
-                self.gap.classes |= class;
+                if let Some(turn) = self.fit(weight, at) {
+                    return turn;
+                }
+                self.gap.classes |= pending::waits(weight.class);
             }
         }
-        let from = now.max(self.busy_until);
-        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from))) {
-            self.gap = Gap { from, to: at, classes: class };
+        if at > from && (self.pending & pending::GAP == 0 || self.gap.to.since(self.gap.from) < at.since(from)) {
+            self.gap = Gap { from, to: at, classes: pending::waits(weight.class) };
             self.pending |= pending::GAP;
         }
         self.occupy(weight, from.max(at))
@@ -231,47 +230,34 @@ impl Transmitter {
         queue.tail = id;
     }
 
-    /// Takes the next TLP whose turn can be fixed: the oldest of the three heads whose credits will be there and that would not pass a posted
-    /// request, which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
-    pub(crate) fn next_turn(&mut self, arena: &Arena, now: Time) -> Option<(TlpId, Turn)> {
-        // At most once for each class that waits, the one with the oldest head first.
-        let mut untried = self.pending & pending::WAITS;
-        while untried != 0 {
-            let class = if untried.is_power_of_two() {
-                CLASSES[untried.trailing_zeros() as usize % 3]
-            } else {
-                self.oldest_head(arena, untried)
-            };
-            let id = self.waiting[class as usize].head;
-            let slot = arena.slot(id);
-            if let Some(at) = self.credits[class as usize].reserve(slot.weight.cost, now) {
-                self.waiting[class as usize].head = slot.next;
-                if slot.next == TlpId::NONE {
-                    self.pending &= !pending::waits(class);
-                }
-                return Some((id, self.fix(slot.weight, at, now)));
-            }
-            if class == Class::Posted {
-                // Whatever follows is younger than this posted request and may not pass it.
+    /// Takes the first TLP of `class` that waits, if its turn can be fixed: its credits will be there, and it would not pass a posted request,
+    /// which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
+    #[inline]
+    pub(crate) fn next_turn(&mut self, arena: &Arena, class: Class, now: Time) -> Option<(TlpId, Turn)> {
+        if self.pending & pending::waits(class) == 0 {
+            return None;
+        }
+        let id = self.waiting[class as usize].head;
+        let slot = arena.slot(id);
+        if class != Class::Posted && self.pending & pending::waits(Class::Posted) != 0 {
+            let posted = arena.slot(self.waiting[Class::Posted as usize].head).order;
+            // Which is older, also if the counter has begun anew.
+            if posted.wrapping_sub(slot.order) as i32 <= 0 {
                 return None;
             }
-            untried &= !pending::waits(class);
         }
-        None
+        let at = self.credits[class as usize].reserve(slot.weight.cost, now)?;
+        self.waiting[class as usize].head = slot.next;
+        if slot.next == TlpId::NONE {
+            self.pending &= !pending::waits(class);
+        }
+        Some((id, self.fix(slot.weight, at, now)))
     }
 
-    /// The class whose first waiting TLP is the oldest, among those in the set `classes`, all of which wait.
-    #[inline(never)]
-    fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {
-        let mut oldest = (0, Class::Posted);
-        for class in CLASSES.into_iter().filter(|&class| classes & pending::waits(class) != 0) {
-            // Age relative to the newest, so that a wrapped counter keeps the order.
-            let age = self.next_order.wrapping_sub(arena.slot(self.waiting[class as usize].head).order);
-            if age > oldest.0 {
-                oldest = (age, class);
-            }
-        }
-        oldest.1
+    /// Whether anything but posted requests waits.
+    #[inline]
+    pub(crate) fn others_wait(&self) -> bool {
+        self.pending & pending::WAITS & !pending::waits(Class::Posted) != 0
     }
 
     /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has
