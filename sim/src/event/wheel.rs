@@ -26,6 +26,8 @@ const ERA_BITS: u32 = TURN_BITS + LEVEL_BITS;
 const NIL: u32 = u32::MAX;
 /// Added to the first entry of a list of level 0 that must be sorted before one is taken: no entry has such a number.
 const UNSORTED: u32 = 1 << 31;
+/// As many entries of a list are passed by to put one into its place; if that isn't enough, the list is sorted later.
+const SHORT: usize = 12;
 
 #[derive(Debug)]
 struct Entry<E> {
@@ -167,34 +169,29 @@ impl<E: Copy> Wheel<E> {
     /// Puts an entry into a slot whose last entry comes later than it.
     #[inline(never)]
     fn insert_early(&mut self, slot: usize, id: u32, at: u64) {
-        // In the slot that is being emptied it goes to its place, which isn't far.
-        if self.last >> SLOT_BITS == at >> SLOT_BITS {
-            if self.near.lists[slot].head & UNSORTED != 0 {
-                self.sort(slot);
+        let list = &mut self.near.lists[slot % SLOTS];
+        if list.head & UNSORTED == 0 {
+            // In a short list it goes to its place.
+            let mut before = NIL;
+            let mut after = list.head;
+            for _ in 0..SHORT {
+                match self.entries.get(after as usize) {
+                    Some(entry) if entry.at <= at => (before, after) = (after, entry.next),
+                    _ => {
+                        self.entries[id as usize].next = after;
+                        match self.entries.get_mut(before as usize) {
+                            Some(before) => before.next = id,
+                            None => list.head = id,
+                        }
+                        return;
+                    }
+                }
             }
-            return self.insert_sorted(slot, id, at);
         }
-        let list = &mut self.near.lists[slot];
-        let last = std::mem::replace(&mut list.tail, id);
-        list.head |= UNSORTED;
-        if let Some(last) = self.entries.get_mut(last as usize) {
+        if let Some(last) = self.entries.get_mut(list.tail as usize) {
             last.next = id;
         }
-    }
-
-    /// Puts an entry into a sorted slot whose last entry comes later than it, behind all that don't.
-    fn insert_sorted(&mut self, slot: usize, id: u32, at: u64) {
-        let mut before = NIL;
-        let mut after = self.near.lists[slot].head;
-        while after != NIL && self.entries[after as usize].at <= at {
-            before = after;
-            after = self.entries[after as usize].next;
-        }
-        self.entries[id as usize].next = after;
-        match before {
-            NIL => self.near.lists[slot].head = id,
-            _ => self.entries[before as usize].next = id,
-        }
+        (list.head, list.tail) = (list.head | UNSORTED, id);
     }
 
     /// Sorts a slot of level 0 by time; what comes at the same time stays in order of arrival.
