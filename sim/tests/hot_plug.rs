@@ -21,7 +21,8 @@ fn settings() -> Settings {
 /// A switch with an agent and two slots.
 fn slots() -> (Plant, Vec<Found>) {
     let plant = plant(&[Shape::Switch(vec![Shape::Agent, Shape::HotPlug, Shape::HotPlug])], &Spec::default());
-    let ports = plant.found.iter().filter(|function| function.capability(5).is_some()).cloned().collect();
+    // Bridges of the walk: root port, upstream port, and the downstream ports, the first of which has no slot.
+    let ports = plant.found.iter().filter(|function| function.bridge).skip(3).cloned().collect();
     (plant, ports)
 }
 

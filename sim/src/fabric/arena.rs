@@ -15,6 +15,8 @@ impl TlpId {
 
 /// The largest payload that a slot holds itself: a cache line.
 const INLINE: usize = 64;
+/// The smallest Max_Payload_Size that there is, in bytes.
+const SMALLEST_LIMIT: u16 = 128;
 /// The largest payload of a TLP: 1,024 dwords (PCIe base specification, 'Length' field).
 pub const MAX_PAYLOAD: usize = 4096;
 /// Room for the prefixes of a TLP in bytes: the arena keeps up to eight.
@@ -64,6 +66,14 @@ pub(crate) struct Slot {
     long: u32,
     pub(crate) extra: u32,
     inline: [u8; INLINE],
+}
+
+impl Slot {
+    /// Whether there's something about the TLP that few have: poisoned data, a digest, or more data than every receiver takes.
+    #[inline(always)]
+    pub(crate) fn is_special(&self) -> bool {
+        self.payload > SMALLEST_LIMIT || self.header.is_marked()
+    }
 }
 
 /// The TLP isn't in a receive buffer: its source has just made it.

@@ -1,6 +1,9 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
+use std::collections::VecDeque;
+
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
+use super::error::{Detected, ERRORS, ErrorKind, Found};
 use super::link::{Kick, Ready, Transmitter};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
@@ -58,6 +61,8 @@ pub(crate) enum Event {
     Timer(NodeId, u64),
     /// A host program's sleep ends.
     Wake(u32),
+    /// Something was found in this instant that's to be looked at.
+    Report,
 }
 
 /// What went wrong on the fabric, counted by kind.
@@ -84,6 +89,10 @@ pub struct Core {
     pub(crate) probe: Option<Box<dyn Probe>>,
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
+    /// Errors that were found so far, by kind.
+    pub(super) errors: [u64; ERRORS.len()],
+    /// What was found in the present event, and at which port.
+    pub(super) found: VecDeque<(PortId, Found)>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -128,6 +137,8 @@ impl Core {
             probe: None,
             decode_at_each_hop: false,
             faults: Faults::default(),
+            errors: [0; ERRORS.len()],
+            found: VecDeque::new(),
             woken: Vec::new(),
         }
     }
@@ -334,19 +345,26 @@ impl Core {
 
     /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its header, taken
     /// from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
-    /// to, decoding them again would give the same.
+    /// to, decoding them again would give the same. Says too whether there's something about the TLP that few have, and that the receiver has
+    /// to look at.
     ///
     /// # Errors
     /// The rule that the bytes break.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Header, Malformed> {
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<(&Header, bool), Malformed> {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
         if self.decode_at_each_hop && slot.raw != slot.decoded {
             slot.header = Header::decode(&slot.raw)?;
             slot.decoded = slot.raw;
         }
-        Ok(&slot.header)
+        Ok((&slot.header, slot.is_special()))
+    }
+
+    /// Whether there's something about a TLP that few have, and that a receiver has to look at.
+    #[inline(always)]
+    pub(super) fn is_special(&self, tlp: TlpId) -> bool {
+        self.arena.slot(tlp).is_special()
     }
 
     /// Makes another TLP that is like `tlp` in all, but isn't in any receive buffer.
@@ -426,19 +444,29 @@ impl Core {
         }
     }
 
+    /// Lets an event happen in the present instant, after those that are there already.
+    pub(super) fn queue_now(&mut self, event: Event) {
+        self.queue.push(self.now, event);
+    }
+
     #[inline(never)]
     fn kick(&mut self, port: PortId, at: Time) {
         self.queue.push(at, Event::Kick(port));
     }
 
-    /// Ends a request that came in at `port` with a completion without data, if it asks for one, and counts the fault.
+    /// Ends a request that came in at `port` with a completion without data, if it asks for one. A status that stands for an error is counted and
+    /// noted as one that was found there, by the function `completer`.
     pub fn refuse(&mut self, port: PortId, tlp: TlpId, completer: Bdf, status: Status) {
-        match status {
-            Status::UnsupportedRequest => self.faults.unsupported_request += 1,
-            Status::CompleterAbort => self.faults.completer_abort += 1,
-            _ => {}
-        }
         let request = *self.header(tlp);
+        let kind = match status {
+            Status::UnsupportedRequest => Some(ErrorKind::UnsupportedRequest),
+            Status::CompleterAbort => Some(ErrorKind::CompleterAbort),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let error = Detected { tlp: Some(self.log_of(tlp)), ..Detected::new(kind) };
+            self.detect(port, error.as_role(Core::answering_role(&request)).by(completer));
+        }
         self.consume(tlp);
         self.complete(port, &request, completer, status);
     }
@@ -453,7 +481,7 @@ impl Core {
         }
     }
 
-    /// Counts a fault that a device has found on its own.
+    /// Counts a fault that a device has found on its own, and that is no error of a function on the bus; those are for [`Core::detect`].
     pub fn count(&mut self, count: impl FnOnce(&mut Faults)) {
         count(&mut self.faults);
     }

@@ -1,7 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
 use crate::config::{
-    AerCapability, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability, Slot, Type1,
+    Acs, AcsCapability, AerCapability, ConfigError, ConfigSpace, DpcCapability, MsiCapability, PcieCapability,
+    PortType, PowerCapability, Slot, Type1,
 };
 use crate::profile::Link;
 
@@ -16,7 +17,12 @@ pub struct PortIdentity {
     pub max_payload: u32,
 }
 
-/// The configuration space of a port on `link`: a bridge with the capabilities PCI Express, power management and AER.
+/// Bits of Egress Control Vector: ports of a switch or root complex that can be told apart there.
+const EGRESS_PORTS: u8 = 32;
+
+/// The configuration space of a port on `link`: a bridge with the capabilities PCI Express, power management and AER; one with the link below it
+/// has MSI, access control and containment too. A root port, from which nothing goes to a peer, has only source validation and translation
+/// blocking.
 ///
 /// # Errors
 /// A payload size that can't be expressed.
@@ -29,7 +35,7 @@ pub fn port_config(
     build(identity, number, link, PcieCapability::new(port))
 }
 
-/// The configuration space of a hot-plug port of a switch on `link`: as [`port_config`], with MSI and an empty slot that has an attention
+/// The configuration space of a hot-plug port of a switch on `link`: as [`port_config`], with an empty slot that has an attention
 /// button and a power controller. Its link is down.
 ///
 /// # Errors
@@ -43,9 +49,7 @@ pub fn hot_plug_port_config(identity: PortIdentity, number: u8, link: &Link) -> 
         ..Slot::default()
     };
     let port = PcieCapability { slot: Some(slot), link_up: false, ..PcieCapability::new(PortType::Downstream) };
-    let mut config = build(identity, number, link, port)?;
-    config.add(&MsiCapability)?;
-    Ok(config)
+    build(identity, number, link, port)
 }
 
 fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) -> Result<ConfigSpace, ConfigError> {
@@ -63,5 +67,12 @@ fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) 
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;
+    if downstream_facing {
+        config.add(&MsiCapability)?;
+        let sources = Acs::SOURCE_VALIDATION | Acs::TRANSLATION_BLOCKING;
+        let services = if root_port { sources } else { Acs::ALL };
+        config.add(&AcsCapability { services, egress_ports: EGRESS_PORTS })?;
+        config.add(&DpcCapability { root_port, interrupt_message: 0 })?;
+    }
     Ok(config)
 }

@@ -3,7 +3,9 @@
 use std::any::Any;
 
 use mlx5_twin_sim::config::{Bar, ConfigSpace, PcieCapability, PortType, Type0};
-use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId};
+use mlx5_twin_sim::fabric::{
+    Core, Detected, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId,
+};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 use mlx5_twin_sim::{Fabric, Time};
 
@@ -139,6 +141,10 @@ impl Device for Agent {
             self.function.reset(reset);
             self.dma.reset(core.now());
         }
+    }
+
+    fn error(&mut self, core: &mut Core, _port: PortId, error: &Detected) {
+        self.function.report(core, error);
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
