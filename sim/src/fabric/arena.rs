@@ -63,16 +63,33 @@ pub(crate) struct Slot {
     pub(crate) weight: Weight,
     /// Bytes of the payload.
     payload: u16,
+    /// Not 0 if the TLP is one that receivers look at.
+    special: u16,
     long: u32,
     pub(crate) extra: u32,
     inline: [u8; INLINE],
 }
 
+/// What few TLPs have and a receiver looks at: EP and TD, which are bits 14 and 15 of DW 0, prefixes or a digest in the arena, and 128 bytes of
+/// payload or more: no receiver takes less than that.
+#[inline(always)]
+const fn special(header: &Header, payload: usize) -> u16 {
+    header.dws()[0] as u16 & 0xc000 | payload as u16 & !(SMALLEST_LIMIT - 1)
+}
+
 impl Slot {
-    /// Whether there's something about the TLP that few have: poisoned data, a digest, or more data than every receiver takes.
+    /// Whether there's something about the TLP that few have: poisoned data, a digest, prefixes, or more data than every receiver takes.
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
-        self.payload > SMALLEST_LIMIT || self.header.is_marked()
+        self.special != 0
+    }
+
+    /// Puts another header in the place of the TLP's own.
+    pub(crate) fn replace_header(&mut self, header: Header) {
+        self.header = header;
+        header.encode(&mut self.raw);
+        self.decoded = self.raw;
+        self.special |= special(&header, usize::from(self.payload));
     }
 }
 
@@ -128,6 +145,7 @@ impl Arena {
         let bytes = (header_len + payload) as u16;
         slot.weight = Weight { class: header.class(), cost: Cost::of_payload(payload), bytes };
         slot.payload = payload as u16;
+        slot.special = special(&header, payload);
         slot.long = long;
         slot.extra = NONE;
         id
@@ -148,6 +166,7 @@ impl Arena {
             order: 0,
             weight: Weight { class: header.class(), cost: Cost::of_payload(0), bytes: 0 },
             payload: 0,
+            special: 0,
             long: NONE,
             extra: NONE,
             inline: [0; INLINE],
@@ -168,6 +187,7 @@ impl Arena {
         let slot = &mut self.slots[id.0 as usize];
         let digest = if extra.digest.is_some() { 4 } else { 0 };
         slot.weight.bytes = slot.header.header_len() as u16 + slot.payload + u16::from(extra.prefix_len) + digest;
+        slot.special |= 1;
         if let Some(old) = self.extra.get_mut(slot.extra as usize) {
             *old = extra;
             return;

@@ -20,6 +20,12 @@ pub struct NodeId(pub(crate) u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub(crate) u16);
 
+impl NodeId {
+    /// No node: a timer for it comes when something was found in this instant that's to be looked at. It's no event of its own, so that there are
+    /// no more of them than a step can tell apart quickly.
+    pub(super) const NOBODY: NodeId = NodeId(u16::MAX);
+}
+
 impl PortId {
     /// The other end of the link.
     pub(crate) const fn peer(self) -> PortId {
@@ -61,8 +67,6 @@ pub(crate) enum Event {
     Timer(NodeId, u64),
     /// A host program's sleep ends.
     Wake(u32),
-    /// Something was found in this instant that's to be looked at.
-    Report,
 }
 
 /// What went wrong on the fabric, counted by kind.
@@ -355,8 +359,8 @@ impl Core {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
         if self.decode_at_each_hop && slot.raw != slot.decoded {
-            slot.header = Header::decode(&slot.raw)?;
-            slot.decoded = slot.raw;
+            let header = Header::decode(&slot.raw)?;
+            slot.replace_header(header);
         }
         Ok((&slot.header, slot.is_special()))
     }
@@ -384,9 +388,7 @@ impl Core {
     /// Puts another header in the place of a TLP's own; both have payloads of the same length.
     pub(crate) fn rewrite(&mut self, tlp: TlpId, header: Header) {
         let slot = self.arena.slot_mut(tlp);
-        slot.header = header;
-        header.encode(&mut slot.raw);
-        slot.decoded = slot.raw;
+        slot.replace_header(header);
     }
 
     /// Whose `port` is: the receiver of what the other end of its link sends.
@@ -442,11 +444,6 @@ impl Core {
         if let Kick::At(at) = transmitter.credit_freed_in_all_cases(weight, self.now) {
             self.kick(sender, at);
         }
-    }
-
-    /// Lets an event happen in the present instant, after those that are there already.
-    pub(super) fn queue_now(&mut self, event: Event) {
-        self.queue.push(self.now, event);
     }
 
     #[inline(never)]

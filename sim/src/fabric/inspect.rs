@@ -1,11 +1,12 @@
-//! What a port of a switch or root complex looks for in the few TLPs that have it: more data than it takes, poisoned data, a digest.
+//! What a port of a switch or root complex looks for in the few TLPs that have it: more data than it takes, poisoned data, a digest,
+//! prefixes.
 
 use super::core::{Owner, PortId};
 use super::error::{ErrorKind, Role};
 use super::{Fabric, Node};
 use crate::config::ConfigSpace;
 use crate::fabric::{Core, TlpId};
-use crate::tlp::{Class, Status};
+use crate::tlp::{Class, Prefixes, Status};
 
 /// What a receiver finds that looks at a TLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,9 @@ pub(super) enum Look {
 pub(super) fn look(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
     let header = core.header(tlp);
     let digest = core.digest_is_right(tlp);
-    if header.check_max_payload(config.max_payload()).is_err() || header.td() != digest.is_some() {
+    let prefixes = Prefixes::parse(core.prefixes(tlp));
+    let too_large = header.check_max_payload(config.max_payload());
+    if too_large.is_err() || prefixes.is_err() || header.td() != digest.is_some() {
         return Look::Bad(ErrorKind::MalformedTlp);
     }
     if digest == Some(false) && config.checks_ecrc() {

@@ -316,13 +316,15 @@ impl Fabric {
             Event::Kick(port) => self.core.kicked(port),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
-            Event::Report => self.report(),
         }
         true
     }
 
     #[inline(never)]
     fn timer(&mut self, node: NodeId, token: u64) {
+        if node == NodeId::NOBODY {
+            return self.report();
+        }
         match &mut self.nodes[usize::from(node.0)] {
             Node::Root(root) if token < downstream::PORT => root.timer(&mut self.core, token),
             Node::Root(_) | Node::Switch(_) => self.port_timer(node, token),
@@ -402,6 +404,12 @@ impl Fabric {
     /// The memory of a root complex. `None` if the node is none.
     pub fn memory_mut(&mut self, root: NodeId) -> Option<&mut Memory> {
         self.root_mut(root).map(|(root, _)| root.memory_mut())
+    }
+
+    /// Makes the memory of a root complex bad from address `first` to `last`: who reads there over the bus gets poisoned data, whatever is written
+    /// there afterwards. `false` if the node is no root complex.
+    pub fn poison_memory(&mut self, root: NodeId, first: u64, last: u64) -> bool {
+        self.root_mut(root).map(|(root, _)| root.poison(first, last)).is_some()
     }
 
     /// Begins an access of a CPU of `root`. Its result will be had by [`Fabric::next_result`].

@@ -15,7 +15,7 @@ pub(crate) struct Gate {
     pub(crate) upwards: bool,
     /// Whether requests from its bus need no more than that: it has no access control turned on.
     direct: bool,
-    /// The largest payload that the bridge sends without a digest: `Max_Payload_Size`, or nothing if all that it makes has one.
+    /// The largest payload that the bridge sends just so: `Max_Payload_Size`, or nothing if there's something to do about it, a digest for one.
     plain_payload: u32,
 }
 
@@ -119,7 +119,14 @@ impl Routes {
         self.gates.get(number).is_some_and(|gate| gate.direct)
     }
 
-    /// The largest payload that bridge `number` sends without a digest, in bytes.
+    /// No bridge sends a payload until the tables are made anew that somebody hasn't looked at.
+    pub(crate) fn look_at_payloads(&mut self) {
+        for gate in &mut self.gates {
+            gate.plain_payload = 0;
+        }
+    }
+
+    /// The largest payload that bridge `number` sends just so, in bytes.
     #[inline]
     pub(crate) fn plain_payload(&self, number: usize) -> u64 {
         self.gates.get(number).map_or(128, |gate| u64::from(gate.plain_payload))

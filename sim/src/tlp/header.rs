@@ -184,12 +184,6 @@ impl Header {
         self.dw[0] & EP != 0
     }
 
-    /// Is the payload poisoned, or does a digest follow?
-    #[inline]
-    pub(crate) const fn is_marked(&self) -> bool {
-        self.dw[0] & (TD | EP) != 0
-    }
-
     /// Is there data, and is it poisoned? Without data EP says nothing.
     #[inline]
     pub const fn is_poisoned(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use mlx5_twin_sim::config::{Bar, ConfigSpace, PcieCapability, PortType, Type0};
+use mlx5_twin_sim::config::{AerCapability, Bar, ConfigSpace, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::fabric::{
     Core, Detected, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId,
 };
@@ -53,6 +53,7 @@ impl Agent {
         bars[0] = Some(Bar::memory64(BAR));
         let mut config = Type0 { vendor_id: 0xfff1, device_id, bars, ..Type0::default() }.build().unwrap();
         config.add(&PcieCapability { max_payload: 4096, ..PcieCapability::new(PortType::Endpoint) }).unwrap();
+        config.add(&AerCapability::default()).unwrap();
         config
     }
 

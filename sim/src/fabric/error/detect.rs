@@ -2,7 +2,7 @@
 
 use super::{ErrorKind, Found, Role};
 use crate::config::TlpLog;
-use crate::fabric::core::{Core, Event, PortId};
+use crate::fabric::core::{Core, NodeId, PortId};
 use crate::fabric::{Faults, TlpId};
 use crate::tlp::{Bdf, Class, Header, Prefixes};
 
@@ -78,7 +78,7 @@ impl Core {
     /// Sees that what was found at `port` is looked at when the present event is over.
     pub(in crate::fabric) fn note(&mut self, port: PortId, found: Found) {
         self.found.push_back((port, found));
-        self.queue_now(Event::Report);
+        self.set_timer(NodeId::NOBODY, self.now(), 0);
     }
 
     /// Notes an error about a TLP that has arrived at `port`.

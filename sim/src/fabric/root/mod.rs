@@ -86,6 +86,8 @@ pub(crate) struct RootComplex {
     node: NodeId,
     pub(super) id: Bdf,
     memory: Memory,
+    /// Addresses, first and last, whose data can't be read right.
+    poisoned: Vec<(u64, u64)>,
     boundary: u64,
     pub(super) ports: Vec<DownstreamPort>,
     /// Whether PERST# is asserted below the root ports.
@@ -111,6 +113,7 @@ impl RootComplex {
             node,
             id: Bdf::new(0, 0, 0),
             memory: spec.memory,
+            poisoned: Vec::new(),
             boundary: u64::from(spec.read_completion_boundary),
             ports: spec.ports.into_iter().map(DownstreamPort::new).collect(),
             perst: false,
@@ -298,7 +301,9 @@ impl RootComplex {
             let len = Header::completion_len(address, u64::from(total - from) * 4, max_payload, self.boundary);
             let length_dw = (len / 4) as u32;
             let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
-            let Ok(completion) = made else { break };
+            let Ok(mut completion) = made else { break };
+            let last = address + len - 1;
+            completion.set_ep(self.poisoned.iter().any(|&(first, end)| first <= last && address <= end));
             let fill = |payload: &mut [u8]| {
                 if self.memory.read(address, payload).is_err() {
                     payload.fill(0xff);
@@ -347,6 +352,15 @@ impl RootComplex {
     /// Makes the tables anew.
     pub(super) fn reroute(&mut self) {
         self.routes.rebuild(self.ports.iter().map(|root_port| &root_port.config));
+        if !self.poisoned.is_empty() {
+            self.routes.look_at_payloads();
+        }
+    }
+
+    /// Marks the data of these addresses as bad: whoever reads it gets it poisoned. What is written there later doesn't heal it.
+    pub(super) fn poison(&mut self, first: u64, last: u64) {
+        self.poisoned.push((first, last));
+        self.routes.look_at_payloads();
     }
 
     /// Takes the interrupt message of a root port itself.
