@@ -347,22 +347,21 @@ impl Core {
         }
     }
 
-    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its header, taken
-    /// from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
-    /// to, decoding them again would give the same. Says too whether there's something about the TLP that few have, and that the receiver has
-    /// to look at.
+    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its slot, with the
+    /// header taken from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
+    /// to, decoding them again would give the same.
     ///
     /// # Errors
     /// The rule that the bytes break.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<(&Header, bool), Malformed> {
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Slot, Malformed> {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
         if self.decode_at_each_hop && slot.raw != slot.decoded {
             let header = Header::decode(&slot.raw)?;
             slot.replace_header(header);
         }
-        Ok((&slot.header, slot.is_special()))
+        Ok(slot)
     }
 
     /// Whether there's something about a TLP that few have, and that a receiver has to look at.
@@ -427,7 +426,7 @@ impl Core {
     }
 
     /// Frees what a TLP took of the receive buffer of port `held_by`, if it was in one.
-    #[inline]
+    #[inline(always)]
     fn free_buffer(&mut self, held_by: u16, weight: Weight) {
         if held_by == NO_PORT {
             return;

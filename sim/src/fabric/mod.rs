@@ -335,19 +335,19 @@ impl Fabric {
 
     #[inline]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
-        let Ok((header, special)) = self.core.hold(port, tlp) else {
+        let Ok(slot) = self.core.hold(port, tlp) else {
             return self.core.refuse_malformed(port, tlp);
         };
-        if special || self.links.is_down(port) {
+        if slot.is_special() || self.links.is_down(port) {
             return self.arrive_in_all_cases(port, owner, tlp);
         }
         match &mut self.nodes[usize::from(owner.node.0)] {
-            Node::Switch(switch) => match switch.forward(owner.number, header) {
+            Node::Switch(switch) => match switch.forward(owner.number, &slot.header) {
                 Some(out) => self.core.send(out, tlp),
                 None => switch.receive(&mut self.core, port, owner.number, tlp),
             },
             Node::Root(root) => {
-                let header = *header;
+                let header = slot.header;
                 root.receive(&mut self.core, port, usize::from(owner.number), tlp, &header);
             }
             Node::Device(device) => device.receive(&mut self.core, port, tlp),
@@ -355,6 +355,7 @@ impl Fabric {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn arrive_in_all_cases(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         if self.links.is_down(port) {

@@ -88,10 +88,10 @@ impl Switch {
     pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: u16, tlp: TlpId) {
         let below = (number != Owner::UPWARDS).then_some(usize::from(number));
         match self.next(below, core.header(tlp)) {
-            Next::Forward(out) => core.send(out, tlp),
+            Next::Forward(out) => core.pass_on(out, tlp),
             Next::ForwardAs(out, header) => {
                 core.rewrite(tlp, header);
-                core.send(out, tlp);
+                core.pass_on(out, tlp);
             }
             Next::Own(target) => self.configure(core, port, tlp, target),
             Next::Everywhere => self.broadcast(core, tlp),
@@ -151,7 +151,7 @@ impl Switch {
             return core.consume(tlp);
         }
         if error::forward(&mut lower.config, told) && error::forward(&mut self.config, told) {
-            core.send(self.upstream, tlp);
+            core.pass_on(self.upstream, tlp);
         } else {
             core.consume(tlp);
         }
@@ -175,7 +175,7 @@ impl Switch {
     fn broadcast(&self, core: &mut Core, tlp: TlpId) {
         for out in self.downstream.iter().filter_map(DownstreamPort::open) {
             let copy = core.duplicate(tlp);
-            core.send(out, copy);
+            core.pass_on(out, copy);
         }
         core.consume(tlp);
     }

@@ -13,6 +13,12 @@ impl Core {
         Some(u32::from_be_bytes(digest) == ecrc(&prefixes, &slot.header, self.arena.payload(tlp)))
     }
 
+    /// As [`Core::send`], for paths that few TLPs take: it isn't copied into each of them.
+    #[inline(never)]
+    pub(in crate::fabric) fn pass_on(&mut self, port: PortId, tlp: TlpId) {
+        self.send(port, tlp);
+    }
+
     /// As [`Core::send_new`], with a digest if `digest` is set.
     pub fn send_with_digest(&mut self, port: PortId, header: Header, payload: &[u8], digest: bool) {
         if !digest {
@@ -26,12 +32,13 @@ impl Core {
     }
 
     /// Makes a TLP whose payload `fill` writes, with a digest, and sends it from `port`.
+    #[cold]
     pub(in crate::fabric) fn send_digested(&mut self, port: PortId, mut header: Header, fill: impl FnOnce(&mut [u8])) {
         header.set_td(true);
         let tlp = self.create(header);
         fill(self.payload_mut(tlp));
         self.add_digest(tlp);
-        self.send(port, tlp);
+        self.pass_on(port, tlp);
     }
 
     /// Gives a TLP without prefixes that isn't sent yet a digest.
