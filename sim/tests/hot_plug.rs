@@ -21,8 +21,7 @@ fn settings() -> Settings {
 /// A switch with an agent and two slots.
 fn slots() -> (Plant, Vec<Found>) {
     let plant = plant(&[Shape::Switch(vec![Shape::Agent, Shape::HotPlug, Shape::HotPlug])], &Spec::default());
-    // Bridges of the walk: root port, upstream port, and the downstream ports, the first of which has no slot.
-    let ports = plant.found.iter().filter(|function| function.bridge).skip(3).cloned().collect();
+    let ports = plant.found.iter().filter(|function| function.hot_plug).cloned().collect();
     (plant, ports)
 }
 

@@ -31,7 +31,7 @@ pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
 pub use error::{Detected, ErrorKind};
 pub use function::{Function, Inbound, answer_read};
-pub use ports::{PortIdentity, hot_plug_port_config, port_config};
+pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, SystemError, Ticket};
 
