@@ -170,7 +170,7 @@ fn slots(rig: &mut Rig) -> Vec<Found> {
     let host = rig.machine.simulation.host(rig.host());
     let found = rig.machine.simulation.run(async move { enumerate(&host, settings()).await });
     let found = found.expect("an end").expect("enumeration");
-    found.into_iter().filter(|function| function.capability(5).is_some()).collect()
+    found.into_iter().filter(|function| function.hot_plug).collect()
 }
 
 /// A machine with one hot-plug port, whose function is created and claimed; the host serves the slot.

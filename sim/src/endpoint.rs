@@ -1,7 +1,7 @@
 //! A plain endpoint for tests and topologies: a function whose BAR 0 is memory.
 
 use crate::config::{Bar, ConfigError, ConfigSpace, PcieCapability, PortType, Type0};
-use crate::fabric::{Core, Device, Function, Inbound, PortId, TlpId};
+use crate::fabric::{Core, Detected, Device, Function, Inbound, PortId, TlpId};
 use crate::memory::Memory;
 use crate::tlp::{Kind, Status};
 
@@ -70,15 +70,16 @@ impl Device for MemoryEndpoint {
     fn receive(&mut self, core: &mut Core, _port: PortId, tlp: TlpId) {
         match self.function.receive(core, tlp) {
             Inbound::Memory { offset, .. } => self.access(core, tlp, offset),
-            Inbound::Completion => {
-                core.count(|faults| faults.unexpected_completion += 1);
-                core.consume(tlp);
-            }
+            Inbound::Completion => core.refuse_completion(self.function.port(), tlp),
             Inbound::Configured(_) | Inbound::Done => {}
         }
     }
 
     fn timer(&mut self, _core: &mut Core, _token: u64) {}
+
+    fn error(&mut self, core: &mut Core, _port: PortId, error: &Detected) {
+        self.function.report(core, error);
+    }
 
     fn as_any(&mut self) -> &mut dyn std::any::Any {
         self

@@ -21,7 +21,7 @@ fn settings() -> Settings {
 /// A switch with an agent and two slots.
 fn slots() -> (Plant, Vec<Found>) {
     let plant = plant(&[Shape::Switch(vec![Shape::Agent, Shape::HotPlug, Shape::HotPlug])], &Spec::default());
-    let ports = plant.found.iter().filter(|function| function.capability(5).is_some()).cloned().collect();
+    let ports = plant.found.iter().filter(|function| function.hot_plug).cloned().collect();
     (plant, ports)
 }
 

@@ -36,7 +36,7 @@ type Seen = (Result<u32, AccessError>, Result<u32, AccessError>, Result<u32, Acc
 
 async fn host(host: Host) -> Vec<Seen> {
     let found = enumerate(&host, settings()).await.expect("enumeration");
-    let port = found.iter().find(|function| function.capability(5).is_some()).expect("a hot-plug port");
+    let port = found.iter().find(|function| function.hot_plug).expect("a hot-plug port");
     let mut slot = HotPlug::new(&host, settings(), port, Vec::new(), 0x41).await.expect("a port");
     let mut seen = Vec::new();
     for round in 1..=ROUNDS {

@@ -19,7 +19,7 @@ use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::{Changed, ConfigSpace, MsixTable, Reset};
-use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, TlpId};
+use mlx5_twin_sim::fabric::{Core, Detected, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, TlpId};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 
@@ -479,6 +479,13 @@ impl Device for Dpu {
         }
         if let PortEvent::LinkDown(reset) = event {
             self.reset_function(core, reset);
+        }
+    }
+
+    /// The mlx5 function's registers show its errors. What an emulated function's show is for the software that answers for them.
+    fn error(&mut self, core: &mut Core, port: PortId, error: &Detected) {
+        if port == self.function.port() {
+            self.function.report(core, error);
         }
     }
 

@@ -276,8 +276,7 @@ impl Emulation {
         let kind = header.kind();
         if kind.is_completion() {
             // Software sends no requests that are answered.
-            bus.core.count(|faults| faults.unexpected_completion += 1);
-            return bus.core.consume(tlp);
+            return bus.core.refuse_completion(port, tlp);
         }
         if matches!(kind, Kind::CfgRd0 | Kind::CfgWr0) && header.target().function() == 0 {
             let ready = |claimed: &Claimed| claimed.presence == Presence::Ready;

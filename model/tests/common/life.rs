@@ -86,7 +86,7 @@ impl Life {
         rig.ok(&modify_port(uid, port_op::PLUG, 0));
         software.settle(&mut rig);
         let found = software.enumerate(&mut rig);
-        let port = found.iter().find(|function| function.capability(5).is_some()).expect("the port").clone();
+        let port = found.iter().find(|function| function.hot_plug).expect("the port").clone();
         let mut life = Life { rig, software, peer, port };
         life.set_up(&found);
         life

@@ -4,7 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of topics touched by one configuration write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Changed(u16);
+pub struct Changed(u32);
 
 impl Changed {
     /// Nothing to act upon.
@@ -43,6 +43,12 @@ impl Changed {
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
     /// MSI Enable changed.
     pub const MSI: Changed = Changed(1 << 14);
+    /// A bit of ACS Control or of the Egress Control Vector changed.
+    pub const ACS: Changed = Changed(1 << 16);
+    /// A bit of DPC Control changed, or DPC Trigger Status was cleared.
+    pub const CONTAINMENT: Changed = Changed(1 << 17);
+    /// 1 was written to DPC Software Trigger. The bit itself always reads 0.
+    pub const SOFTWARE_TRIGGER: Changed = Changed(1 << 18);
 
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {

@@ -41,7 +41,9 @@ pub mod space;
 #[cfg(test)]
 mod tests;
 
-pub use capability::aer::{AerCapability, CorrectableError, ErrorMessage, Recorded, UncorrectableError};
+pub use capability::acs::{Acs, AcsCapability};
+pub use capability::aer::{AerCapability, CorrectableError, ErrorMessage, Recorded, TlpLog, UncorrectableError};
+pub use capability::dpc::{DpcCapability, DpcReason, RootPortPio};
 pub use capability::msi::{MsiCapability, MsiMessage};
 pub use capability::msix::MsixCapability;
 pub use capability::msix_table::{MsixError, MsixMessage, MsixOutcome, MsixRegion, MsixTable, MsixWindow};

@@ -92,6 +92,8 @@ pub(super) struct Located {
     pub(super) msix: u16,
     pub(super) power: u16,
     pub(super) aer: u16,
+    pub(super) acs: u16,
+    pub(super) dpc: u16,
 }
 
 /// A function's 4096 bytes of configuration space.
@@ -310,6 +312,8 @@ impl ConfigSpace {
             CapabilityId::MSIX => self.located.msix = offset,
             CapabilityId::POWER_MANAGEMENT => self.located.power = offset,
             id if id.same_as(CapabilityId::AER) => self.located.aer = offset,
+            id if id.same_as(CapabilityId::ACS) => self.located.acs = offset,
+            id if id.same_as(CapabilityId::DPC) => self.located.dpc = offset,
             _ => {}
         }
         Ok(offset)

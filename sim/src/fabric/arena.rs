@@ -15,6 +15,8 @@ impl TlpId {
 
 /// The largest payload that a slot holds itself: a cache line.
 const INLINE: usize = 64;
+/// The smallest Max_Payload_Size that there is, in bytes.
+const SMALLEST_LIMIT: u16 = 128;
 /// The largest payload of a TLP: 1,024 dwords (PCIe base specification, 'Length' field).
 pub const MAX_PAYLOAD: usize = 4096;
 /// Room for the prefixes of a TLP in bytes: the arena keeps up to eight.
@@ -61,9 +63,34 @@ pub(crate) struct Slot {
     pub(crate) weight: Weight,
     /// Bytes of the payload.
     payload: u16,
+    /// Not 0 if the TLP is one that receivers look at.
+    special: u16,
     long: u32,
     pub(crate) extra: u32,
     inline: [u8; INLINE],
+}
+
+/// What few TLPs have and a receiver looks at: EP and TD, which are bits 14 and 15 of DW 0, prefixes or a digest in the arena, and 128 bytes of
+/// payload or more: no receiver takes less than that.
+#[inline(always)]
+const fn special(header: &Header, payload: usize) -> u16 {
+    header.dws()[0] as u16 & 0xc000 | payload as u16 & !(SMALLEST_LIMIT - 1)
+}
+
+impl Slot {
+    /// Whether there's something about the TLP that few have: poisoned data, a digest, prefixes, or more data than every receiver takes.
+    #[inline(always)]
+    pub(crate) fn is_special(&self) -> bool {
+        self.special != 0
+    }
+
+    /// Puts another header in the place of the TLP's own.
+    pub(crate) fn replace_header(&mut self, header: Header) {
+        self.header = header;
+        header.encode(&mut self.raw);
+        self.decoded = self.raw;
+        self.special |= special(&header, usize::from(self.payload));
+    }
 }
 
 /// The TLP isn't in a receive buffer: its source has just made it.
@@ -118,6 +145,7 @@ impl Arena {
         let bytes = (header_len + payload) as u16;
         slot.weight = Weight { class: header.class(), cost: Cost::of_payload(payload), bytes };
         slot.payload = payload as u16;
+        slot.special = special(&header, payload);
         slot.long = long;
         slot.extra = NONE;
         id
@@ -138,6 +166,7 @@ impl Arena {
             order: 0,
             weight: Weight { class: header.class(), cost: Cost::of_payload(0), bytes: 0 },
             payload: 0,
+            special: 0,
             long: NONE,
             extra: NONE,
             inline: [0; INLINE],
@@ -158,6 +187,7 @@ impl Arena {
         let slot = &mut self.slots[id.0 as usize];
         let digest = if extra.digest.is_some() { 4 } else { 0 };
         slot.weight.bytes = slot.header.header_len() as u16 + slot.payload + u16::from(extra.prefix_len) + digest;
+        slot.special |= 1;
         if let Some(old) = self.extra.get_mut(slot.extra as usize) {
             *old = extra;
             return;

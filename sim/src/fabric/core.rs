@@ -1,6 +1,9 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
+use std::collections::VecDeque;
+
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
+use super::error::{Detected, ERRORS, ErrorKind, Found};
 use super::link::{Transmitter, Turn};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
@@ -16,6 +19,12 @@ pub struct NodeId(pub(crate) u16);
 /// One end of a link. The two ends of link `n` are the ports `2n` (nearer to the root complex) and `2n + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub(crate) u16);
+
+impl NodeId {
+    /// No node: a timer for it comes when something was found in this instant that's to be looked at. It's no event of its own, so that there are
+    /// no more of them than a step can tell apart quickly.
+    pub(super) const NOBODY: NodeId = NodeId(u16::MAX);
+}
 
 impl PortId {
     /// The other end of the link.
@@ -84,6 +93,10 @@ pub struct Core {
     pub(crate) probe: Option<Box<dyn Probe>>,
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
+    /// Errors that were found so far, by kind.
+    pub(super) errors: [u64; ERRORS.len()],
+    /// What was found in the present event, and at which port.
+    pub(super) found: VecDeque<(PortId, Found)>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -127,6 +140,8 @@ impl Core {
             probe: None,
             decode_at_each_hop: false,
             faults: Faults::default(),
+            errors: [0; ERRORS.len()],
+            found: VecDeque::new(),
             woken: Vec::new(),
         }
     }
@@ -345,21 +360,27 @@ impl Core {
         }
     }
 
-    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its header, taken
-    /// from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
+    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its slot, with the
+    /// header taken from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
     /// to, decoding them again would give the same.
     ///
     /// # Errors
     /// The rule that the bytes break.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Header, Malformed> {
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Slot, Malformed> {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
         if self.decode_at_each_hop && slot.raw != slot.decoded {
-            slot.header = Header::decode(&slot.raw)?;
-            slot.decoded = slot.raw;
+            let header = Header::decode(&slot.raw)?;
+            slot.replace_header(header);
         }
-        Ok(&slot.header)
+        Ok(slot)
+    }
+
+    /// Whether there's something about a TLP that few have, and that a receiver has to look at.
+    #[inline(always)]
+    pub(super) fn is_special(&self, tlp: TlpId) -> bool {
+        self.arena.slot(tlp).is_special()
     }
 
     /// Makes another TLP that is like `tlp` in all, but isn't in any receive buffer.
@@ -379,9 +400,7 @@ impl Core {
     /// Puts another header in the place of a TLP's own; both have payloads of the same length.
     pub(crate) fn rewrite(&mut self, tlp: TlpId, header: Header) {
         let slot = self.arena.slot_mut(tlp);
-        slot.header = header;
-        header.encode(&mut slot.raw);
-        slot.decoded = slot.raw;
+        slot.replace_header(header);
     }
 
     /// Whose `port` is: the receiver of what the other end of its link sends.
@@ -420,7 +439,7 @@ impl Core {
     }
 
     /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one.
-    #[inline]
+    #[inline(always)]
     fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
         if held_by == NO_PORT {
             return;
@@ -438,14 +457,19 @@ impl Core {
         }
     }
 
-    /// Ends a request that came in at `port` with a completion without data, if it asks for one, and counts the fault.
+    /// Ends a request that came in at `port` with a completion without data, if it asks for one. A status that stands for an error is counted and
+    /// noted as one that was found there, by the function `completer`.
     pub fn refuse(&mut self, port: PortId, tlp: TlpId, completer: Bdf, status: Status) {
-        match status {
-            Status::UnsupportedRequest => self.faults.unsupported_request += 1,
-            Status::CompleterAbort => self.faults.completer_abort += 1,
-            _ => {}
-        }
         let request = *self.header(tlp);
+        let kind = match status {
+            Status::UnsupportedRequest => Some(ErrorKind::UnsupportedRequest),
+            Status::CompleterAbort => Some(ErrorKind::CompleterAbort),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let error = Detected { tlp: Some(self.log_of(tlp)), ..Detected::new(kind) };
+            self.detect(port, error.as_role(Core::answering_role(&request)).by(completer));
+        }
         self.consume(tlp);
         self.complete(port, &request, completer, status);
     }
@@ -460,7 +484,7 @@ impl Core {
         }
     }
 
-    /// Counts a fault that a device has found on its own.
+    /// Counts a fault that a device has found on its own, and that is no error of a function on the bus; those are for [`Core::detect`].
     pub fn count(&mut self, count: impl FnOnce(&mut Faults)) {
         count(&mut self.faults);
     }

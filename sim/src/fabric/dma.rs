@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::arena::TlpId;
 use super::core::Core;
+use super::error::{Detected, ErrorKind, Role};
 use super::function::Function;
 use super::requester::{Outcome, Requester};
 use crate::time::Time;
@@ -22,6 +23,12 @@ pub enum DmaError {
         address: u64,
         /// The completion's status.
         status: Status,
+    },
+    /// The completion's data is marked as bad.
+    #[error("DMA read at {address:#x}: the data is poisoned")]
+    Poisoned {
+        /// Where the transfer begins.
+        address: u64,
     },
     /// No completion in time.
     #[error("DMA read at {address:#x}: completion timeout")]
@@ -147,13 +154,21 @@ impl Dma {
             header.set_tag(tag);
             read.issued += len as usize;
             read.open += 1;
-            core.send_new(function.port(), header, &[]);
+            function.send(core, header, &[]);
         }
     }
 
     /// A completion has come; it's consumed here.
     pub fn complete(&mut self, core: &mut Core, function: &Function, tlp: TlpId) {
         let header = *core.header(tlp);
+        if header.is_poisoned() {
+            // The function has noted it already.
+            if let Some(token) = self.requester.abandon(&header, core.now()) {
+                self.fail((token >> 32) as u32, |address| DmaError::Poisoned { address });
+            }
+            core.consume(tlp);
+            return self.issue(core, function);
+        }
         match self.requester.complete(&header) {
             Outcome::Data { token, offset, skip, len, done } => {
                 let (index, base) = ((token >> 32) as u32, token as u32);
@@ -171,9 +186,19 @@ impl Dma {
                 }
             }
             Outcome::Failed { token, status } => {
+                let kind = match status {
+                    Status::UnsupportedRequest => Some(ErrorKind::ReceivedUnsupported),
+                    Status::CompleterAbort => Some(ErrorKind::ReceivedAbort),
+                    _ => None,
+                };
+                if let Some(kind) = kind {
+                    core.detect(function.port(), Detected::new(kind).by(function.id()));
+                }
                 self.fail((token >> 32) as u32, |address| DmaError::Refused { address, status });
             }
-            Outcome::Done { .. } | Outcome::Unexpected => core.count(|faults| faults.unexpected_completion += 1),
+            Outcome::Done { .. } | Outcome::Unexpected => {
+                core.detect_tlp(function.port(), tlp, ErrorKind::UnexpectedCompletion, Role::Plain);
+            }
         }
         core.consume(tlp);
         self.issue(core, function);
@@ -226,6 +251,9 @@ impl Dma {
                 payload.fill(0);
                 let skip = (at & 3) as usize;
                 payload[skip..skip + len].copy_from_slice(&data[sent..sent + len]);
+                if function.config().generates_ecrc() {
+                    core.digest(tlp);
+                }
                 core.send(function.port(), tlp);
             }
             sent += len;
@@ -256,7 +284,7 @@ impl Dma {
         let mut late = Vec::new();
         self.call = self.requester.expire(core.now(), |token| late.push((token >> 32) as u32));
         for index in late {
-            core.count(|faults| faults.completion_timeout += 1);
+            core.detect(function.port(), Detected::new(ErrorKind::CompletionTimeout).by(function.id()));
             self.fail(index, |address| DmaError::Timeout { address });
         }
         self.issue(core, function);

@@ -21,6 +21,8 @@ pub(crate) enum Affair {
     Absent,
     /// The attention button was pressed.
     AttentionButton,
+    /// Software asked for containment.
+    Contain,
     /// The link has been trained, if nothing came between since the attempt of this number.
     Trained(u32),
 }
@@ -28,7 +30,7 @@ pub(crate) enum Affair {
 /// Set in the tokens of timers that are for a port.
 pub(crate) const PORT: u64 = 1 << 63;
 
-const PLAIN: [Affair; 7] = [
+const PLAIN: [Affair; 8] = [
     Affair::Review,
     Affair::Command,
     Affair::Interrupt,
@@ -36,6 +38,7 @@ const PLAIN: [Affair; 7] = [
     Affair::Present,
     Affair::Absent,
     Affair::AttentionButton,
+    Affair::Contain,
 ];
 
 impl Affair {
@@ -96,15 +99,32 @@ impl DownstreamPort {
         self.port.filter(|_| self.link == LinkState::Up)
     }
 
-    /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, and a slot has a device and power.
+    /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, no containment, and a slot has a device
+    /// and power.
     pub(crate) fn wants_link(&self) -> bool {
         let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.config.slot_powered();
-        filled && !self.config.secondary_bus_reset() && !self.config.link_disabled()
+        filled && !self.is_forbidden()
     }
 
-    /// Whether the port is to send its interrupt message: MSI is on, and there's an event whose interrupt is enabled.
-    pub(crate) fn interrupts(&self) -> bool {
-        self.config.msi().is_some() && self.config.slot_interrupt()
+    /// Whether software, or containment, holds the link down.
+    fn is_forbidden(&self) -> bool {
+        self.config.secondary_bus_reset() || self.config.link_disabled() || self.config.is_contained()
+    }
+
+    /// Whether the link is up, and the device below it has gone from its slot without having been powered off.
+    pub(crate) fn was_torn_out(&self) -> bool {
+        let empty = self.config.is_hot_plug_slot() && !self.config.slot_present() && self.config.slot_powered();
+        self.link == LinkState::Up && empty && !self.is_forbidden()
+    }
+
+    /// What the port is to send its interrupt message for, if MSI is on: events of the slot whose interrupt is enabled, containment, error messages of
+    /// each kind. A bit for each; the message is sent whenever one becomes 1.
+    pub(crate) fn interrupts(&self) -> u8 {
+        if self.config.msi().is_none() {
+            return 0;
+        }
+        let slot = u8::from(self.config.slot_interrupt());
+        slot | u8::from(self.config.containment_interrupt()) << 1 | self.config.root_error_interrupts() << 2
     }
 
     /// Writes a register, and sees to what comes of it.
@@ -112,14 +132,17 @@ impl DownstreamPort {
         let before = self.interrupts();
         let changed = self.config.write(register, byte_enables, value);
         let mut affairs = Vec::new();
-        if changed.intersects(Changed::BRIDGE_CONTROL | Changed::LINK_CONTROL) {
+        if changed.intersects(Changed::BRIDGE_CONTROL | Changed::LINK_CONTROL | Changed::CONTAINMENT) {
             self.forbidden |= !self.wants_link();
             affairs.push(Affair::Review);
+        }
+        if changed.contains(Changed::SOFTWARE_TRIGGER) {
+            affairs.push(Affair::Contain);
         }
         if changed.contains(Changed::SLOT_CONTROL) {
             affairs.push(Affair::Command);
         }
-        if !before && self.interrupts() {
+        if !before & self.interrupts() != 0 {
             affairs.push(Affair::Interrupt);
         }
         affairs

@@ -3,8 +3,10 @@
 use super::answer_dword;
 use super::arena::TlpId;
 use super::core::{Core, PortId};
-use crate::config::{BarKind, BarRange, Changed, ConfigSpace};
-use crate::tlp::{Bdf, Header, Kind, Route, Status};
+use super::error::{self, Detected, ErrorKind, Role};
+use super::inspect::{Look, look};
+use crate::config::{BarKind, BarRange, Changed, ConfigSpace, ErrorMessage};
+use crate::tlp::{Bdf, Class, Header, Kind, Route, Status};
 
 /// What a TLP means to the function it reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,9 @@ impl Function {
     /// Looks at a TLP that has arrived at the function's port.
     #[inline]
     pub fn receive(&mut self, core: &mut Core, tlp: TlpId) -> Inbound {
+        if core.is_special(tlp) && !self.inspect(core, tlp) {
+            return Inbound::Done;
+        }
         let header = core.header(tlp);
         // The transaction ID is requester and tag: a completion for another function of this bus isn't ours.
         if header.kind().is_completion() && header.requester() == self.id {
@@ -96,8 +101,7 @@ impl Function {
                 Inbound::Done
             }
             Route::Id if header.kind().is_completion() => {
-                core.count(|faults| faults.unexpected_completion += 1);
-                core.consume(tlp);
+                core.refuse_completion(self.port, tlp);
                 Inbound::Done
             }
             Route::Id if matches!(header.kind(), Kind::CfgRd0 | Kind::CfgWr0) => self.configure(core, tlp, &header),
@@ -105,12 +109,58 @@ impl Function {
                 core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
                 Inbound::Done
             }
-            // Messages to all, or to this end of the link, ask nothing of a function here.
-            _ => {
+            // Messages to all, or to this end of the link, ask nothing of a function here, if it knows them.
+            _ if error::is_supported(&header, &self.config) => {
                 core.consume(tlp);
                 Inbound::Done
             }
+            _ => {
+                core.refuse(self.port, tlp, self.id, Status::UnsupportedRequest);
+                Inbound::Done
+            }
         }
+    }
+
+    /// Looks at a TLP that has what few have. `false` if it has ended here.
+    #[cold]
+    fn inspect(&self, core: &mut Core, tlp: TlpId) -> bool {
+        match look(core, &self.config, tlp) {
+            Look::Good => true,
+            Look::Bad(kind) => {
+                core.detect_tlp(self.port, tlp, kind, Role::Plain);
+                core.consume(tlp);
+                false
+            }
+            Look::Poisoned => {
+                // Poisoned data changes nothing here (ours, for BARs that are memory; 2.7.2.2). A completion goes on to whoever has asked.
+                core.detect_tlp(self.port, tlp, ErrorKind::PoisonedTlp, Role::Plain);
+                let request = *core.header(tlp);
+                let goes_on = request.class() == Class::Completion;
+                if !goes_on {
+                    core.consume(tlp);
+                    core.complete(self.port, &request, self.id, Status::UnsupportedRequest);
+                }
+                goes_on
+            }
+        }
+    }
+
+    /// Records an error of the function in its registers, and sends the messages that they ask for: what a device does in
+    /// [`Device::error`](super::Device::error).
+    pub fn report(&mut self, core: &mut Core, error: &Detected) {
+        let report = error::record(&mut self.config, error, false);
+        let overflow = report.overflow.then_some(ErrorMessage::Correctable);
+        for told in report.message.into_iter().chain(overflow) {
+            error::signal(&mut self.config, told);
+            if let Some(header) = error::error_message(self.id, told) {
+                self.send(core, header, &[]);
+            }
+        }
+    }
+
+    /// Sends a TLP of the function, with a digest if its registers ask for that (ECRC Generation Enable).
+    pub fn send(&self, core: &mut Core, header: Header, payload: &[u8]) {
+        core.send_with_digest(self.port, header, payload, self.config.generates_ecrc());
     }
 
     fn configure(&mut self, core: &mut Core, tlp: TlpId, request: &Header) -> Inbound {
@@ -122,7 +172,7 @@ impl Function {
         if request.kind() == Kind::CfgRd0 {
             let value = self.config.read(request.register());
             core.consume(tlp);
-            answer_dword(core, self.port, request, target, value);
+            answer_dword(core, self.port, request, target, value, self.config.generates_ecrc());
             return Inbound::Done;
         }
         self.id = target;
@@ -137,7 +187,8 @@ impl Function {
     /// Answers a read of a BAR with `data`: the dwords that the request names, in wire order. One completion carries all of it,
     /// cut at 128-byte boundaries only if Max_Payload_Size asks for it.
     pub fn answer(&self, core: &mut Core, request: &Header, data: &[u8]) {
-        answer_read(core, self.port, request, self.id, self.config.max_payload(), data);
+        let (max_payload, digest) = (self.config.max_payload(), self.config.generates_ecrc());
+        answer_in_parts(core, self.port, request, self.id, max_payload, data, digest);
     }
 }
 
@@ -157,6 +208,18 @@ pub(super) fn extent(request: &Header) -> u64 {
 
 /// Answers a read with `data`, in completions of at most `max_payload` bytes that end at 128-byte boundaries.
 pub fn answer_read(core: &mut Core, port: PortId, request: &Header, completer: Bdf, max_payload: u32, data: &[u8]) {
+    answer_in_parts(core, port, request, completer, max_payload, data, false);
+}
+
+fn answer_in_parts(
+    core: &mut Core,
+    port: PortId,
+    request: &Header,
+    completer: Bdf,
+    max_payload: u32,
+    data: &[u8],
+    digest: bool,
+) {
     let (start, total, max_payload) = (request.address(), request.length_dw(), u64::from(max_payload));
     let mut from = 0;
     while from < total {
@@ -167,7 +230,8 @@ pub fn answer_read(core: &mut Core, port: PortId, request: &Header, completer: B
             return;
         };
         let begin = from as usize * 4;
-        core.send_new(port, completion, data.get(begin..begin + len as usize).unwrap_or_default());
+        let part = data.get(begin..begin + len as usize).unwrap_or_default();
+        core.send_with_digest(port, completion, part, digest);
         from += length_dw;
     }
 }

@@ -4,13 +4,17 @@
 //! credits, occupies the wire, and the TLP arrives at the other end when the wire, the flight and the receiver's latency are over. A receive
 //! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
 
+mod acs;
 mod arena;
 mod clock;
+mod containment;
 mod core;
 mod credits;
 mod dma;
 mod downstream;
+pub mod error;
 mod function;
+mod inspect;
 mod link;
 mod ports;
 mod requester;
@@ -26,10 +30,11 @@ pub use self::core::{Core, Faults, NodeId, PortId};
 pub use arena::{MAX_PAYLOAD, TlpId};
 pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
+pub use error::{Detected, ErrorKind};
 pub use function::{Function, Inbound, answer_read};
-pub use ports::{PortIdentity, hot_plug_port_config, port_config};
+pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config};
 pub use requester::{Outcome, Requester};
-pub use root::{RootSpec, Ticket};
+pub use root::{RootSpec, SystemError, Ticket};
 
 use self::core::{Event, Owner};
 use self::link::Transmitter;
@@ -58,6 +63,12 @@ pub trait Device: Send {
     /// Something happened to the link of `port`, or to the slot above it. A device without this takes no notice.
     fn port_event(&mut self, core: &mut Core, port: PortId, event: PortEvent) {
         let _ = (core, port, event);
+    }
+
+    /// An error was found at `port` ([`Core::detect`], [`Core::refuse`]): the device lets the function that it is of record it
+    /// ([`Function::report`]). A device without this has no registers that show errors.
+    fn error(&mut self, core: &mut Core, port: PortId, error: &Detected) {
+        let _ = (core, port, error);
     }
 
     /// The device as its own type, for whoever plugged it in.
@@ -273,6 +284,11 @@ impl Fabric {
         self.core.faults
     }
 
+    /// How many errors of this kind were found so far.
+    pub fn detected(&self, kind: ErrorKind) -> u64 {
+        self.core.detected(kind)
+    }
+
     /// How many TLPs are under way.
     pub fn in_flight(&self) -> usize {
         self.core.arena.len()
@@ -307,6 +323,9 @@ impl Fabric {
 
     #[inline(never)]
     fn timer(&mut self, node: NodeId, token: u64) {
+        if node == NodeId::NOBODY {
+            return self.report();
+        }
         match &mut self.nodes[usize::from(node.0)] {
             Node::Root(root) if token < downstream::PORT => root.timer(&mut self.core, token),
             Node::Root(_) | Node::Switch(_) => self.port_timer(node, token),
@@ -317,21 +336,39 @@ impl Fabric {
 
     #[inline]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
-        let Ok(header) = self.core.hold(port, tlp) else {
-            self.core.count(|faults| faults.malformed += 1);
-            self.core.consume(tlp);
-            return;
+        let Ok(slot) = self.core.hold(port, tlp) else {
+            return self.core.refuse_malformed(port, tlp);
         };
-        if self.links.is_down(port) {
-            return self.lose(tlp);
+        if slot.is_special() || self.links.is_down(port) {
+            return self.arrive_in_all_cases(port, owner, tlp);
         }
         match &mut self.nodes[usize::from(owner.node.0)] {
-            Node::Switch(switch) => match switch.forward(owner.number, header) {
+            Node::Switch(switch) => match switch.forward(owner.number, &slot.header) {
                 Some(out) => self.core.send(out, tlp),
                 None => switch.receive(&mut self.core, port, owner.number, tlp),
             },
             Node::Root(root) => {
-                let header = *header;
+                let header = slot.header;
+                root.receive(&mut self.core, port, usize::from(owner.number), tlp, &header);
+            }
+            Node::Device(device) => device.receive(&mut self.core, port, tlp),
+            Node::Reserved => self.core.consume(tlp),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn arrive_in_all_cases(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
+        if self.links.is_down(port) {
+            return self.lose(tlp);
+        }
+        if !self.inspect(port, owner, tlp) {
+            return;
+        }
+        match &mut self.nodes[usize::from(owner.node.0)] {
+            Node::Switch(switch) => switch.receive(&mut self.core, port, owner.number, tlp),
+            Node::Root(root) => {
+                let header = *self.core.header(tlp);
                 root.receive(&mut self.core, port, usize::from(owner.number), tlp, &header);
             }
             Node::Device(device) => device.receive(&mut self.core, port, tlp),
@@ -369,6 +406,12 @@ impl Fabric {
     /// The memory of a root complex. `None` if the node is none.
     pub fn memory_mut(&mut self, root: NodeId) -> Option<&mut Memory> {
         self.root_mut(root).map(|(root, _)| root.memory_mut())
+    }
+
+    /// Makes the memory of a root complex bad from address `first` to `last`: who reads there over the bus gets poisoned data, whatever is written
+    /// there afterwards. `false` if the node is no root complex.
+    pub fn poison_memory(&mut self, root: NodeId, first: u64, last: u64) -> bool {
+        self.root_mut(root).map(|(root, _)| root.poison(first, last)).is_some()
     }
 
     /// Begins an access of a CPU of `root`. Its result will be had by [`Fabric::next_result`].
@@ -436,9 +479,9 @@ impl Fabric {
     }
 }
 
-/// Sends the completion of a one-dword read.
-pub(crate) fn answer_dword(core: &mut Core, port: PortId, request: &Header, completer: Bdf, value: u32) {
+/// Sends the completion of a one-dword read, with a digest if it's to have one.
+pub(crate) fn answer_dword(core: &mut Core, port: PortId, request: &Header, completer: Bdf, value: u32, digest: bool) {
     if let Ok(completion) = Header::completion_for(request, completer, Status::Successful) {
-        core.send_new(port, completion, &value.to_le_bytes());
+        core.send_with_digest(port, completion, &value.to_le_bytes(), digest);
     }
 }

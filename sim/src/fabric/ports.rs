@@ -1,7 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
 use crate::config::{
-    AerCapability, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability, Slot, Type1,
+    Acs, AcsCapability, AerCapability, ConfigError, ConfigSpace, DpcCapability, MsiCapability, PcieCapability,
+    PortType, PowerCapability, Slot, Type1,
 };
 use crate::profile::Link;
 
@@ -16,7 +17,12 @@ pub struct PortIdentity {
     pub max_payload: u32,
 }
 
-/// The configuration space of a port on `link`: a bridge with the capabilities PCI Express, power management and AER.
+/// Bits of Egress Control Vector: ports of a switch or root complex that can be told apart there.
+const EGRESS_PORTS: u8 = 32;
+
+/// The configuration space of a port on `link`: a bridge with the capabilities PCI Express, power management and AER; one with the link below it
+/// has access control and containment too, and a root port MSI. A root port, from which nothing goes to a peer, has of access control only source
+/// validation and translation blocking.
 ///
 /// # Errors
 /// A payload size that can't be expressed.
@@ -26,7 +32,20 @@ pub fn port_config(
     number: u8,
     link: &Link,
 ) -> Result<ConfigSpace, ConfigError> {
-    build(identity, number, link, PcieCapability::new(port))
+    build(identity, number, link, PcieCapability::new(port), port == PortType::RootPort)
+}
+
+/// As [`port_config`], with MSI whatever the port is: a downstream port tells of containment by it.
+///
+/// # Errors
+/// A payload size that can't be expressed.
+pub fn msi_port_config(
+    identity: PortIdentity,
+    port: PortType,
+    number: u8,
+    link: &Link,
+) -> Result<ConfigSpace, ConfigError> {
+    build(identity, number, link, PcieCapability::new(port), true)
 }
 
 /// The configuration space of a hot-plug port of a switch on `link`: as [`port_config`], with MSI and an empty slot that has an attention
@@ -43,12 +62,16 @@ pub fn hot_plug_port_config(identity: PortIdentity, number: u8, link: &Link) -> 
         ..Slot::default()
     };
     let port = PcieCapability { slot: Some(slot), link_up: false, ..PcieCapability::new(PortType::Downstream) };
-    let mut config = build(identity, number, link, port)?;
-    config.add(&MsiCapability)?;
-    Ok(config)
+    build(identity, number, link, port, true)
 }
 
-fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) -> Result<ConfigSpace, ConfigError> {
+fn build(
+    identity: PortIdentity,
+    number: u8,
+    link: &Link,
+    pcie: PcieCapability,
+    msi: bool,
+) -> Result<ConfigSpace, ConfigError> {
     let PortIdentity { vendor_id, device_id, max_payload } = identity;
     let mut config = Type1 { vendor_id, device_id, ..Type1::default() }.build()?;
     config.add(&PowerCapability { no_soft_reset: true })?;
@@ -63,5 +86,14 @@ fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) 
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;
+    if msi {
+        config.add(&MsiCapability)?;
+    }
+    if downstream_facing {
+        let sources = Acs::SOURCE_VALIDATION | Acs::TRANSLATION_BLOCKING;
+        let services = if root_port { sources } else { Acs::ALL };
+        config.add(&AcsCapability { services, egress_ports: EGRESS_PORTS })?;
+        config.add(&DpcCapability { root_port, interrupt_message: 0 })?;
+    }
     Ok(config)
 }

@@ -171,6 +171,17 @@ impl Requester {
         Outcome::Data { token, offset, skip, len, done }
     }
 
+    /// Ends the request that a completion belongs to without its data: gives the request's token. Its tag rests as that of a late one does, as more
+    /// completions may come. `None` if there's no such request.
+    pub fn abandon(&mut self, completion: &Header, now: Time) -> Option<u64> {
+        let tag = completion.tag();
+        let token = self.tags.get(usize::from(tag)).filter(|tag| tag.live)?.token;
+        // What came last rests longest. The call that was pending for the request comes no later than that.
+        self.unlink(usize::from(tag));
+        self.quarantine.push_back((now + self.timeout, tag));
+        Some(token)
+    }
+
     #[inline]
     fn finish(&mut self, tag: usize) {
         self.unlink(tag);

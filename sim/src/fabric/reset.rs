@@ -8,7 +8,7 @@
 use super::core::{Core, NodeId, PortId};
 use super::downstream::{Affair, DownstreamPort, LinkState, PortEvent};
 use super::{Fabric, Node};
-use crate::config::{ConfigSpace, MsiMessage, Reset, SlotEvent};
+use crate::config::{ConfigSpace, DpcReason, MsiMessage, Reset, SlotEvent};
 use crate::fabric::TlpId;
 use crate::time::Time;
 use crate::tlp::{Bdf, Header};
@@ -100,6 +100,7 @@ impl Fabric {
                     self.review(node);
                 }
             }
+            Affair::Contain => self.contain(node, number, DpcReason::Software),
             Affair::AttentionButton => self.slot_event(node, number, SlotEvent::AttentionButton),
             Affair::Trained(attempt) => self.trained(node, number, attempt),
         }
@@ -119,7 +120,7 @@ impl Fabric {
         }
     }
 
-    fn port_mut(&mut self, node: NodeId, number: usize) -> Option<&mut DownstreamPort> {
+    pub(super) fn port_mut(&mut self, node: NodeId, number: usize) -> Option<&mut DownstreamPort> {
         match self.nodes.get_mut(usize::from(node.0))? {
             Node::Root(root) => root.ports.get_mut(number),
             Node::Switch(switch) => switch.downstream.get_mut(number),
@@ -137,11 +138,11 @@ impl Fabric {
     }
 
     /// Changes a port's registers from the hardware's side, and sends its interrupt message if that makes the condition true.
-    fn change(&mut self, node: NodeId, number: usize, change: impl FnOnce(&mut ConfigSpace)) {
+    pub(super) fn change(&mut self, node: NodeId, number: usize, change: impl FnOnce(&mut ConfigSpace)) {
         let Some(port) = self.port_mut(node, number) else { return };
         let before = port.interrupts();
         change(&mut port.config);
-        if !before && port.interrupts() {
+        if !before & port.interrupts() != 0 {
             self.send_interrupt(node, number);
         }
     }
@@ -186,6 +187,10 @@ impl Fabric {
             let switched = std::mem::replace(&mut port.powered, powered) != powered;
             let forbidden = std::mem::take(&mut port.forbidden);
             let wanted = !held && !forbidden && port.wants_link();
+            if !held && !forbidden && port.was_torn_out() {
+                self.surprise(node, number);
+            }
+            let Some(port) = self.port_mut(node, number) else { continue };
             if wanted && port.link == LinkState::Down {
                 port.link = LinkState::Training;
                 port.attempt = port.attempt.wrapping_add(1);
@@ -204,7 +209,7 @@ impl Fabric {
     }
 
     /// Takes the link of a port down, if it's up, and resets what is below it.
-    fn take_down(&mut self, node: NodeId, number: usize, reset: Reset) {
+    pub(super) fn take_down(&mut self, node: NodeId, number: usize, reset: Reset) {
         let Some(port) = self.port_mut(node, number) else { return };
         let was = std::mem::replace(&mut port.link, LinkState::Down);
         let Some(link) = port.port.filter(|_| was == LinkState::Up) else { return };

@@ -13,6 +13,10 @@ pub(crate) struct Gate {
     buses: (u8, u8),
     /// Whether it passes memory requests from its bus on upwards, or to a peer: Bus Master Enable, in D0.
     pub(crate) upwards: bool,
+    /// Whether requests from its bus need no more than that: it has no access control turned on.
+    direct: bool,
+    /// The largest payload that the bridge sends just so: `Max_Payload_Size`, or nothing if there's something to do about it, a digest for one.
+    plain_payload: u32,
 }
 
 /// The window of a bridge that passes no memory requests downwards.
@@ -26,7 +30,9 @@ impl Gate {
         let windows = [bridge.memory_window(), bridge.prefetchable_window()];
         let windows = windows.map(|window| window.filter(|_| on).map_or(CLOSED, |window| (window.base, window.limit)));
         let buses = if active { (bridge.secondary(), bridge.subordinate()) } else { (0, 0) };
-        Gate { windows, buses, upwards: bridge.may_request() }
+        let upwards = bridge.may_request();
+        let plain_payload = if bridge.generates_ecrc() { 0 } else { bridge.max_payload() };
+        Gate { windows, buses, upwards, direct: upwards && bridge.acs().is_empty(), plain_payload }
     }
 
     /// Whether a memory request for `address` goes down through the bridge.
@@ -53,6 +59,8 @@ pub(crate) struct Routes {
     span: (u64, u64),
     /// Bridge by bus number.
     by_bus: Box<[u8; 256]>,
+    /// Bridges with access control, as a set of bits; those from the 64th on share the last.
+    controlled: u64,
 }
 
 /// No bridge.
@@ -60,13 +68,17 @@ const NONE: u8 = u8::MAX;
 
 impl Routes {
     pub(crate) fn new() -> Routes {
-        Routes { gates: Vec::new(), windows: Vec::new(), span: CLOSED, by_bus: Box::new([NONE; 256]) }
+        Routes { gates: Vec::new(), windows: Vec::new(), span: CLOSED, by_bus: Box::new([NONE; 256]), controlled: 0 }
     }
 
     /// Takes the windows and bus numbers from the bridges' configuration spaces.
     pub(crate) fn rebuild<'a>(&mut self, bridges: impl Iterator<Item = &'a ConfigSpace>) {
         self.gates.clear();
-        self.gates.extend(bridges.map(Gate::new));
+        self.controlled = 0;
+        for (number, bridge) in bridges.enumerate() {
+            self.gates.push(Gate::new(bridge));
+            self.controlled |= u64::from(!bridge.acs().is_empty()) << number.min(63);
+        }
         self.windows.clear();
         self.by_bus.fill(NONE);
         for (number, gate) in (0..NONE).zip(&self.gates) {
@@ -99,6 +111,31 @@ impl Routes {
     pub(crate) fn by_bus(&self, bus: u8) -> Option<usize> {
         let bridge = self.by_bus[usize::from(bus)];
         (bridge != NONE).then_some(usize::from(bridge))
+    }
+
+    /// Whether bridge `number` passes memory requests from its bus on, whatever they are. `false` before its first configuration write.
+    #[inline]
+    pub(crate) fn direct(&self, number: usize) -> bool {
+        self.gates.get(number).is_some_and(|gate| gate.direct)
+    }
+
+    /// No bridge sends a payload until the tables are made anew that somebody hasn't looked at.
+    pub(crate) fn look_at_payloads(&mut self) {
+        for gate in &mut self.gates {
+            gate.plain_payload = 0;
+        }
+    }
+
+    /// The largest payload that bridge `number` sends just so, in bytes.
+    #[inline]
+    pub(crate) fn plain_payload(&self, number: usize) -> u64 {
+        self.gates.get(number).map_or(128, |gate| u64::from(gate.plain_payload))
+    }
+
+    /// Whether bridge `number` may have access control to what comes from its bus.
+    #[inline]
+    pub(crate) fn is_controlled(&self, number: usize) -> bool {
+        self.controlled >> number.min(63) & 1 != 0
     }
 
     /// Whether bridge `number` passes memory requests from its bus on. `false` before its first configuration write.

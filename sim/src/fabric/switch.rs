@@ -2,9 +2,10 @@
 
 use super::core::{Core, Owner, PortId};
 use super::downstream::{Affair, DownstreamPort};
+use super::error::{self, Detected, ErrorKind, Found, Role};
 use super::routing::{Gate, Routes};
 use super::{ConfigTarget, answer_dword};
-use crate::config::{Changed, ConfigSpace, Reset};
+use crate::config::{Changed, ConfigSpace, Reset, Status as Legacy};
 use crate::fabric::TlpId;
 use crate::tlp::{Bdf, Header, Kind, Route, Status};
 
@@ -14,11 +15,11 @@ pub(crate) struct Switch {
     pub(super) upstream: PortId,
     pub(super) config: ConfigSpace,
     /// The upstream port's bus and device number, from the last configuration write to it.
-    id: Bdf,
+    pub(super) id: Bdf,
     pub(super) downstream: Vec<DownstreamPort>,
     /// What the upstream port lets through.
     pub(super) gate: Gate,
-    routes: Routes,
+    pub(super) routes: Routes,
     /// Whether the link above is down.
     pub(super) link_down: bool,
     /// Whether Secondary Bus Reset of the upstream port was set when it was last looked at.
@@ -26,7 +27,7 @@ pub(crate) struct Switch {
 }
 
 /// Where a TLP goes on.
-enum Next {
+pub(super) enum Next {
     /// Out of this port.
     Forward(PortId),
     /// Out of this port, as another type: the last bridge before the target makes type 0 of type 1.
@@ -35,8 +36,12 @@ enum Next {
     Own(ConfigTarget),
     /// Out of every downstream port.
     Everywhere,
-    /// It ends here, as it should.
+    /// It ends here, as it should: a message for this end of the link.
     End,
+    /// It's a message that tells the root complex of an error.
+    Error,
+    /// Access control forbids it.
+    Forbidden,
     /// Nobody claims it.
     Unclaimed,
 }
@@ -83,19 +88,72 @@ impl Switch {
     pub(crate) fn receive(&mut self, core: &mut Core, port: PortId, number: u16, tlp: TlpId) {
         let below = (number != Owner::UPWARDS).then_some(usize::from(number));
         match self.next(below, core.header(tlp)) {
-            Next::Forward(out) => core.send(out, tlp),
+            Next::Forward(out) => core.pass_on(out, tlp),
             Next::ForwardAs(out, header) => {
                 core.rewrite(tlp, header);
-                core.send(out, tlp);
+                core.pass_on(out, tlp);
             }
             Next::Own(target) => self.configure(core, port, tlp, target),
             Next::Everywhere => self.broadcast(core, tlp),
-            Next::End => core.consume(tlp),
-            Next::Unclaimed if core.header(tlp).kind().is_completion() => {
-                core.count(|faults| faults.unexpected_completion += 1);
+            Next::End => self.end(core, port, below, tlp),
+            Next::Error => self.hand_on(core, port, below, tlp),
+            Next::Forbidden => core.refuse_access(port, tlp, self.id),
+            Next::Unclaimed if core.header(tlp).kind().is_completion() => core.refuse_completion(port, tlp),
+            Next::Unclaimed => self.unclaimed(core, port, tlp),
+        }
+    }
+
+    /// A TLP that no port claims is an Unsupported Request: but if one would claim it that is in containment, its registers say how it's answered,
+    /// and it's nobody's error (base specification 2.9.3).
+    #[cold]
+    fn unclaimed(&self, core: &mut Core, port: PortId, tlp: TlpId) {
+        let header = *core.header(tlp);
+        let contained = self.downstream.iter().map(|port| &port.config).filter(|config| config.is_contained());
+        let claimed = contained.into_iter().find(|config| match header.route() {
+            Route::Address => config.forwards_address(header.address()),
+            Route::Id => config.forwards_bus(header.target().bus()),
+            _ => false,
+        });
+        match claimed {
+            Some(config) => {
+                let unsupported = config.containment_unsupported();
+                let status = if unsupported { Status::UnsupportedRequest } else { Status::CompleterAbort };
                 core.consume(tlp);
+                core.complete(port, &header, self.id, status);
             }
-            Next::Unclaimed => core.refuse(port, tlp, self.id, Status::UnsupportedRequest),
+            None => core.refuse(port, tlp, self.id, Status::UnsupportedRequest),
+        }
+    }
+
+    /// The registers of the port at which something has come in.
+    fn config_of(&self, below: Option<usize>) -> &ConfigSpace {
+        below.and_then(|number| self.downstream.get(number)).map_or(&self.config, |port| &port.config)
+    }
+
+    /// A message ends here, whether the port knows it or not.
+    fn end(&self, core: &mut Core, port: PortId, below: Option<usize>, tlp: TlpId) {
+        let header = *core.header(tlp);
+        if !header.kind().is_message() || error::is_supported(&header, self.config_of(below)) {
+            core.consume(tlp);
+        } else {
+            core.refuse(port, tlp, self.id, Status::UnsupportedRequest);
+        }
+    }
+
+    /// A message that tells of an error goes up through the two bridges of the switch, if both let it; it may begin containment at the first.
+    fn hand_on(&mut self, core: &mut Core, port: PortId, below: Option<usize>, tlp: TlpId) {
+        let header = *core.header(tlp);
+        let lower = below.and_then(|number| self.downstream.get_mut(number));
+        let (Some(lower), Some(told)) = (lower, error::told(&header)) else { return core.consume(tlp) };
+        if lower.config.contains_errors(told) {
+            lower.config.record_secondary_status(Legacy::SIGNALED_SYSTEM_ERROR);
+            core.note(port, Found::Contain(error::containment_by(told, header.requester())));
+            return core.consume(tlp);
+        }
+        if error::forward(&mut lower.config, told) && error::forward(&mut self.config, told) {
+            core.pass_on(self.upstream, tlp);
+        } else {
+            core.consume(tlp);
         }
     }
 
@@ -117,13 +175,18 @@ impl Switch {
     fn broadcast(&self, core: &mut Core, tlp: TlpId) {
         for out in self.downstream.iter().filter_map(DownstreamPort::open) {
             let copy = core.duplicate(tlp);
-            core.send(out, copy);
+            core.pass_on(out, copy);
         }
         core.consume(tlp);
     }
 
     /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
     fn next(&self, below: Option<usize>, header: &Header) -> Next {
+        if let Some(from) = below
+            && self.routes.is_controlled(from)
+        {
+            return self.next_by_access(from, header);
+        }
         let kind = header.kind();
         let forward = |out: Option<PortId>| out.map_or(Next::Unclaimed, Next::Forward);
         match header.route() {
@@ -133,10 +196,27 @@ impl Switch {
             Route::Id if kind.is_completion() => forward(self.by_bus(below, header.requester().bus())),
             Route::Id if kind.is_config() => self.by_config(below, header),
             Route::Id => forward(self.by_bus(below, header.target().bus())),
+            _ => self.next_message(below, header),
+        }
+    }
+
+    /// Where a message goes that is routed neither by address nor by ID.
+    pub(super) fn next_message(&self, below: Option<usize>, header: &Header) -> Next {
+        match header.route() {
+            Route::ToRootComplex if below.is_some() && error::told(header).is_some() => Next::Error,
             Route::ToRootComplex | Route::GatherToRootComplex if below.is_some() => Next::Forward(self.upstream),
             Route::Broadcast if below.is_none() => Next::Everywhere,
             _ => Next::End,
         }
+    }
+
+    /// Where a TLP from below goes that no port below claims.
+    pub(super) fn upwards_if_not_ours(&self, header: &Header) -> Next {
+        let ours = match header.route() {
+            Route::Address => !self.gate.upwards || self.gate.holds_address(header.address()),
+            _ => self.gate.holds_bus(header.target().bus()),
+        };
+        if ours { Next::Unclaimed } else { Next::Forward(self.upstream) }
     }
 
     /// Out of which port a memory request goes on. `None` if nobody claims it.
@@ -144,7 +224,7 @@ impl Switch {
     fn by_address(&self, below: Option<usize>, address: u64) -> Option<PortId> {
         // Only a bus master passes requests from its link on: the downstream port always, the upstream port if it's on the way.
         let allowed = match below {
-            Some(from) => self.routes.upwards(from),
+            Some(from) => self.routes.direct(from),
             None => self.gate.holds_address(address),
         };
         if !allowed {
@@ -169,10 +249,12 @@ impl Switch {
         }
     }
 
-    /// Out of downstream port `number`, but never back to where it came from.
+    /// Out of downstream port `number`, but never back to where it came from, and to a peer only where access control has no say.
     #[inline]
     fn down(&self, below: Option<usize>, number: usize) -> Option<PortId> {
-        if below == Some(number) {
+        if let Some(from) = below
+            && (from == number || self.routes.is_controlled(from))
+        {
             return None;
         }
         self.downstream[number].port
@@ -215,9 +297,16 @@ impl Switch {
                 ConfigTarget::Upstream => &self.config,
                 ConfigTarget::Downstream(number) => &self.downstream[number].config,
             };
-            let value = config.read(register);
+            let (value, digest) = (config.read(register), config.generates_ecrc());
             core.consume(tlp);
-            return answer_dword(core, port, &request, completer, value);
+            return answer_dword(core, port, &request, completer, value, digest);
+        }
+        if request.is_poisoned() {
+            // A configuration write changes nothing then, and is answered so (2.7.2.2).
+            let error = Detected { tlp: Some(core.log_of(tlp)), ..Detected::new(ErrorKind::PoisonedTlp) };
+            core.detect(port, error.as_role(Role::Plain).by(completer));
+            core.consume(tlp);
+            return core.complete(port, &request, completer, Status::UnsupportedRequest);
         }
         let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         core.consume(tlp);

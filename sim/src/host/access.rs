@@ -97,6 +97,9 @@ pub enum AccessError {
     /// No completion came in time.
     #[error("completion timeout at {0:#x}")]
     Timeout(u64),
+    /// The completion came, and its data is marked as bad.
+    #[error("the data read at {0:#x} is poisoned")]
+    Poisoned(u64),
     /// The access itself breaks a rule: its length, or a line that it crosses.
     #[error("an access of {len} bytes at {address:#x} isn't 1 to 64 bytes within one aligned 64-byte line")]
     Shape {

@@ -71,6 +71,8 @@ pub struct Found {
     pub bridge: bool,
     /// How many bridges stand between it and bus 0.
     pub depth: u8,
+    /// Whether it's a port with a slot that something may come to, or go from, while the system runs.
+    pub hot_plug: bool,
     /// Memory BARs, with their addresses.
     pub bars: Vec<Bar>,
     /// The expansion ROM, with its address. It isn't enabled: who wants to read it sets bit 0 of its register, and clears it afterwards.
@@ -277,13 +279,14 @@ impl Enumerator {
     async fn look_at(&mut self, id: Bdf, identity: u32, bridge: bool, depth: u8) -> Result<Function, EnumerationError> {
         let class = self.read(id, CLASS).await? >> 8;
         let capabilities = self.capabilities(id).await?;
-        let found = Found {
+        let mut found = Found {
             id,
             vendor: identity as u16,
             device: (identity >> 16) as u16,
             class,
             bridge,
             depth,
+            hot_plug: false,
             bars: Vec::new(),
             expansion_rom: None,
             capabilities,
@@ -300,6 +303,7 @@ impl Enumerator {
             hot_plug =
                 link && capabilities & SLOT != 0 && self.read(id, register + SLOT_CAPABILITIES).await? & HOT_PLUG != 0;
         }
+        found.hot_plug = hot_plug;
         let sizes = self.size_bars(id, if bridge { 2 } else { 6 }).await?;
         let rom = self.size_rom(id, bridge).await?;
         let mut below = Vec::new();

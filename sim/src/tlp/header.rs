@@ -184,6 +184,12 @@ impl Header {
         self.dw[0] & EP != 0
     }
 
+    /// Is there data, and is it poisoned? Without data EP says nothing.
+    #[inline]
+    pub const fn is_poisoned(&self) -> bool {
+        self.ep() && self.has_data()
+    }
+
     /// Who made the request; in a completion, whom it goes to.
     #[inline]
     pub const fn requester(&self) -> Bdf {

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 
-use mlx5_twin_sim::config::{Bar, ConfigSpace, PcieCapability, PortType, Type0};
-use mlx5_twin_sim::fabric::{Core, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId};
+use mlx5_twin_sim::config::{AerCapability, Bar, ConfigSpace, PcieCapability, PortType, Type0};
+use mlx5_twin_sim::fabric::{
+    Core, Detected, Device, Dma, Function, Inbound, NodeId, PortEvent, PortId, Progress, TlpId,
+};
 use mlx5_twin_sim::tlp::{Header, Kind, Status};
 use mlx5_twin_sim::{Fabric, Time};
 
@@ -51,6 +53,7 @@ impl Agent {
         bars[0] = Some(Bar::memory64(BAR));
         let mut config = Type0 { vendor_id: 0xfff1, device_id, bars, ..Type0::default() }.build().unwrap();
         config.add(&PcieCapability { max_payload: 4096, ..PcieCapability::new(PortType::Endpoint) }).unwrap();
+        config.add(&AerCapability::default()).unwrap();
         config
     }
 
@@ -139,6 +142,10 @@ impl Device for Agent {
             self.function.reset(reset);
             self.dma.reset(core.now());
         }
+    }
+
+    fn error(&mut self, core: &mut Core, _port: PortId, error: &Detected) {
+        self.function.report(core, error);
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -4,6 +4,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod plant;
+pub(crate) mod registers;
 
 use std::cell::Cell;
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use mlx5_twin_sim::config::PortType;
-use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, port_config};
+use mlx5_twin_sim::fabric::{
+    Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, msi_port_config, port_config,
+};
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::probe::{Deliver, Direction, Probe, Transmit};
@@ -76,7 +78,7 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
             let port = |port, number| port_config(identity(), port, number, &link).unwrap();
             let downstream = below.iter().zip(0..).map(|(shape, number)| match shape {
                 Shape::HotPlug => hot_plug_port_config(identity(), number, &link).unwrap(),
-                _ => port(PortType::Downstream, number),
+                _ => msi_port_config(identity(), PortType::Downstream, number, &link).unwrap(),
             });
             let downstream = downstream.collect();
             let switch = fabric.add_switch(above, &link, port(PortType::Upstream, 0), downstream).unwrap();

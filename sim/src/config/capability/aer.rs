@@ -24,6 +24,8 @@ const ROOT_COMMAND: u16 = 0x2c;
 const ROOT_STATUS: u16 = 0x30;
 /// Offset of Error Source Identification.
 const ROOT_SOURCE: u16 = 0x34;
+/// Offset of the first of four dwords of TLP Prefix Log.
+const PREFIX_LOG: u16 = 0x38;
 /// Length in bytes, room for root registers and TLP Prefix Log included.
 const LENGTH: u16 = 0x48;
 
@@ -44,23 +46,32 @@ const CORRECTABLE_MASK_DEFAULT: u32 = 0x0000_e000;
 const ECRC: (u32, u32) = (0x00a0, 0x0140);
 /// First Error Pointer.
 const FIRST_ERROR: u32 = 0x1f;
+/// ECRC Generation Enable and ECRC Check Enable.
+const ECRC_GENERATE: u32 = 1 << 6;
+const ECRC_CHECK: u32 = 1 << 8;
+/// TLP Prefix Log Present.
+const PREFIXES_LOGGED: u32 = 1 << 11;
 const ALL: u32 = u32::MAX;
 const ROOT_SEEN: u32 = 0x7f;
 
 /// The registers that every function has. All are sticky.
 #[rustfmt::skip]
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 14] = [
     //       offset              name                            reset                     rw                 rw1c               sticky             flr
     Row::new(UNCORRECTABLE,      "Uncorrectable Error Status",   0,                        0,                 UNCORRECTABLE_ALL, UNCORRECTABLE_ALL, 0),
     Row::new(UNCORRECTABLE_MASK, "Uncorrectable Error Mask",     MASK_DEFAULT,             UNCORRECTABLE_ALL, 0,                 UNCORRECTABLE_ALL, 0),
     Row::new(SEVERITY,           "Uncorrectable Error Severity", FATAL_DEFAULT & !0x20,    UNCORRECTABLE_ALL, 0,                 UNCORRECTABLE_ALL, 0),
     Row::new(CORRECTABLE,        "Correctable Error Status",     0,                        0,                 CORRECTABLE_ALL,   CORRECTABLE_ALL,   0),
     Row::new(CORRECTABLE_MASK,   "Correctable Error Mask",       CORRECTABLE_MASK_DEFAULT, CORRECTABLE_ALL,   0,                 CORRECTABLE_ALL,   0),
-    Row::new(CONTROL,            "Capabilities and Control",     ECRC.0,                   ECRC.1,            0,                 ECRC.1 | FIRST_ERROR, 0),
+    Row::new(CONTROL,            "Capabilities and Control",     ECRC.0,                   ECRC.1,            0,                 ECRC.1 | FIRST_ERROR | PREFIXES_LOGGED, 0),
     Row::new(HEADER_LOG,         "Header Log",                   0,                        0,                 0,                 ALL,               0),
     Row::new(HEADER_LOG + 4,     "Header Log",                   0,                        0,                 0,                 ALL,               0),
     Row::new(HEADER_LOG + 8,     "Header Log",                   0,                        0,                 0,                 ALL,               0),
     Row::new(HEADER_LOG + 12,    "Header Log",                   0,                        0,                 0,                 ALL,               0),
+    Row::new(PREFIX_LOG,         "TLP Prefix Log",               0,                        0,                 0,                 ALL,               0),
+    Row::new(PREFIX_LOG + 4,     "TLP Prefix Log",               0,                        0,                 0,                 ALL,               0),
+    Row::new(PREFIX_LOG + 8,     "TLP Prefix Log",               0,                        0,                 0,                 ALL,               0),
+    Row::new(PREFIX_LOG + 12,    "TLP Prefix Log",               0,                        0,                 0,                 ALL,               0),
 ];
 
 /// What root ports have more.
@@ -138,6 +149,20 @@ pub enum ErrorMessage {
     Fatal = 2,
 }
 
+impl ErrorMessage {
+    /// All three, by their number.
+    pub const ALL: [ErrorMessage; 3] = [ErrorMessage::Correctable, ErrorMessage::NonFatal, ErrorMessage::Fatal];
+}
+
+/// What the logs hold of a TLP: each dword as it was on the wire, its first byte in the high bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TlpLog {
+    /// The header; after one of 3 dwords comes a 0.
+    pub header: [u32; 4],
+    /// The end-to-end prefixes in their order; those that aren't there are 0, which is no prefix.
+    pub prefixes: [u32; 4],
+}
+
 /// What the registers say about an error that was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Recorded {
@@ -207,6 +232,11 @@ impl ConfigSpace {
     /// the first dword; after one of 3 dwords comes a 0. `None` also if the function can't have
     /// this error.
     pub fn record_uncorrectable(&mut self, error: UncorrectableError, header: Option<[u32; 4]>) -> Option<Recorded> {
+        self.record_tlp_error(error, header.map(|header| TlpLog { header, ..TlpLog::default() }))
+    }
+
+    /// As [`record_uncorrectable`](Self::record_uncorrectable), of a TLP that may have prefixes: those go to TLP Prefix Log.
+    pub fn record_tlp_error(&mut self, error: UncorrectableError, tlp: Option<TlpLog>) -> Option<Recorded> {
         let at = self.aer()?;
         let number = error as u32;
         let bit = 1 << number;
@@ -219,8 +249,11 @@ impl ConfigSpace {
         let held = status & 1 << pointer != 0;
         let first = !masked && !held;
         if first {
-            self.set(at + CONTROL, FIRST_ERROR, number);
-            for (offset, dword) in (at + HEADER_LOG..).step_by(4).zip(header.unwrap_or([0; 4])) {
+            let log = tlp.unwrap_or_default();
+            let prefixed = if log.prefixes[0] == 0 { 0 } else { PREFIXES_LOGGED };
+            self.set(at + CONTROL, FIRST_ERROR | PREFIXES_LOGGED, number | prefixed);
+            let dwords = (at + HEADER_LOG..).step_by(4).zip(log.header);
+            for (offset, dword) in dwords.chain((at + PREFIX_LOG..).step_by(4).zip(log.prefixes)) {
                 self.set(offset, ALL, dword);
             }
         } else if !held && pointer == number {
@@ -233,6 +266,16 @@ impl ConfigSpace {
             _ => ErrorMessage::Fatal,
         };
         Some(Recorded { message, masked, first })
+    }
+
+    /// The severity that software has given to an uncorrectable error: the message that tells of it. `None` also if the function can't have
+    /// this error.
+    pub fn error_severity(&self, error: UncorrectableError) -> Option<ErrorMessage> {
+        let at = self.aer()?;
+        let bit = 1 << error as u32;
+        let fatal = self.dword(at + SEVERITY) & bit != 0;
+        let severity = if fatal { ErrorMessage::Fatal } else { ErrorMessage::NonFatal };
+        (self.clearable(at + UNCORRECTABLE) & bit != 0).then_some(severity)
     }
 
     /// Sets a correctable error's status bit.
@@ -268,6 +311,31 @@ impl ConfigSpace {
         }
         self.set(at + ROOT_STATUS, bits, bits);
         Some(self.dword(at + ROOT_COMMAND) & 1 << message as u32 != 0)
+    }
+
+    /// The kinds of error message that a root port has received, or sent to itself, and whose interrupt Root Error Command enables: a bit for
+    /// each [`ErrorMessage`]. 0 if it is not a root port.
+    pub fn root_error_interrupts(&self) -> u8 {
+        let Some(at) = self.aer().filter(|at| self.clearable(at + ROOT_STATUS) != 0) else { return 0 };
+        let status = self.dword(at + ROOT_STATUS);
+        // Correctable, non-fatal, fatal received.
+        let received = status & 1 | (status >> 5 & 1) << 1 | (status >> 6 & 1) << 2;
+        (received & self.dword(at + ROOT_COMMAND)) as u8
+    }
+
+    /// Does the function report its errors through these registers?
+    pub fn has_aer(&self) -> bool {
+        self.located.aer != 0
+    }
+
+    /// Does the function give the TLPs that it makes a digest (ECRC Generation Enable)?
+    pub fn generates_ecrc(&self) -> bool {
+        self.aer().is_some_and(|at| self.dword(at + CONTROL) & ECRC_GENERATE != 0)
+    }
+
+    /// Does it check the digests of the TLPs that it receives (ECRC Check Enable)?
+    pub fn checks_ecrc(&self) -> bool {
+        self.aer().is_some_and(|at| self.dword(at + CONTROL) & ECRC_CHECK != 0)
     }
 
     /// Offset of the capability.

@@ -3,7 +3,9 @@
 //! The first dword of a table is the capability's header. Its id, version and link to the next one
 //! are filled in when it is placed.
 
+pub mod acs;
 pub mod aer;
+pub mod dpc;
 pub mod msi;
 pub mod msix;
 pub mod msix_table;
@@ -41,6 +43,10 @@ impl CapabilityId {
     pub const MSIX: CapabilityId = CapabilityId::Pci(0x11);
     /// Advanced Error Reporting.
     pub const AER: CapabilityId = CapabilityId::Extended { id: 0x0001, version: 2 };
+    /// Access Control Services.
+    pub const ACS: CapabilityId = CapabilityId::Extended { id: 0x000d, version: 1 };
+    /// Downstream Port Containment.
+    pub const DPC: CapabilityId = CapabilityId::Extended { id: 0x001d, version: 1 };
     /// Vendor-specific extended capability.
     pub const VENDOR_EXTENDED: CapabilityId = CapabilityId::Extended { id: 0x000b, version: 1 };
 

@@ -4,6 +4,7 @@ use crate::time::Time;
 
 use super::super::changed::{Changed, Trigger, Watch};
 use super::super::space::{ConfigSpace, Legal, Row};
+use super::aer::ErrorMessage;
 use super::slot::{self, Slot};
 use super::{Capability, CapabilityId, CapabilityLayout, ConfigError, amend};
 
@@ -428,6 +429,36 @@ impl ConfigSpace {
     pub fn record_device_status(&mut self, bits: u16) {
         let bits = u32::from(bits & 0xf) << 16;
         self.set_pcie(DEVCTL, bits, bits);
+    }
+
+    /// May the function send this error message (Correctable, Non-Fatal and Fatal Error Reporting Enable)? Without the capability it may not.
+    pub fn reports(&self, message: ErrorMessage) -> bool {
+        self.pcie(DEVCTL) & 1 << message as u32 != 0
+    }
+
+    /// May it send messages for Unsupported Requests (Unsupported Request Reporting Enable)?
+    pub fn reports_unsupported(&self) -> bool {
+        self.pcie(DEVCTL) & 1 << 3 != 0
+    }
+
+    /// The lower half of Device Status: what [`record_device_status`](Self::record_device_status) has set, in its four low bits.
+    pub fn device_status(&self) -> u16 {
+        (self.pcie(DEVCTL) >> 16) as u16
+    }
+
+    /// Does a root port take this message for an error of the system (System Error on Correctable, Non-Fatal and Fatal Error Enable)?
+    pub fn is_system_error(&self, message: ErrorMessage) -> bool {
+        self.pcie(ROOTCTL) & 1 << message as u32 != 0
+    }
+
+    /// Does the port take latency tolerance reports (LTR Mechanism Enable)?
+    pub fn ltr_enabled(&self) -> bool {
+        self.pcie(DEVCTL2) & LTR != 0
+    }
+
+    /// Can the port report that its link went down unasked (Surprise Down Error Reporting Capable)?
+    pub fn reports_surprise_down(&self) -> bool {
+        self.pcie(LNKCAP) & 1 << 19 != 0
     }
 
     /// Shows in Device Status whether the function waits for completions.

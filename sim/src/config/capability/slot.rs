@@ -14,6 +14,8 @@ const SLTCTL: u16 = 0x18;
 const IMPLEMENTED: u32 = 1 << 24;
 /// Presence Detect State.
 const PRESENT: u32 = 1 << 22;
+/// Slot Capabilities: Hot-Plug Surprise.
+const SURPRISE: u32 = 1 << 5;
 /// Slot Capabilities: Hot-Plug Capable.
 const HOT_PLUG: u32 = 1 << 6;
 /// Slot Capabilities: No Command Completed Support.
@@ -97,7 +99,7 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
         (slot.power_controller,      1 << 1,  0x0002 | POWER_OFF, 0),
         (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
         (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
-        (slot.surprise,              1 << 5,  0,         0),
+        (slot.surprise,              SURPRISE, 0,         0),
         (slot.hot_plug,              HOT_PLUG, INTERRUPT, 0),
         (slot.no_command_completed,  NO_COMMAND_COMPLETED, 0, 0),
         (!slot.no_command_completed, 0,       0x0010,    0),
@@ -139,6 +141,11 @@ impl ConfigSpace {
     /// Can a device come and go while the system runs?
     pub fn is_hot_plug_slot(&self) -> bool {
         self.has_slot() && self.pcie(SLTCAP) & HOT_PLUG != 0
+    }
+
+    /// May the device in the slot go without warning (Hot-Plug Surprise)?
+    pub fn may_go_unasked(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & SURPRISE != 0
     }
 
     /// Does the hot-plug controller say when it's ready for another command?

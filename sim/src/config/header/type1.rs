@@ -230,6 +230,11 @@ impl ConfigSpace {
         self.bridge_dword(INTERRUPT) & 1 << 17 != 0
     }
 
+    /// Is Master Data Parity Error in Secondary Status to be set on poisoned data (Bridge Control, Parity Error Response Enable)?
+    pub fn secondary_parity_response(&self) -> bool {
+        self.bridge_dword(INTERRUPT) & 1 << 16 != 0
+    }
+
     /// The Secondary Status register.
     pub fn secondary_status(&self) -> Status {
         Status((self.bridge_dword(IO_WINDOW) >> 16) as u16)

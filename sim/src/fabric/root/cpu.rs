@@ -1,0 +1,262 @@
+//! What the CPUs of a root complex do: accesses to what is below its root ports, and what becomes of them.
+
+use super::{CRS_LIMIT, CRS_RETRY, Pending, RootComplex, Ticket, timer};
+use crate::config::{DpcReason, RootPortPio};
+use crate::fabric::arena::TlpId;
+use crate::fabric::core::{Core, PortId};
+use crate::fabric::error::{Detected, ErrorKind, Found, Role};
+use crate::fabric::requester::Outcome;
+use crate::host::{Access, AccessError, Data};
+use crate::tlp::{Bdf, ConfigType, Header, Malformed, Status};
+
+impl RootComplex {
+    /// Begins an access of a CPU.
+    pub(in crate::fabric) fn access(&mut self, core: &mut Core, access: Access) -> Result<Ticket, AccessError> {
+        if let Access::MemoryRead { address, len } = access {
+            shape(address, usize::from(len))?;
+        }
+        if let Access::MemoryWrite { address, data } = access {
+            shape(address, data.bytes().len())?;
+        }
+        let serial = self.serial;
+        self.serial += 1;
+        let index = self.free.pop().unwrap_or(self.pending.len() as u32);
+        let retry_until = self.own_time(core.now) + CRS_LIMIT;
+        let pending = Some(Pending { serial, access, data: Data::EMPTY, retry_until, out: None });
+        match self.pending.get_mut(index as usize) {
+            Some(free) => *free = pending,
+            None => self.pending.push(pending),
+        }
+        self.issue(core, index);
+        Ok(Ticket { root: self.node, serial })
+    }
+
+    pub(super) fn finish(&mut self, index: u32, result: Result<Data, AccessError>) {
+        if let Some(pending) = self.pending.get_mut(index as usize).and_then(Option::take) {
+            self.free.push(index);
+            self.results.push_back((Ticket { root: self.node, serial: pending.serial }, result));
+        }
+    }
+
+    /// Sends the TLP of an access, or carries it out here if it needs none.
+    pub(super) fn issue(&mut self, core: &mut Core, index: u32) {
+        let Some(pending) = self.pending.get(index as usize).copied().flatten() else { return };
+        let nobody = Err(AccessError::UnsupportedRequest(place(&pending.access)));
+        let out = match pending.access {
+            Access::MemoryRead { address, .. } | Access::MemoryWrite { address, .. } => {
+                self.routes.by_address(address).and_then(|number| self.ports[number].port)
+            }
+            Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } if target.bus() == 0 => {
+                let result = self.own_config(core, target, &pending.access).map_or(nobody, Ok);
+                return self.finish(index, result);
+            }
+            Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } => {
+                let number = self.routes.by_bus(target.bus());
+                // Directly below a root port there's only device 0 (without ARI).
+                let exists =
+                    |number: &usize| self.ports[*number].config.secondary() != target.bus() || target.device() == 0;
+                number.filter(exists).and_then(|number| self.ports[number].port)
+            }
+        };
+        let Some(out) = out else { return self.finish(index, nobody) };
+        if let Access::MemoryWrite { address, data } = pending.access {
+            match Header::mem_write_bytes(self.id, 0, address, data.bytes().len() as u32) {
+                Ok(header) => {
+                    let tlp = core.create(header);
+                    let skip = (address & 3) as usize;
+                    let payload = core.payload_mut(tlp);
+                    payload.fill(0);
+                    payload[skip..skip + data.bytes().len()].copy_from_slice(data.bytes());
+                    if self.port(out).is_some_and(|root_port| root_port.config.generates_ecrc()) {
+                        core.digest(tlp);
+                    }
+                    core.notify_when_sent(tlp, index);
+                    core.send(out, tlp);
+                }
+                Err(_) => self.finish(index, nobody),
+            }
+            return;
+        }
+        if !self.requester.has_tag() {
+            self.waiting.push_back(index);
+            return;
+        }
+        self.request(core, index, &pending.access, out);
+    }
+
+    /// Sends a non-posted request; a tag is free.
+    fn request(&mut self, core: &mut Core, index: u32, access: &Access, out: PortId) {
+        let Some(mut header) = self.header_of(access, out) else {
+            return self.finish(index, Err(AccessError::UnsupportedRequest(place(access))));
+        };
+        if let Some(Some(pending)) = self.pending.get_mut(index as usize) {
+            pending.out = Some(out);
+        }
+        let expected = if header.completion_length_dw() == 0 { 0 } else { header.completion_byte_count() };
+        let lower = header.completion_lower_address();
+        let now = self.own_time(core.now);
+        let Some((tag, call)) = self.requester.begin(u64::from(index), expected, lower, now) else { return };
+        if let Some(at) = call {
+            core.set_timer(self.node, self.clock.at(at), timer::EXPIRE);
+        }
+        header.set_tag(tag);
+        let value = if let Access::ConfigWrite { value, .. } = access { value.to_le_bytes() } else { [0; 4] };
+        let digest = self.port(out).is_some_and(|root_port| root_port.config.generates_ecrc());
+        core.send_with_digest(out, header, &value[..header.payload_len()], digest);
+    }
+
+    /// The header of the request that carries out an access by root port `out`, without its tag. `None` for a write to memory, and if there can't be one.
+    fn header_of(&self, access: &Access, out: PortId) -> Option<Header> {
+        let config_type = |target: Bdf| {
+            let direct = self.port(out).is_some_and(|root_port| root_port.config.secondary() == target.bus());
+            if direct { ConfigType::Type0 } else { ConfigType::Type1 }
+        };
+        let made: Result<Header, Malformed> = match *access {
+            Access::MemoryRead { address, len } => Header::mem_read_bytes(self.id, 0, address, u32::from(len)),
+            Access::ConfigRead { target, register } => {
+                Header::config_read(config_type(target), self.id, 0, target, register, 0xf)
+            }
+            Access::ConfigWrite { target, register, byte_enables, .. } => {
+                Header::config_write(config_type(target), self.id, 0, target, register, byte_enables & 0xf)
+            }
+            Access::MemoryWrite { .. } => return None,
+        };
+        made.ok()
+    }
+
+    /// Carries out an access to a root port's own registers. `None` if there's no such function.
+    fn own_config(&mut self, core: &mut Core, target: Bdf, access: &Access) -> Option<Data> {
+        let number = usize::from(target.device()).checked_sub(1)?;
+        let root_port = self.ports.get_mut(number).filter(|_| target.function() == 0)?;
+        match *access {
+            Access::ConfigRead { register, .. } => Some(Data::new(&root_port.config.read(register).to_le_bytes())),
+            Access::ConfigWrite { register, byte_enables, value, .. } => {
+                for affair in root_port.write(register, byte_enables, value) {
+                    core.set_timer(self.node, core.now(), affair.token(number as u16));
+                }
+                self.reroute();
+                Some(Data::EMPTY)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn completion(&mut self, core: &mut Core, port: PortId, tlp: TlpId, header: &Header) {
+        if header.requester() == self.id && header.is_poisoned() {
+            // The port has noted it already.
+            if let Some(token) = self.requester.abandon(header, self.own_time(core.now)) {
+                let at = self.pending.get(token as usize).copied().flatten();
+                let at = at.map_or(0, |pending| place(&pending.access));
+                self.finish(token as u32, Err(AccessError::Poisoned(at)));
+            }
+            core.consume(tlp);
+            return self.go_on(core);
+        }
+        // The transaction ID is requester and tag.
+        let outcome = if header.requester() == self.id { self.requester.complete(header) } else { Outcome::Unexpected };
+        match outcome {
+            Outcome::Data { token, offset, skip, len, done } => {
+                let (skip, len) = (skip as usize, len as usize);
+                if let Some(Some(pending)) = self.pending.get_mut(token as usize) {
+                    let mut bytes = Data::zeroed(offset as usize + len);
+                    let kept = pending.data.bytes().len().min(offset as usize);
+                    bytes.bytes_mut()[..kept].copy_from_slice(&pending.data.bytes()[..kept]);
+                    let part = core.payload(tlp).get(skip..skip + len).unwrap_or_default();
+                    if let Some(room) = bytes.bytes_mut().get_mut(offset as usize..offset as usize + part.len()) {
+                        room.copy_from_slice(part);
+                    }
+                    pending.data = bytes;
+                    if done {
+                        let data = pending.data;
+                        self.finish(token as u32, Ok(data));
+                    }
+                }
+            }
+            Outcome::Done { token } => self.finish(token as u32, Ok(Data::EMPTY)),
+            Outcome::Failed { token, status } => self.failed(core, port, token as u32, header, status),
+            Outcome::Unexpected => core.detect_tlp(port, tlp, ErrorKind::UnexpectedCompletion, Role::Plain),
+        }
+        core.consume(tlp);
+        self.go_on(core);
+    }
+
+    fn failed(&mut self, core: &mut Core, port: PortId, index: u32, completion: &Header, status: Status) {
+        let Some(pending) = self.pending.get(index as usize).copied().flatten() else { return };
+        let place = place(&pending.access);
+        let received = match status {
+            Status::UnsupportedRequest => Some((ErrorKind::ReceivedUnsupported, RootPortPio::Unsupported)),
+            Status::CompleterAbort => Some((ErrorKind::ReceivedAbort, RootPortPio::Aborted)),
+            _ => None,
+        };
+        if let Some((kind, pio)) = received {
+            core.detect(port, Detected::new(kind));
+            self.note_pio(core, port, &pending.access, pio, completion.tag());
+        }
+        match status {
+            Status::ConfigRequestRetry if self.own_time(core.now) < pending.retry_until => {
+                core.set_timer(self.node, core.now + CRS_RETRY, timer::RETRY | u64::from(index));
+            }
+            Status::ConfigRequestRetry => self.finish(index, Err(AccessError::NotReady(place))),
+            Status::CompleterAbort => self.finish(index, Err(AccessError::CompleterAbort(place))),
+            _ => self.finish(index, Err(AccessError::UnsupportedRequest(place))),
+        }
+    }
+
+    pub(super) fn expire(&mut self, core: &mut Core) {
+        let mut late = Vec::new();
+        let call = self.requester.expire(self.own_time(core.now), |token| late.push(token as u32));
+        match call {
+            Some(_) if self.clock.is_held() => self.overdue = true,
+            Some(at) => core.set_timer(self.node, self.clock.at(at), timer::EXPIRE),
+            None => {}
+        }
+        for index in late {
+            let Some(pending) = self.pending.get(index as usize).copied().flatten() else { continue };
+            if let Some(port) = pending.out {
+                core.detect(port, Detected::new(ErrorKind::CompletionTimeout));
+                self.note_pio(core, port, &pending.access, RootPortPio::Timeout, 0);
+            }
+            self.finish(index, Err(AccessError::Timeout(place(&pending.access))));
+        }
+        self.go_on(core);
+    }
+
+    /// Notes in the registers of a root port that has RP PIO how a request by it failed. A request that wasn't answered is logged with tag 0 (ours).
+    fn note_pio(&mut self, core: &mut Core, port: PortId, access: &Access, pio: RootPortPio, tag: u16) {
+        let shift = if matches!(access, Access::MemoryRead { .. } | Access::MemoryWrite { .. }) { 16 } else { 0 };
+        let Some(mut header) = self.header_of(access, port) else { return };
+        header.set_tag(tag);
+        let Some(root_port) = self.ports.iter_mut().find(|root_port| root_port.port == Some(port)) else { return };
+        if root_port.config.record_root_port_pio(pio, shift, header.dws()) == Some((true, true)) {
+            core.note(port, Found::Contain(DpcReason::Pio));
+        }
+    }
+
+    /// Issues what waited for a tag.
+    fn go_on(&mut self, core: &mut Core) {
+        while self.requester.has_tag() {
+            let Some(index) = self.waiting.pop_front() else { return };
+            self.issue(core, index);
+        }
+    }
+}
+
+/// What an error calls the target of an access: an address, or ID and register.
+fn place(access: &Access) -> u64 {
+    match *access {
+        Access::MemoryRead { address, .. } | Access::MemoryWrite { address, .. } => address,
+        // As in ECAM: the ID, then 12 bits of register.
+        Access::ConfigRead { target, register } | Access::ConfigWrite { target, register, .. } => {
+            u64::from(target.0) << 12 | u64::from(register) << 2
+        }
+    }
+}
+
+/// A CPU's access lies within a line.
+fn shape(address: u64, len: usize) -> Result<(), AccessError> {
+    let line = crate::host::LINE as u64;
+    if (1..=crate::host::LINE).contains(&len) && address % line + len as u64 <= line {
+        return Ok(());
+    }
+    Err(AccessError::Shape { address, len })
+}
