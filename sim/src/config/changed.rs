@@ -4,7 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of topics touched by one configuration write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Changed(u16);
+pub struct Changed(u32);
 
 impl Changed {
     /// Nothing to act upon.
@@ -43,6 +43,9 @@ impl Changed {
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
     /// MSI Enable changed.
     pub const MSI: Changed = Changed(1 << 14);
+
+    /// A bit of SR-IOV Control, NumVFs, System Page Size or a VF BAR changed.
+    pub const SRIOV: Changed = Changed(1 << 16);
 
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {

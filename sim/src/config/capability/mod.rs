@@ -4,12 +4,14 @@
 //! are filled in when it is placed.
 
 pub mod aer;
+pub mod ari;
 pub mod msi;
 pub mod msix;
 pub mod msix_table;
 pub mod pcie;
 pub mod pm;
 pub mod slot;
+pub mod sriov;
 
 use super::space::{Legal, Row};
 use super::{ConfigError, Watch};
@@ -41,6 +43,10 @@ impl CapabilityId {
     pub const MSIX: CapabilityId = CapabilityId::Pci(0x11);
     /// Advanced Error Reporting.
     pub const AER: CapabilityId = CapabilityId::Extended { id: 0x0001, version: 2 };
+    /// Alternative Routing-ID Interpretation.
+    pub const ARI: CapabilityId = CapabilityId::Extended { id: 0x000e, version: 1 };
+    /// Single Root I/O Virtualization.
+    pub const SRIOV: CapabilityId = CapabilityId::Extended { id: 0x0010, version: 1 };
     /// Vendor-specific extended capability.
     pub const VENDOR_EXTENDED: CapabilityId = CapabilityId::Extended { id: 0x000b, version: 1 };
 
