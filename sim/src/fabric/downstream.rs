@@ -3,6 +3,7 @@
 use super::core::{Core, PortId};
 use crate::config::{Changed, ConfigSpace, Reset};
 use crate::time::Time;
+use crate::tlp::Bdf;
 
 /// What can befall a port with a link below it, as a timer of its bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,11 @@ impl DownstreamPort {
     /// The link, if it's up.
     pub(crate) fn open(&self) -> Option<PortId> {
         self.port.filter(|_| self.link == LinkState::Up)
+    }
+
+    /// Whether a function can be there, on the bus below or beyond: on a link there's only device 0, unless the port forwards by ARI.
+    pub(crate) fn has_device(&self, target: Bdf) -> bool {
+        target.device() == 0 || self.config.secondary() != target.bus() || self.config.ari_forwarding_enabled()
     }
 
     /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, and a slot has a device and power.
