@@ -28,7 +28,7 @@ pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
 pub use function::{Function, Inbound, answer_read};
 pub use multi::{FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, VirtualSpec};
-pub use ports::{PortIdentity, hot_plug_port_config, port_config};
+pub use ports::{PortIdentity, hot_plug_port_config, port_config, slot_port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, Ticket};
 

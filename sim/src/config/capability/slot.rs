@@ -49,6 +49,8 @@ pub struct Slot {
     pub surprise: bool,
     /// Is there an attention button?
     pub attention_button: bool,
+    /// Is there a sensor of the manually operated retention latch (MRL)?
+    pub mrl_sensor: bool,
     /// Is there an attention indicator?
     pub attention_indicator: bool,
     /// Is there a power indicator?
@@ -71,6 +73,8 @@ pub enum SlotEvent {
     AttentionButton = 1 << 16,
     /// The power controller found a fault.
     PowerFault = 1 << 17,
+    /// The latch was opened or closed.
+    MrlChanged = 1 << 18,
     /// A device came or went.
     PresenceChanged = 1 << 19,
     /// The hot-plug controller is ready for another command.
@@ -95,6 +99,7 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
     let parts = [
         (slot.attention_button,      1 << 0,  0x0001,    0),
         (slot.power_controller,      1 << 1,  0x0002 | POWER_OFF, 0),
+        (slot.mrl_sensor,            1 << 2,  0x0004,    0),
         (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
         (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
         (slot.surprise,              1 << 5,  0,         0),

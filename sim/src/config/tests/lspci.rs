@@ -66,7 +66,7 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
         "LnkCap:\tPort #3, Speed 32GT/s, Width x16",
         "Surprise+ LLActRep+ BwNot+",
         "DLActive+ BWMgmt- ABWMgmt-",
-        "AttnBtn+ PwrCtrl+ MRL- AttnInd+ PwrInd+ HotPlug+ Surprise+",
+        "AttnBtn+ PwrCtrl+ MRL+ AttnInd+ PwrInd+ HotPlug+ Surprise+",
         "Slot #7, PowerLimit 25",
         "AttnInd Off, PwrInd On, Power-",
         "Status: AttnBtn- PowerFlt- MRL- CmdCplt- PresDet+ Interlock-",

@@ -62,6 +62,7 @@ fn port(kind: PortType) -> Result<ConfigSpace, ConfigError> {
         hot_plug: true,
         surprise: true,
         attention_button: true,
+        mrl_sensor: true,
         attention_indicator: true,
         power_indicator: true,
         power_controller: true,
