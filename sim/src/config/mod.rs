@@ -48,7 +48,7 @@ pub use capability::msix::MsixCapability;
 pub use capability::msix_table::{MsixError, MsixMessage, MsixOutcome, MsixRegion, MsixTable, MsixWindow};
 pub use capability::pcie::{CompletionTimeout, PcieCapability, PortType};
 pub use capability::pm::{PowerCapability, PowerState};
-pub use capability::slot::{Slot, SlotEvent};
+pub use capability::slot::{Indicator, Slot, SlotEvent};
 pub use capability::sriov::{PAGE_SIZES, SriovCapability, VfAperture};
 pub use capability::{Capability, CapabilityId, CapabilityLayout};
 pub use changed::{Changed, Trigger, Watch};

@@ -1,7 +1,7 @@
 //! A port with a link below it, of a root complex or of a switch: the state of its link and of its slot.
 
 use super::core::{Core, PortId};
-use crate::config::{Changed, ConfigSpace, Reset};
+use crate::config::{Changed, ConfigSpace, Indicator, Reset};
 use crate::time::Time;
 use crate::tlp::Bdf;
 
@@ -22,6 +22,16 @@ pub(crate) enum Affair {
     Absent,
     /// The attention button was pressed.
     AttentionButton,
+    /// The power controller found a fault.
+    PowerFault,
+    /// The slot's latch was opened.
+    LatchOpen,
+    /// It was closed.
+    LatchClosed,
+    /// What is below was pulled out, slot or not.
+    Unplugged,
+    /// It was put back.
+    Plugged,
     /// The link has been trained, if nothing came between since the attempt of this number.
     Trained(u32),
 }
@@ -29,7 +39,7 @@ pub(crate) enum Affair {
 /// Set in the tokens of timers that are for a port.
 pub(crate) const PORT: u64 = 1 << 63;
 
-const PLAIN: [Affair; 7] = [
+const PLAIN: [Affair; 12] = [
     Affair::Review,
     Affair::Command,
     Affair::Interrupt,
@@ -37,6 +47,11 @@ const PLAIN: [Affair; 7] = [
     Affair::Present,
     Affair::Absent,
     Affair::AttentionButton,
+    Affair::PowerFault,
+    Affair::LatchOpen,
+    Affair::LatchClosed,
+    Affair::Unplugged,
+    Affair::Plugged,
 ];
 
 impl Affair {
@@ -75,6 +90,12 @@ pub(crate) struct DownstreamPort {
     pub(crate) attempt: u32,
     /// Whether the slot's power was on when the device in it was last told.
     pub(crate) powered: bool,
+    /// The power controller has switched the power off on its own, until software switches it off too.
+    pub(crate) cut: bool,
+    /// What was below has been pulled out.
+    pub(crate) unplugged: bool,
+    /// What the slot's indicators showed when the device in it was last told.
+    pub(crate) indicators: (Indicator, Indicator),
     /// A write has forbidden the link since the last look at it: also if another has allowed it again in the same instant.
     pub(crate) forbidden: bool,
 }
@@ -82,8 +103,17 @@ pub(crate) struct DownstreamPort {
 impl DownstreamPort {
     /// A port without a link.
     pub(crate) fn new(config: ConfigSpace) -> DownstreamPort {
-        let powered = config.slot_powered();
-        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered, forbidden: false }
+        DownstreamPort {
+            port: None,
+            link: LinkState::Down,
+            attempt: 0,
+            powered: config.slot_powered(),
+            cut: false,
+            unplugged: false,
+            indicators: config.slot_indicators(),
+            forbidden: false,
+            config,
+        }
     }
 
     /// Connects a link. It's up at once if the registers say so.
@@ -104,8 +134,8 @@ impl DownstreamPort {
 
     /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, and a slot has a device and power.
     pub(crate) fn wants_link(&self) -> bool {
-        let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.config.slot_powered();
-        filled && !self.config.secondary_bus_reset() && !self.config.link_disabled()
+        let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.has_power();
+        filled && !self.unplugged && !self.config.secondary_bus_reset() && !self.config.link_disabled()
     }
 
     /// Whether the port is to send its interrupt message: MSI is on, and there's an event whose interrupt is enabled.
@@ -123,6 +153,7 @@ impl DownstreamPort {
             affairs.push(Affair::Review);
         }
         if changed.contains(Changed::SLOT_CONTROL) {
+            self.cut &= self.config.slot_powered();
             affairs.push(Affair::Command);
         }
         if !before && self.interrupts() {
@@ -146,6 +177,12 @@ pub enum PortEvent {
     PowerOn,
     /// The registers of the port above were reset, those of the slot among them.
     SlotReset,
+    /// The link is about to go down without anybody having asked for it: what is below was pulled out.
+    SurpriseDown,
+    /// Software has set the slot's attention indicator to something else.
+    AttentionIndicator(Indicator),
+    /// Software has set the slot's power indicator to something else.
+    PowerIndicator(Indicator),
 }
 
 /// What a device does to the slot that it's in.
@@ -160,7 +197,7 @@ impl Core {
         self.tell_port_above(port, Affair::AttentionButton);
     }
 
-    fn tell_port_above(&mut self, port: PortId, affair: Affair) {
+    pub(super) fn tell_port_above(&mut self, port: PortId, affair: Affair) {
         let owner = self.owner(port.peer());
         self.set_timer(owner.node, self.now(), affair.token(owner.number));
     }

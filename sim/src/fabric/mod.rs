@@ -18,6 +18,7 @@ mod requester;
 mod reset;
 mod root;
 mod routing;
+mod slots;
 mod switch;
 
 use std::fmt;
@@ -86,6 +87,9 @@ pub enum TopologyError {
     /// The node above has no port left, or can't have one.
     #[error("node {0} has no free port for another link")]
     NoPort(u16),
+    /// There's no link of that number.
+    #[error("the fabric has no link {0}")]
+    NoLink(u16),
     /// There are too many links.
     #[error("a fabric has at most 16384 links")]
     TooManyLinks,

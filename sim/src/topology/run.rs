@@ -84,7 +84,7 @@ impl Running {
 
     /// All endpoints that were there, with their functions.
     pub fn endpoints(&self) -> impl Iterator<Item = (&Part, &[Found])> {
-        let all = self.parts.iter().zip(self.functions.iter().map(|functions| functions.as_slice()));
+        let all = self.parts.iter().zip(self.functions.iter().map(Vec::as_slice));
         all.filter(|(part, functions)| part.kind == PartKind::Endpoint && !functions.is_empty())
     }
 }

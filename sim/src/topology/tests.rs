@@ -100,7 +100,7 @@ fn wrong_topologies_are_refused() {
         (format!("{root}[[nodes]]\nname = \"a\"\nabove = \"a\"\nswitch = {{}}"), "topology.nodes.a.above = \"a\": there's no root complex or switch before it of that name"),
         (format!("{}[[nodes]]\nname = \"card\"\nabove = \"host\"\nendpoint = {{}}", endpoint("")), "topology.nodes.card.name: \"card\" is a name already"),
         (format!("{}[[nodes]]\nname = \"s\"\nabove = \"card\"\ncount = 32\nswitch = {{ spare_ports = 9 }}", node("switch = {}")), "topology.roots.host.buses = 354 is out of range: 0 to 255: one below each port, and one within each switch"),
-        (format!("[[roots]]\nname = \"host\"\ncount = 1024\n[[nodes]]\nname = \"card\"\nabove = \"host\"\ncount = 16\nendpoint = {{}}"), "topology.nodes.card.count = 16 is out of range: so many that all are at most 16384"),
+        ("[[roots]]\nname = \"host\"\ncount = 1024\n[[nodes]]\nname = \"card\"\nabove = \"host\"\ncount = 16\nendpoint = {}".to_owned(), "topology.nodes.card.count = 16 is out of range: so many that all are at most 16384"),
     ];
     for (text, message) in cases {
         let error = parse(&text).validate().expect_err(&text);

@@ -335,17 +335,15 @@ impl Capability for PcieCapability {
             rows.extend(slot_rows);
             watches.push(watch);
         }
-        Ok(CapabilityLayout {
-            id: CapabilityId::PCIE,
-            length: LENGTH,
-            rows,
-            watches,
-            legal: vec![
-                Legal { offset: DEVCTL, mask: MAX_PAYLOAD, values: (2 << payload) - 1 },
-                Legal { offset: DEVCTL, mask: MAX_READ_REQUEST, values: 0b11_1111 },
-                Legal { offset: DEVCTL2, mask: TIMEOUT_VALUE, values: self.timeout_values() },
-            ],
-        })
+        let mut legal = vec![
+            Legal { offset: DEVCTL, mask: MAX_PAYLOAD, values: (2 << payload) - 1 },
+            Legal { offset: DEVCTL, mask: MAX_READ_REQUEST, values: 0b11_1111 },
+            Legal { offset: DEVCTL2, mask: TIMEOUT_VALUE, values: self.timeout_values() },
+        ];
+        if let Some(slot) = &self.slot {
+            legal.extend(slot::legal(slot));
+        }
+        Ok(CapabilityLayout { id: CapabilityId::PCIE, length: LENGTH, rows, watches, legal })
     }
 }
 

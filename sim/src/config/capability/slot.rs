@@ -2,7 +2,7 @@
 //! and controls. What a control does is the business of whoever owns the slot.
 
 use super::super::changed::{Changed, Trigger, Watch};
-use super::super::space::{ConfigSpace, Row};
+use super::super::space::{ConfigSpace, Legal, Row};
 use super::ConfigError;
 use super::pcie::CAPS;
 
@@ -12,8 +12,14 @@ const SLTCAP: u16 = 0x14;
 const SLTCTL: u16 = 0x18;
 /// PCI Express Capabilities: Slot Implemented.
 const IMPLEMENTED: u32 = 1 << 24;
+/// MRL Sensor State: 1 is open.
+const LATCH_OPEN: u32 = 1 << 21;
 /// Presence Detect State.
 const PRESENT: u32 = 1 << 22;
+/// Slot Capabilities: Power Controller Present, MRL Sensor Present, Hot-Plug Surprise.
+const POWER_CONTROLLER: u32 = 1 << 1;
+const MRL_SENSOR: u32 = 1 << 2;
+const SURPRISE: u32 = 1 << 5;
 /// Slot Capabilities: Hot-Plug Capable.
 const HOT_PLUG: u32 = 1 << 6;
 /// Slot Capabilities: No Command Completed Support.
@@ -25,6 +31,9 @@ const ENABLES: u32 = 0x1f;
 const INTERRUPT: u32 = 1 << 5;
 /// Slot Control: Data Link Layer State Changed Enable.
 const LINK_CHANGED_ENABLE: u32 = 1 << 12;
+/// Slot Control: Attention Indicator Control and Power Indicator Control.
+const ATTENTION_INDICATOR: u32 = 0x00c0;
+const POWER_INDICATOR: u32 = 0x0300;
 /// Power Controller Control: 1 is off.
 const POWER_OFF: u32 = 1 << 10;
 
@@ -83,6 +92,35 @@ pub enum SlotEvent {
     LinkChanged = 1 << 24,
 }
 
+/// What an indicator of a slot shows: on, blinking, or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Indicator {
+    /// On.
+    On,
+    /// Blinking.
+    Blink,
+    /// Off. One that isn't there is off.
+    Off,
+}
+
+impl Indicator {
+    /// From the two bits of its control.
+    const fn of(bits: u32) -> Indicator {
+        match bits & 3 {
+            0b01 => Indicator::On,
+            0b10 => Indicator::Blink,
+            _ => Indicator::Off,
+        }
+    }
+}
+
+/// The values that the controls of the slot's indicators take: 00b is reserved, and a write of it leaves the indicator as it was (ours).
+pub(super) fn legal(slot: &Slot) -> impl Iterator<Item = Legal> {
+    let fields = [(slot.attention_indicator, ATTENTION_INDICATOR), (slot.power_indicator, POWER_INDICATOR)];
+    let there = fields.into_iter().filter(|(there, _)| *there);
+    there.map(|(_, mask)| Legal { offset: SLTCTL, mask, values: 0b1110 })
+}
+
 /// The rows of a slot, and the watch on its control register. The power is on, the power
 /// indicator on, the attention indicator off.
 pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
@@ -98,11 +136,11 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
     #[rustfmt::skip]
     let parts = [
         (slot.attention_button,      1 << 0,  0x0001,    0),
-        (slot.power_controller,      1 << 1,  0x0002 | POWER_OFF, 0),
-        (slot.mrl_sensor,            1 << 2,  0x0004,    0),
-        (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
-        (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
-        (slot.surprise,              1 << 5,  0,         0),
+        (slot.power_controller,      POWER_CONTROLLER, 0x0002 | POWER_OFF, 0),
+        (slot.mrl_sensor,            MRL_SENSOR,  0x0004,    0),
+        (slot.attention_indicator,   1 << 3,  ATTENTION_INDICATOR, 0x00c0),
+        (slot.power_indicator,       1 << 4,  POWER_INDICATOR, 0x0100),
+        (slot.surprise,              SURPRISE,  0,         0),
         (slot.hot_plug,              HOT_PLUG, INTERRUPT, 0),
         (slot.no_command_completed,  NO_COMMAND_COMPLETED, 0, 0),
         (!slot.no_command_completed, 0,       0x0010,    0),
@@ -167,6 +205,42 @@ impl ConfigSpace {
             let bits = if present { PRESENT } else { 0 };
             self.set_hardware(self.located.pcie + SLTCTL, PRESENT, bits);
             self.record_slot_event(SlotEvent::PresenceChanged);
+        }
+    }
+
+    /// Can software switch the slot's power?
+    pub fn slot_has_power_controller(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & POWER_CONTROLLER != 0
+    }
+
+    /// Is there a sensor of the slot's latch?
+    pub fn slot_has_latch(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & MRL_SENSOR != 0
+    }
+
+    /// May the device in the slot go without warning (Hot-Plug Surprise)? Then a link that goes down is no error (section 3.2.1).
+    pub fn slot_allows_surprise(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & SURPRISE != 0
+    }
+
+    /// Is the slot's latch open (MRL Sensor State)?
+    pub fn slot_latch_open(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCTL) & LATCH_OPEN != 0
+    }
+
+    /// What the attention and the power indicator show, as software has set them.
+    pub fn slot_indicators(&self) -> (Indicator, Indicator) {
+        let (capabilities, control) = (self.pcie(SLTCAP), u32::from(self.slot_control()));
+        let indicator =
+            |part: u32, bits: u32| if capabilities & part == 0 { Indicator::Off } else { Indicator::of(bits) };
+        (indicator(1 << 3, control >> 6), indicator(1 << 4, control >> 8))
+    }
+
+    /// Shows whether the slot's latch is open, and that this changed if it did. Does nothing without a sensor. Resets don't undo it.
+    pub fn set_slot_latch(&mut self, open: bool) {
+        if self.slot_has_latch() && open != self.slot_latch_open() {
+            self.set_hardware(self.located.pcie + SLTCTL, LATCH_OPEN, if open { LATCH_OPEN } else { 0 });
+            self.record_slot_event(SlotEvent::MrlChanged);
         }
     }
 
