@@ -146,6 +146,7 @@ const CHANGED: u32 = 1 << 3;
 const COMMAND: u32 = 1 << 4;
 const OPEN: u32 = 1 << 5;
 const PRESENT: u32 = 1 << 6;
+const LOCKED: u32 = 1 << 7;
 const LINK: u32 = 1 << 8;
 
 /// What befalls a slot.
@@ -186,6 +187,8 @@ const FULL: Slot = Slot {
     attention_indicator: true,
     power_indicator: true,
     power_controller: true,
+    interlock: true,
+    in_band_disable: true,
     no_command_completed: false,
     power_limit: 25,
     present: true,
@@ -235,6 +238,9 @@ fn what_befalls_a_slot() {
         ("power indicator",        FULL,    vec![Act::Control(power(2)), Act::Control(power(3)), Act::Control(power(1))], COMMAND | PRESENT,
             vec![PowerIndicator(Indicator::Blink), PowerIndicator(Indicator::Off), PowerIndicator(Indicator::On)], 1),
         ("reserved indicators",    FULL,    vec![Act::Control(attention(2)), Act::Control(0x103f)], COMMAND | PRESENT, vec![AttentionIndicator(Indicator::Blink)], 1),
+        ("interlock engaged",      FULL,    vec![Act::Control(on | 1 << 11)],      COMMAND | PRESENT | LOCKED, vec![], 1),
+        ("interlock released",     FULL,    vec![Act::Control(on | 1 << 11), Act::Control(on), Act::Control(on | 1 << 11)], COMMAND | PRESENT, vec![], 1),
+        ("presence by pins only",  FULL,    vec![Act::Control(on | 1 << 14)],      COMMAND | PRESENT, vec![], 1),
         ("no indicators",          bare,    vec![Act::Control(attention(1))],      COMMAND | PRESENT, vec![], 1),
         ("the same again",         FULL,    vec![Act::Control(on)],                COMMAND | PRESENT, vec![], 1),
         ("commands done at once",  silent,  vec![Act::Control(attention(1))],      PRESENT, vec![AttentionIndicator(Indicator::On)], 0),

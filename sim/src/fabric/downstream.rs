@@ -154,6 +154,7 @@ impl DownstreamPort {
         }
         if changed.contains(Changed::SLOT_CONTROL) {
             self.cut &= self.config.slot_powered();
+            self.config.toggle_interlock(register, byte_enables, value);
             affairs.push(Affair::Command);
         }
         if !before && self.interrupts() {

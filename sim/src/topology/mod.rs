@@ -226,6 +226,10 @@ pub struct Slot {
     pub power_indicator: bool,
     /// Can software switch the power?
     pub power_controller: bool,
+    /// Is there an electromechanical interlock?
+    pub interlock: bool,
+    /// Can software keep what the link detects out of the presence?
+    pub in_band_disable: bool,
     /// Are commands done at once, without Command Completed?
     pub no_command_completed: bool,
     /// Slot power limit in watts, 0 to 239.
@@ -244,6 +248,8 @@ impl Default for Slot {
             attention_indicator: false,
             power_indicator: false,
             power_controller: true,
+            interlock: false,
+            in_band_disable: false,
             no_command_completed: false,
             power_limit: 0,
             present: true,
@@ -263,6 +269,8 @@ impl Slot {
             attention_indicator: self.attention_indicator,
             power_indicator: self.power_indicator,
             power_controller: self.power_controller,
+            interlock: self.interlock,
+            in_band_disable: self.in_band_disable,
             no_command_completed: self.no_command_completed,
             power_limit: self.power_limit,
             present: self.present,

@@ -32,7 +32,7 @@ pub fn endpoint() -> impl Strategy<Value = Endpoint> {
 
 /// Any slot.
 pub fn slot() -> impl Strategy<Value = Slot> {
-    (any::<[bool; 7]>(), 0..=239_u8, any::<bool>()).prop_map(|(parts, power_limit, present)| Slot {
+    (any::<[bool; 9]>(), 0..=239_u8, any::<bool>()).prop_map(|(parts, power_limit, present)| Slot {
         hot_plug: true,
         surprise: parts[0],
         attention_button: parts[1],
@@ -41,6 +41,8 @@ pub fn slot() -> impl Strategy<Value = Slot> {
         power_indicator: parts[4],
         power_controller: parts[5],
         no_command_completed: parts[6],
+        interlock: parts[7],
+        in_band_disable: parts[8],
         power_limit,
         present,
     })

@@ -10,8 +10,17 @@ use super::pcie::CAPS;
 const SLTCAP: u16 = 0x14;
 /// Offset of Slot Control and Slot Status.
 const SLTCTL: u16 = 0x18;
+/// Offset of Slot Capabilities 2.
+const SLTCAP2: u16 = 0x34;
 /// PCI Express Capabilities: Slot Implemented.
 const IMPLEMENTED: u32 = 1 << 24;
+/// Slot Capabilities: Electromechanical Interlock Present; its control, of which a written 1 toggles it; its status.
+const INTERLOCK: u32 = 1 << 17;
+const INTERLOCK_CONTROL: u32 = 1 << 11;
+const INTERLOCK_STATUS: u32 = 1 << 23;
+/// Slot Control: In-Band PD Disable. Slot Capabilities 2: it's supported.
+const IN_BAND_DISABLE: u32 = 1 << 14;
+const IN_BAND_DISABLE_SUPPORTED: u32 = 1 << 0;
 /// MRL Sensor State: 1 is open.
 const LATCH_OPEN: u32 = 1 << 21;
 /// Presence Detect State.
@@ -66,6 +75,11 @@ pub struct Slot {
     pub power_indicator: bool,
     /// Can software switch the power?
     pub power_controller: bool,
+    /// Is there an electromechanical interlock that software can engage?
+    pub interlock: bool,
+    /// Can software keep what the link detects out of the presence (In-Band PD Disable)? A device in the slot is seen by its presence pins in any
+    /// case: what the link detects is the same here, so that this changes nothing but the register.
+    pub in_band_disable: bool,
     /// Are commands done at once, without Command Completed?
     pub no_command_completed: bool,
     /// Slot power limit in watts, 0 to 239.
@@ -123,7 +137,7 @@ pub(super) fn legal(slot: &Slot) -> impl Iterator<Item = Legal> {
 
 /// The rows of a slot, and the watch on its control register. The power is on, the power
 /// indicator on, the attention indicator off.
-pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
+pub(super) fn registers(slot: &Slot) -> Result<([Row; 3], Watch), ConfigError> {
     let value = |field, value, allowed| ConfigError::Value { field, value, allowed };
     if slot.number >= 1 << 13 {
         return Err(value("Physical Slot Number", u64::from(slot.number), "13 bits"));
@@ -142,6 +156,8 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
         (slot.power_indicator,       1 << 4,  POWER_INDICATOR, 0x0100),
         (slot.surprise,              SURPRISE,  0,         0),
         (slot.hot_plug,              HOT_PLUG, INTERRUPT, 0),
+        (slot.interlock,             INTERLOCK, 0,       0),
+        (slot.in_band_disable,       0,       IN_BAND_DISABLE, 0),
         (slot.no_command_completed,  NO_COMMAND_COMPLETED, 0, 0),
         (!slot.no_command_completed, 0,       0x0010,    0),
     ];
@@ -154,7 +170,9 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
     }
     control.reset |= if slot.present { PRESENT } else { 0 };
     let watch = Watch { offset: SLTCTL, mask: 0xffff, trigger: Trigger::Written, topic: Changed::SLOT_CONTROL };
-    Ok(([capabilities, control], watch))
+    let supported = if slot.in_band_disable { IN_BAND_DISABLE_SUPPORTED } else { 0 };
+    let capabilities_2 = Row::new(SLTCAP2, "Slot Capabilities 2", supported, 0, 0, 0, 0);
+    Ok(([capabilities, control, capabilities_2], watch))
 }
 
 /// What the slot registers say. Without a slot: nothing, and setting does nothing.
@@ -241,6 +259,23 @@ impl ConfigSpace {
         if self.slot_has_latch() && open != self.slot_latch_open() {
             self.set_hardware(self.located.pcie + SLTCTL, LATCH_OPEN, if open { LATCH_OPEN } else { 0 });
             self.record_slot_event(SlotEvent::MrlChanged);
+        }
+    }
+
+    /// Is the slot's interlock engaged?
+    pub fn slot_interlocked(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCTL) & INTERLOCK_STATUS != 0
+    }
+
+    /// Engages or releases the slot's interlock, if that's what this write of a register asks for (Electromechanical Interlock Control reads 0).
+    pub(crate) fn toggle_interlock(&mut self, register: u16, byte_enables: u8, value: u32) {
+        let asked = self.has_slot()
+            && self.pcie(SLTCAP) & INTERLOCK != 0
+            && register * 4 == self.located.pcie + SLTCTL
+            && value & super::super::space::byte_mask(byte_enables) & INTERLOCK_CONTROL != 0;
+        if asked {
+            let engaged = self.pcie(SLTCTL) & INTERLOCK_STATUS != 0;
+            self.set_hardware(self.located.pcie + SLTCTL, INTERLOCK_STATUS, if engaged { 0 } else { INTERLOCK_STATUS });
         }
     }
 

@@ -57,6 +57,12 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
     write(&mut root, 0x2c, 0x20);
     write(&mut root, 0x5c, 0x0010);
     root.record_root_error(ErrorMessage::NonFatal, 0x0100);
+    let slot = root.find(CapabilityId::PCIE).expect("added") + 0x18;
+    // All enables, a blinking and a dark indicator, power off; In-Band PD Disable, which this lspci has no word for.
+    root.write(slot / 4, 0x3, 0x57bf);
+    root.toggle_interlock(slot / 4, 0x3, 1 << 11);
+    root.set_slot_latch(true);
+    root.record_slot_event(SlotEvent::PowerFault);
     let root_lines = [
         "0604: 15b3:197b",
         "Bus: primary=00, secondary=01, subordinate=05, sec-latency=0",
@@ -68,8 +74,11 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
         "DLActive+ BWMgmt- ABWMgmt-",
         "AttnBtn+ PwrCtrl+ MRL+ AttnInd+ PwrInd+ HotPlug+ Surprise+",
         "Slot #7, PowerLimit 25",
-        "AttnInd Off, PwrInd On, Power-",
-        "Status: AttnBtn- PowerFlt- MRL- CmdCplt- PresDet+ Interlock-",
+        "Interlock+ NoCompl-",
+        "Enable: AttnBtn+ PwrFlt+ MRL+ PresDet+ CmdCplt+ HPIrq+ LinkChg+",
+        "AttnInd Blink, PwrInd Off, Power+ Interlock-",
+        "Status: AttnBtn- PowerFlt+ MRL+ CmdCplt- PresDet+ Interlock+",
+        "Changed: MRL+ PresDet- LinkState-",
         "CRSVisible+",
         "RootSta: CERcvd- MultCERcvd- UERcvd+ MultUERcvd-",
         "ERR_COR: 0000 ERR_FATAL/NONFATAL: 0100",

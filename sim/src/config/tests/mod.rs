@@ -66,6 +66,8 @@ fn port(kind: PortType) -> Result<ConfigSpace, ConfigError> {
         attention_indicator: true,
         power_indicator: true,
         power_controller: true,
+        interlock: true,
+        in_band_disable: true,
         no_command_completed: false,
         power_limit: 25,
         present: true,
