@@ -19,6 +19,7 @@ mod reset;
 mod root;
 mod routing;
 mod slots;
+mod special;
 mod switch;
 
 use std::fmt;
@@ -303,7 +304,7 @@ impl Fabric {
         self.core.now = at;
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
-            Event::Kick(port) => self.core.kicked(port),
+            Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
