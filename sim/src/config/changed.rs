@@ -45,7 +45,7 @@ impl Changed {
     pub const MSI: Changed = Changed(1 << 14);
 
     /// A bit of SR-IOV Control, NumVFs, System Page Size or a VF BAR changed.
-    pub const SRIOV: Changed = Changed(1 << 16);
+    pub const SRIOV: Changed = Changed(1 << 24);
 
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {

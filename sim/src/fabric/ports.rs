@@ -1,7 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
 use crate::config::{
-    AerCapability, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability, Slot, Type1,
+    AerCapability, CapabilityId, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability,
+    Slot, Type1,
 };
 use crate::profile::Link;
 
@@ -60,7 +61,7 @@ pub fn slot_port_config(
     let link_up = slot.present || !slot.hot_plug;
     let mut config =
         build(identity, number, link, PcieCapability { slot: Some(slot), link_up, ..PcieCapability::new(port) })?;
-    if slot.hot_plug {
+    if slot.hot_plug && config.find(CapabilityId::MSI).is_none() {
         config.add(&MsiCapability)?;
     }
     Ok(config)

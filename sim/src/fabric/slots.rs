@@ -120,7 +120,7 @@ impl Fabric {
     }
 
     /// What is below a port whose link is up is pulled out: the link is about to go down, and nobody has asked for it. Software may have said by
-    /// [`slot_allows_surprise`](crate::config::ConfigSpace::slot_allows_surprise) that this is no error.
+    /// [`may_go_unasked`](crate::config::ConfigSpace::may_go_unasked) that this is no error.
     fn surprise_down(&mut self, node: NodeId, number: usize) {
         if let Some(link) = self.port_mut(node, number).and_then(|port| port.port) {
             self.tell_below(link, PortEvent::SurpriseDown);

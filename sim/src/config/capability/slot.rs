@@ -237,7 +237,7 @@ impl ConfigSpace {
     }
 
     /// May the device in the slot go without warning (Hot-Plug Surprise)? Then a link that goes down is no error (section 3.2.1).
-    pub fn slot_allows_surprise(&self) -> bool {
+    pub fn may_go_unasked(&self) -> bool {
         self.has_slot() && self.pcie(SLTCAP) & SURPRISE != 0
     }
 
