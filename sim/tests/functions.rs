@@ -324,6 +324,37 @@ fn completions_find_their_function() {
     }
 }
 
+/// Ports forward by ARI above devices that have it, and not above others: whatever was set before.
+#[test]
+fn ports_forward_by_ari_where_the_device_can() {
+    let mut rig = rig(&[SHAPE, MultiShape { ari: true, functions: 9, ..SHAPE }]);
+    for set in [0, 1 << 5, 1 << 5] {
+        let ports: Vec<(Bdf, u16)> = rig
+            .find(0)
+            .unwrap()
+            .iter()
+            .filter(|function| function.bridge)
+            .map(|port| (port.id, port.capability(0x10).unwrap() / 4 + 10))
+            .collect();
+        // The root port, the upstream port, the two downstream ports.
+        let enabled = rig.run(move |host| async move {
+            let mut enabled = Vec::new();
+            for (id, register) in ports {
+                enabled.push(host.config_read(id, register).await.unwrap() & 1 << 5 != 0);
+                host.config_write(id, register, set).await.unwrap();
+            }
+            enabled
+        });
+        assert_eq!(enabled, [false, false, false, true]);
+    }
+    // Without forwarding there are eight functions, and nobody else is asked.
+    let (ninth, faults) = (Bdf(0x408), rig.simulation.fabric().faults().unsupported_request);
+    assert!(rig.run(move |host| async move { host.config_read(Bdf(0x407), 0).await.is_ok() }));
+    rig.run(|host| async move { host.config_write(Bdf(0x208), 0x48 / 4 + 10, 0).await.unwrap() });
+    assert!(rig.run(move |host| async move { host.config_read(ninth, 0).await.is_err() }));
+    assert_eq!(rig.simulation.fabric().faults().unsupported_request, faults + 1, "the port itself refuses it");
+}
+
 /// A link that goes down takes virtual functions and addresses away.
 #[test]
 fn a_reset_of_the_link() {
