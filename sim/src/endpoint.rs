@@ -1,7 +1,11 @@
-//! A plain endpoint for tests and topologies: a function whose BAR 0 is memory.
+//! Plain endpoints for tests and topologies: functions whose BAR 0 is memory.
+
+mod multi;
+
+pub use multi::{MultiEndpoint, MultiShape};
 
 use crate::config::{Bar, ConfigError, ConfigSpace, PcieCapability, PortType, Type0};
-use crate::fabric::{Core, Detected, Device, Function, Inbound, PortId, TlpId};
+use crate::fabric::{Core, Detected, Device, Function, Inbound, PortEvent, PortId, TlpId};
 use crate::memory::Memory;
 use crate::tlp::{Kind, Status};
 
@@ -79,6 +83,12 @@ impl Device for MemoryEndpoint {
 
     fn error(&mut self, core: &mut Core, _port: PortId, error: &Detected) {
         self.function.report(core, error);
+    }
+
+    fn port_event(&mut self, _core: &mut Core, _port: PortId, event: PortEvent) {
+        if let PortEvent::LinkDown(reset) = event {
+            self.function.reset(reset);
+        }
     }
 
     fn as_any(&mut self) -> &mut dyn std::any::Any {

@@ -5,6 +5,7 @@
 //! - [`fabric`]: links with credits and timing, switches, root complexes, and the devices that others plug in.
 //! - [`endpoint`]: a plain endpoint whose BAR is memory.
 //! - [`host`]: host programs, written as async functions on the virtual clock, and bus enumeration.
+//! - [`topology`]: what a fabric consists of, as a text says it.
 //! - [`event`]: the queue of what happens next.
 //!
 //! The crate knows nothing of mlx5. Everything here is deterministic: the same topology, seed and inputs
@@ -21,6 +22,7 @@ pub mod profile;
 pub mod rng;
 pub mod time;
 pub mod tlp;
+pub mod topology;
 
 pub use fabric::Fabric;
 pub use time::Time;

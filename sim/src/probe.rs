@@ -1,5 +1,6 @@
-//! What an observer of the fabric is told: every TLP on every link, and every TLP that arrived (ours).
+//! What an observer of the fabric is told: every TLP on every link, every TLP that arrived, and what happens to links and slots (ours).
 
+use crate::fabric::PortEvent;
 use crate::time::Time;
 use crate::tlp::Header;
 
@@ -54,5 +55,10 @@ pub trait Probe: Send {
     /// A TLP has arrived where it is consumed.
     fn deliver(&mut self, event: &Deliver<'_>) {
         let _ = event;
+    }
+
+    /// Something happened to a link or to the slot at its upper end, and whatever is at its lower end is told.
+    fn port_event(&mut self, at: Time, link: LinkId, event: PortEvent) {
+        let _ = (at, link, event);
     }
 }

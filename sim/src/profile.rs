@@ -17,7 +17,13 @@ pub struct OutOfRange {
 }
 
 /// Gives an error unless `ok`.
-fn check(section: &str, field: &str, value: impl Into<u64>, ok: bool, allowed: &'static str) -> Result<(), OutOfRange> {
+pub(crate) fn check(
+    section: &str,
+    field: &str,
+    value: impl Into<u64>,
+    ok: bool,
+    allowed: &'static str,
+) -> Result<(), OutOfRange> {
     if ok {
         return Ok(());
     }
@@ -67,7 +73,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn validate(&self, section: &str, max_payload: u32) -> Result<(), OutOfRange> {
+    pub(crate) fn validate(&self, section: &str, max_payload: u32) -> Result<(), OutOfRange> {
         check(section, "generation", self.generation, (1..=5).contains(&self.generation), "1 to 5")?;
         check(
             section,

@@ -152,6 +152,8 @@ impl Emulation {
                     self.tell(number, Announcement::Hotplug(HotplugState::PowerOn));
                 }
             }
+            // What follows from these is told on its own; indicators aren't passed on.
+            PortEvent::SurpriseDown | PortEvent::AttentionIndicator(_) | PortEvent::PowerIndicator(_) => return,
             PortEvent::PowerOff | PortEvent::PowerOn | PortEvent::SlotReset => {
                 let Some(slot) = &mut emulated.slot else { return };
                 slot.powered = event != PortEvent::PowerOff;

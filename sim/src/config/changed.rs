@@ -50,6 +50,9 @@ impl Changed {
     /// 1 was written to DPC Software Trigger. The bit itself always reads 0.
     pub const SOFTWARE_TRIGGER: Changed = Changed(1 << 18);
 
+    /// A bit of SR-IOV Control, NumVFs, System Page Size or a VF BAR changed.
+    pub const SRIOV: Changed = Changed(1 << 24);
+
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -43,13 +43,15 @@ mod tests;
 
 pub use capability::acs::{Acs, AcsCapability};
 pub use capability::aer::{AerCapability, CorrectableError, ErrorMessage, Recorded, TlpLog, UncorrectableError};
+pub use capability::ari::AriCapability;
 pub use capability::dpc::{DpcCapability, DpcReason, RootPortPio};
 pub use capability::msi::{MsiCapability, MsiMessage};
 pub use capability::msix::MsixCapability;
 pub use capability::msix_table::{MsixError, MsixMessage, MsixOutcome, MsixRegion, MsixTable, MsixWindow};
 pub use capability::pcie::{CompletionTimeout, PcieCapability, PortType};
 pub use capability::pm::{PowerCapability, PowerState};
-pub use capability::slot::{Slot, SlotEvent};
+pub use capability::slot::{Indicator, Slot, SlotEvent};
+pub use capability::sriov::{PAGE_SIZES, SriovCapability, VfAperture};
 pub use capability::{Capability, CapabilityId, CapabilityLayout};
 pub use changed::{Changed, Trigger, Watch};
 pub use dump::LspciDump;

@@ -94,6 +94,7 @@ pub(super) struct Located {
     pub(super) aer: u16,
     pub(super) acs: u16,
     pub(super) dpc: u16,
+    pub(super) sriov: u16,
 }
 
 /// A function's 4096 bytes of configuration space.
@@ -251,6 +252,15 @@ impl ConfigSpace {
         rule.reset = (rule.reset & !mask) | (bits & mask);
     }
 
+    /// Lets the bus write these bits of the dword at byte `offset`, and no others. Bits that it can't write any more go back to their reset values.
+    pub(super) fn set_writable(&mut self, offset: u16, mask: u32) {
+        let index = usize::from(offset >> 2) % usize::from(REGISTERS);
+        let rule = &mut self.rules[index];
+        let gone = rule.rw & !mask;
+        rule.rw = mask;
+        self.values[index] = self.values[index] & !gone | rule.reset & gone;
+    }
+
     fn define(&mut self, base: u16, rows: &[Row]) {
         for row in rows {
             let index = usize::from((base + row.offset) >> 2) % usize::from(REGISTERS);
@@ -314,6 +324,7 @@ impl ConfigSpace {
             id if id.same_as(CapabilityId::AER) => self.located.aer = offset,
             id if id.same_as(CapabilityId::ACS) => self.located.acs = offset,
             id if id.same_as(CapabilityId::DPC) => self.located.dpc = offset,
+            id if id.same_as(CapabilityId::SRIOV) => self.located.sriov = offset,
             _ => {}
         }
         Ok(offset)

@@ -1,8 +1,9 @@
 //! A port with a link below it, of a root complex or of a switch: the state of its link and of its slot.
 
 use super::core::{Core, PortId};
-use crate::config::{Changed, ConfigSpace, Reset};
+use crate::config::{Changed, ConfigSpace, Indicator, Reset};
 use crate::time::Time;
+use crate::tlp::Bdf;
 
 /// What can befall a port with a link below it, as a timer of its bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,16 @@ pub(crate) enum Affair {
     AttentionButton,
     /// Software asked for containment.
     Contain,
+    /// The power controller found a fault.
+    PowerFault,
+    /// The slot's latch was opened.
+    LatchOpen,
+    /// It was closed.
+    LatchClosed,
+    /// What is below was pulled out, slot or not.
+    Unplugged,
+    /// It was put back.
+    Plugged,
     /// The link has been trained, if nothing came between since the attempt of this number.
     Trained(u32),
 }
@@ -30,7 +41,7 @@ pub(crate) enum Affair {
 /// Set in the tokens of timers that are for a port.
 pub(crate) const PORT: u64 = 1 << 63;
 
-const PLAIN: [Affair; 8] = [
+const PLAIN: [Affair; 13] = [
     Affair::Review,
     Affair::Command,
     Affair::Interrupt,
@@ -39,6 +50,11 @@ const PLAIN: [Affair; 8] = [
     Affair::Absent,
     Affair::AttentionButton,
     Affair::Contain,
+    Affair::PowerFault,
+    Affair::LatchOpen,
+    Affair::LatchClosed,
+    Affair::Unplugged,
+    Affair::Plugged,
 ];
 
 impl Affair {
@@ -77,6 +93,12 @@ pub(crate) struct DownstreamPort {
     pub(crate) attempt: u32,
     /// Whether the slot's power was on when the device in it was last told.
     pub(crate) powered: bool,
+    /// The power controller has switched the power off on its own, until software switches it off too.
+    pub(crate) cut: bool,
+    /// What was below has been pulled out.
+    pub(crate) unplugged: bool,
+    /// What the slot's indicators showed when the device in it was last told.
+    pub(crate) indicators: (Indicator, Indicator),
     /// A write has forbidden the link since the last look at it: also if another has allowed it again in the same instant.
     pub(crate) forbidden: bool,
 }
@@ -84,8 +106,17 @@ pub(crate) struct DownstreamPort {
 impl DownstreamPort {
     /// A port without a link.
     pub(crate) fn new(config: ConfigSpace) -> DownstreamPort {
-        let powered = config.slot_powered();
-        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered, forbidden: false }
+        DownstreamPort {
+            port: None,
+            link: LinkState::Down,
+            attempt: 0,
+            powered: config.slot_powered(),
+            cut: false,
+            unplugged: false,
+            indicators: config.slot_indicators(),
+            forbidden: false,
+            config,
+        }
     }
 
     /// Connects a link. It's up at once if the registers say so.
@@ -99,22 +130,21 @@ impl DownstreamPort {
         self.port.filter(|_| self.link == LinkState::Up)
     }
 
+    /// Whether a function can be there, on the bus below or beyond: on a link there's only device 0, unless the port forwards by ARI.
+    pub(crate) fn has_device(&self, target: Bdf) -> bool {
+        target.device() == 0 || self.config.secondary() != target.bus() || self.config.ari_forwarding_enabled()
+    }
+
     /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, no containment, and a slot has a device
     /// and power.
     pub(crate) fn wants_link(&self) -> bool {
-        let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.config.slot_powered();
-        filled && !self.is_forbidden()
+        let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.has_power();
+        filled && !self.unplugged && !self.is_forbidden()
     }
 
     /// Whether software, or containment, holds the link down.
     fn is_forbidden(&self) -> bool {
         self.config.secondary_bus_reset() || self.config.link_disabled() || self.config.is_contained()
-    }
-
-    /// Whether the link is up, and the device below it has gone from its slot without having been powered off.
-    pub(crate) fn was_torn_out(&self) -> bool {
-        let empty = self.config.is_hot_plug_slot() && !self.config.slot_present() && self.config.slot_powered();
-        self.link == LinkState::Up && empty && !self.is_forbidden()
     }
 
     /// What the port is to send its interrupt message for, if MSI is on: events of the slot whose interrupt is enabled, containment, error messages of
@@ -140,6 +170,8 @@ impl DownstreamPort {
             affairs.push(Affair::Contain);
         }
         if changed.contains(Changed::SLOT_CONTROL) {
+            self.cut &= self.config.slot_powered();
+            self.config.toggle_interlock(register, byte_enables, value);
             affairs.push(Affair::Command);
         }
         if !before & self.interrupts() != 0 {
@@ -163,6 +195,12 @@ pub enum PortEvent {
     PowerOn,
     /// The registers of the port above were reset, those of the slot among them.
     SlotReset,
+    /// The link is about to go down without anybody having asked for it: what is below was pulled out.
+    SurpriseDown,
+    /// Software has set the slot's attention indicator to something else.
+    AttentionIndicator(Indicator),
+    /// Software has set the slot's power indicator to something else.
+    PowerIndicator(Indicator),
 }
 
 /// What a device does to the slot that it's in.
@@ -177,7 +215,7 @@ impl Core {
         self.tell_port_above(port, Affair::AttentionButton);
     }
 
-    fn tell_port_above(&mut self, port: PortId, affair: Affair) {
+    pub(super) fn tell_port_above(&mut self, port: PortId, affair: Affair) {
         let owner = self.owner(port.peer());
         self.set_timer(owner.node, self.now(), affair.token(owner.number));
     }

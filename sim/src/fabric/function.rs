@@ -62,6 +62,23 @@ impl Function {
         self.id
     }
 
+    /// Takes this for its ID, as one of several functions of a device: the device captures it for all.
+    pub(super) fn capture(&mut self, id: Bdf) {
+        self.id = id;
+    }
+
+    /// Writes a register.
+    pub(super) fn write(&mut self, register: u16, byte_enables: u8, value: u32) -> Changed {
+        let changed = self.config.write(register, byte_enables, value);
+        self.decode();
+        changed
+    }
+
+    /// The BARs that decode now.
+    pub(super) fn decoded(&self) -> &[BarRange] {
+        &self.bars
+    }
+
     /// Resets the registers.
     pub fn reset(&mut self, kind: crate::config::Reset) {
         self.config.reset(kind);
@@ -177,8 +194,7 @@ impl Function {
         }
         self.id = target;
         let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        let changed = self.config.write(request.register(), request.first_be(), value);
-        self.decode();
+        let changed = self.write(request.register(), request.first_be(), value);
         core.consume(tlp);
         core.complete(self.port, request, target, Status::Successful);
         Inbound::Configured(changed)

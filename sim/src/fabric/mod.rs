@@ -16,11 +16,13 @@ pub mod error;
 mod function;
 mod inspect;
 mod link;
+mod multi;
 mod ports;
 mod requester;
 mod reset;
 mod root;
 mod routing;
+mod slots;
 mod special;
 mod switch;
 
@@ -32,7 +34,8 @@ pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
 pub use error::{Detected, ErrorKind};
 pub use function::{Function, Inbound, answer_read};
-pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config};
+pub use multi::{FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, VirtualSpec};
+pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config, slot_port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, SystemError, Ticket};
 
@@ -96,6 +99,9 @@ pub enum TopologyError {
     /// The node above has no port left, or can't have one.
     #[error("node {0} has no free port for another link")]
     NoPort(u16),
+    /// There's no link of that number.
+    #[error("the fabric has no link {0}")]
+    NoLink(u16),
     /// There are too many links.
     #[error("a fabric has at most 16384 links")]
     TooManyLinks,

@@ -1,8 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
 use crate::config::{
-    Acs, AcsCapability, AerCapability, ConfigError, ConfigSpace, DpcCapability, MsiCapability, PcieCapability,
-    PortType, PowerCapability, Slot, Type1,
+    Acs, AcsCapability, AerCapability, CapabilityId, ConfigError, ConfigSpace, DpcCapability, MsiCapability,
+    PcieCapability, PortType, PowerCapability, Slot, Type1,
 };
 use crate::profile::Link;
 
@@ -61,8 +61,23 @@ pub fn hot_plug_port_config(identity: PortIdentity, number: u8, link: &Link) -> 
         power_controller: true,
         ..Slot::default()
     };
-    let port = PcieCapability { slot: Some(slot), link_up: false, ..PcieCapability::new(PortType::Downstream) };
-    build(identity, number, link, port, true)
+    slot_port_config(identity, PortType::Downstream, number, link, slot)
+}
+
+/// The configuration space of a root port or of a downstream port of a switch with a slot: as [`port_config`], with MSI if it's a hot-plug slot. The
+/// link is up if there's a device in the slot.
+///
+/// # Errors
+/// A payload size, a number or a power limit that can't be expressed; a slot at another kind of port.
+pub fn slot_port_config(
+    identity: PortIdentity,
+    port: PortType,
+    number: u8,
+    link: &Link,
+    slot: Slot,
+) -> Result<ConfigSpace, ConfigError> {
+    let link_up = slot.present || !slot.hot_plug;
+    build(identity, number, link, PcieCapability { slot: Some(slot), link_up, ..PcieCapability::new(port) }, slot.hot_plug)
 }
 
 fn build(

@@ -87,6 +87,7 @@ impl Fabric {
             Affair::Review => self.review(node),
             Affair::Command => {
                 self.review(node);
+                self.tell_indicators(node, number);
                 if self.port_mut(node, number).is_some_and(|port| port.config.reports_command_completed()) {
                     let at = self.core.now + self.timing.slot_command();
                     self.core.set_timer(node, at, Affair::CommandCompleted.token(number as u16));
@@ -94,19 +95,20 @@ impl Fabric {
             }
             Affair::Interrupt => self.send_interrupt(node, number),
             Affair::CommandCompleted => self.slot_event(node, number, SlotEvent::CommandCompleted),
-            Affair::Present | Affair::Absent => {
-                if self.port_mut(node, number).is_some_and(|port| port.config.is_hot_plug_slot()) {
-                    self.change(node, number, |config| config.set_slot_present(affair == Affair::Present));
-                    self.review(node);
-                }
-            }
             Affair::Contain => self.contain(node, number, DpcReason::Software),
             Affair::AttentionButton => self.slot_event(node, number, SlotEvent::AttentionButton),
+            Affair::Present
+            | Affair::Absent
+            | Affair::Plugged
+            | Affair::Unplugged
+            | Affair::PowerFault
+            | Affair::LatchOpen
+            | Affair::LatchClosed => self.slot_affair(node, number, affair),
             Affair::Trained(attempt) => self.trained(node, number, attempt),
         }
     }
 
-    fn slot_event(&mut self, node: NodeId, number: usize, event: SlotEvent) {
+    pub(super) fn slot_event(&mut self, node: NodeId, number: usize, event: SlotEvent) {
         if self.port_mut(node, number).is_some_and(|port| port.config.is_hot_plug_slot()) {
             self.change(node, number, |config| config.record_slot_event(event));
         }
@@ -165,7 +167,7 @@ impl Fabric {
     }
 
     /// Looks at all that can hold the links of a bridge down, and takes them down or begins to train them.
-    fn review(&mut self, node: NodeId) {
+    pub(super) fn review(&mut self, node: NodeId) {
         let (held, reset) = match self.nodes.get_mut(usize::from(node.0)) {
             Some(Node::Root(root)) => (root.perst, false),
             Some(Node::Switch(switch)) => {
@@ -183,14 +185,10 @@ impl Fabric {
         for number in 0..self.ports(node).len() {
             let Some(port) = self.port_mut(node, number) else { continue };
             let Some(link) = port.port else { continue };
-            let powered = port.config.slot_powered();
+            let powered = port.has_power();
             let switched = std::mem::replace(&mut port.powered, powered) != powered;
             let forbidden = std::mem::take(&mut port.forbidden);
             let wanted = !held && !forbidden && port.wants_link();
-            if !held && !forbidden && port.was_torn_out() {
-                self.surprise(node, number);
-            }
-            let Some(port) = self.port_mut(node, number) else { continue };
             if wanted && port.link == LinkState::Down {
                 port.link = LinkState::Training;
                 port.attempt = port.attempt.wrapping_add(1);
@@ -198,7 +196,8 @@ impl Fabric {
                 let at = self.core.now + self.timing.link_training();
                 self.core.set_timer(node, at, token);
             } else if !wanted {
-                let dark = port.config.is_hot_plug_slot() && !(port.config.slot_present() && powered);
+                let slot = port.config.is_hot_plug_slot();
+                let dark = port.unplugged || slot && !(port.config.slot_present() && powered);
                 self.take_down(node, number, if dark { Reset::Fundamental } else { Reset::Hot });
             }
             if switched {
@@ -233,7 +232,7 @@ impl Fabric {
             self.take_down(node, number, reset);
             let Some(port) = self.port_mut(node, number) else { continue };
             port.config.reset(reset);
-            port.powered = port.config.slot_powered();
+            port.after_reset();
             if let Some(link) = port.port {
                 self.tell_below(link, PortEvent::SlotReset);
             }
@@ -270,9 +269,13 @@ impl Fabric {
     }
 
     /// Tells the device at the lower end of a link.
-    fn tell_below(&mut self, link: PortId, event: PortEvent) {
+    pub(super) fn tell_below(&mut self, link: PortId, event: PortEvent) {
         let port = link.peer();
         let core: &mut Core = &mut self.core;
+        let at = core.now;
+        if let Some(probe) = &mut core.probe {
+            probe.port_event(at, link.link(), event);
+        }
         let node = core.owner(port).node;
         if let Some(Node::Device(device)) = self.nodes.get_mut(usize::from(node.0)) {
             device.port_event(core, port, event);

@@ -281,9 +281,8 @@ impl Switch {
         if bridge.config.secondary() != target.bus() {
             return Next::Forward(out);
         }
-        // Below a link there's only device 0 (without ARI).
         match header.to_config_type0() {
-            Some(header) if target.device() == 0 => Next::ForwardAs(out, header),
+            Some(header) if bridge.has_device(target) => Next::ForwardAs(out, header),
             _ => Next::Unclaimed,
         }
     }

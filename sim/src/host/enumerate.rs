@@ -1,11 +1,15 @@
 //! Bus enumeration, as a host's firmware does it: by configuration requests it finds what is there, numbers the buses, gives
-//! addresses to BARs and windows to bridges, sets payload and read request sizes, and turns extended tags on.
+//! addresses to BARs and windows to bridges, sets payload and read request sizes, and turns extended tags on. Where a device has the ARI
+//! capability the port above it is told to forward by ARI. Virtual functions are enabled if they're asked for.
+
+mod assign;
+mod extended;
 
 use std::future::Future;
 use std::pin::Pin;
 
+use self::extended::Virtuals;
 use super::{AccessError, Host};
-use crate::config::header::bar::ROM_INDEX;
 use crate::tlp::Bdf;
 
 /// Where a root complex has room for BARs. Both ranges are inclusive.
@@ -79,6 +83,11 @@ pub struct Found {
     pub expansion_rom: Option<Bar>,
     /// Capabilities of the PCI list: ID and offset in bytes.
     pub capabilities: Vec<(u8, u16)>,
+    /// Extended capabilities: ID and offset in bytes. Only of the first function on each link, and of all functions when virtual ones are asked
+    /// for: of others nobody has looked.
+    pub extended_capabilities: Vec<(u16, u16)>,
+    /// The physical function, if it's a virtual one. Vendor, device and class are then what its physical function says.
+    pub physical: Option<Bdf>,
 }
 
 impl Found {
@@ -86,13 +95,18 @@ impl Found {
     pub fn capability(&self, id: u8) -> Option<u16> {
         self.capabilities.iter().find(|(found, _)| *found == id).map(|&(_, offset)| offset)
     }
+
+    /// Offset of the extended capability `id`, if the function has it and was asked.
+    pub fn extended_capability(&self, id: u16) -> Option<u16> {
+        self.extended_capabilities.iter().find(|(found, _)| *found == id).map(|&(_, offset)| offset)
+    }
 }
 
 /// Why enumeration failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnumerationError {
-    /// More than 255 buses, or more than a hot-plug port was given.
-    #[error("no bus number is left for the bridge {0}")]
+    /// More than 255 buses, or more than a hot-plug port was given: for what is below a bridge, or for a function's virtual ones.
+    #[error("no bus number is left for what belongs to {0}")]
     NoBus(Bdf),
     /// BARs need more room than the map has.
     #[error("no room for a BAR of {size:#x} bytes of {id}")]
@@ -147,8 +161,19 @@ struct Function {
     /// Size of its expansion ROM, if it has one.
     rom: Option<u64>,
     below: Vec<Function>,
+    /// Its link, if it's a bridge with one below.
+    link: Option<Link>,
     /// Whether something may come below it while the system runs.
     hot_plug: bool,
+    /// The virtual functions that it's going to have.
+    virtuals: Option<Virtuals>,
+}
+
+/// The port above a bus that is a link: its ID, and the first dword of its PCI Express capability.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    port: Bdf,
+    register: u16,
 }
 
 struct Enumerator {
@@ -157,6 +182,8 @@ struct Enumerator {
     last_bus: u8,
     /// The last bus number that may be given.
     bus_limit: u8,
+    /// Virtual functions to be enabled for each physical one.
+    virtual_functions: u16,
     payload: u32,
     next32: u64,
     next64: u64,
@@ -168,16 +195,30 @@ struct Enumerator {
 /// # Errors
 /// No bus number or address range is left, or a function stopped answering.
 pub async fn enumerate(host: &Host, settings: Settings) -> Result<Vec<Found>, EnumerationError> {
+    enumerate_virtual(host, settings, 0).await
+}
+
+/// As [`enumerate`], and enables virtual functions: `virtual_functions` of each physical function that has the SR-IOV capability, or all that it has
+/// if that's less. Each is found right behind its physical function; none is a bus master yet.
+///
+/// # Errors
+/// As [`enumerate`].
+pub async fn enumerate_virtual(
+    host: &Host,
+    settings: Settings,
+    virtual_functions: u16,
+) -> Result<Vec<Found>, EnumerationError> {
     let mut work = Enumerator {
         host: host.clone(),
         settings,
         last_bus: 0,
         bus_limit: u8::MAX,
+        virtual_functions,
         payload: settings.max_payload,
         next32: settings.map.memory32.0,
         next64: settings.map.memory64.0,
     };
-    let functions = work.scan(0, 0, false).await?;
+    let functions = work.scan(0, 0, None).await?;
     work.configure(functions).await
 }
 
@@ -210,17 +251,20 @@ pub async fn enumerate_below(host: &Host, port: &Found, settings: Settings) -> R
         settings: Settings { map, ..settings },
         last_bus: secondary,
         bus_limit: subordinate,
+        virtual_functions: 0,
         payload,
         next32: map.memory32.0,
         next64: map.memory64.0,
     };
-    let functions = work.scan(secondary, port.depth + 1, true).await?;
+    let link = port.capability(PCIE).map(|offset| Link { port: id, register: offset / 4 });
+    let functions = work.scan(secondary, port.depth + 1, link).await?;
     work.configure(functions).await
 }
 
 fn flatten(functions: Vec<Function>, found: &mut Vec<Found>) {
     for function in functions {
         found.push(function.found);
+        found.extend(function.virtuals.into_iter().flat_map(|virtuals| virtuals.found));
         flatten(function.below, found);
     }
 }
@@ -235,9 +279,10 @@ impl Enumerator {
     /// Configures what was found, and gives it in the order of a depth-first walk.
     async fn configure(&mut self, mut functions: Vec<Function>) -> Result<Vec<Found>, EnumerationError> {
         self.assign(&mut functions).await?;
+        self.enable_virtuals(&mut functions).await?;
         let mut found = Vec::new();
         flatten(functions, &mut found);
-        for function in &found {
+        for function in found.iter().filter(|function| function.physical.is_none()) {
             self.set_sizes(function).await?;
         }
         Ok(found)
@@ -252,28 +297,83 @@ impl Enumerator {
     }
 
     /// Finds what is on `bus`, and below it. On a bus that is a link there's only device 0.
-    fn scan(&mut self, bus: u8, depth: u8, link: bool) -> Boxed<'_, Vec<Function>> {
+    fn scan(&mut self, bus: u8, depth: u8, link: Option<Link>) -> Boxed<'_, Vec<Function>> {
         Box::pin(async move {
             let mut functions = Vec::new();
-            for device in 0..if link { 1 } else { 32 } {
-                let mut several = false;
-                for number in 0..8 {
-                    if number > 0 && !several {
-                        break;
-                    }
-                    let id = Bdf::new(bus, device, number);
-                    // Whoever doesn't answer isn't there.
-                    let Ok(identity) = self.host.config_read(id, 0).await else { continue };
-                    if identity & 0xffff == 0xffff {
-                        continue;
-                    }
-                    let header_type = self.read(id, HEADER_TYPE).await? >> 16;
-                    several |= number == 0 && header_type & 0x80 != 0;
-                    functions.push(self.look_at(id, identity, header_type & 0x7f == 1, depth).await?);
-                }
+            for device in 0..if link.is_some() { 1 } else { 32 } {
+                self.scan_device(Bdf::new(bus, device, 0), depth, link, &mut functions).await?;
+            }
+            for function in functions.iter_mut().filter(|function| function.found.bridge) {
+                self.descend(function).await?;
             }
             Ok(functions)
         })
+    }
+
+    /// Finds the functions of the device whose first one would be `first`.
+    async fn scan_device(
+        &mut self,
+        first: Bdf,
+        depth: u8,
+        link: Option<Link>,
+        functions: &mut Vec<Function>,
+    ) -> Result<(), EnumerationError> {
+        let Some((mut function, several)) = self.probe(first, depth).await? else { return Ok(()) };
+        if link.is_some() || self.virtual_functions > 0 {
+            function.found.extended_capabilities = self.extended_capabilities(&function.found).await?;
+        }
+        let ari = self.forward_by_ari(&function.found, link).await?;
+        let mut numbers = if several && !ari { 1..8 } else { 1..1 };
+        let begin = functions.len();
+        let mut next = if ari { self.next_function(&function.found).await? } else { 0 };
+        functions.push(function);
+        while let Some(number) = if ari { Some(next).filter(|next| *next != 0) } else { numbers.next() } {
+            let id = Bdf(first.0 & 0xff00 | first.0 & if ari { 0 } else { 0xf8 } | u16::from(number));
+            let Some((mut function, _)) = self.probe(id, depth).await? else {
+                if ari {
+                    break;
+                }
+                continue;
+            };
+            if ari || self.virtual_functions > 0 {
+                function.found.extended_capabilities = self.extended_capabilities(&function.found).await?;
+            }
+            if ari {
+                // A chain that runs in a circle ends: numbers rise.
+                next = Some(self.next_function(&function.found).await?).filter(|next| *next > number).unwrap_or(0);
+            }
+            functions.push(function);
+        }
+        for function in functions.iter_mut().skip(begin) {
+            self.prepare_virtuals(function, ari).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether there's a function: gives it, and whether its header says that the device has several.
+    async fn probe(&mut self, id: Bdf, depth: u8) -> Result<Option<(Function, bool)>, EnumerationError> {
+        // Whoever doesn't answer isn't there.
+        let Ok(identity) = self.host.config_read(id, 0).await else { return Ok(None) };
+        if identity & 0xffff == 0xffff {
+            return Ok(None);
+        }
+        let header_type = self.read(id, HEADER_TYPE).await? >> 16;
+        let function = self.look_at(id, identity, header_type & 0x7f == 1, depth).await?;
+        Ok(Some((function, header_type & 0x80 != 0)))
+    }
+
+    /// Gives a bridge its bus numbers, and finds what is below it.
+    async fn descend(&mut self, function: &mut Function) -> Result<(), EnumerationError> {
+        let Found { id, depth, .. } = function.found;
+        let secondary = self.last_bus.checked_add(1).filter(|bus| *bus <= self.bus_limit);
+        let secondary = secondary.ok_or(EnumerationError::NoBus(id))?;
+        self.last_bus = secondary;
+        // Whatever is found below gets a number from here on: until then, all of them lead there.
+        self.write(id, BUSES, u32::from(self.bus_limit) << 16 | u32::from(secondary) << 8 | u32::from(id.bus()))
+            .await?;
+        function.below = self.scan(secondary, depth + 1, function.link).await?;
+        let buses = u32::from(self.last_bus) << 16 | u32::from(secondary) << 8 | u32::from(id.bus());
+        self.write(id, BUSES, buses).await
     }
 
     async fn look_at(&mut self, id: Bdf, identity: u32, bridge: bool, depth: u8) -> Result<Function, EnumerationError> {
@@ -290,6 +390,8 @@ impl Enumerator {
             bars: Vec::new(),
             expansion_rom: None,
             capabilities,
+            extended_capabilities: Vec::new(),
+            physical: None,
         };
         let (mut link, mut hot_plug) = (false, false);
         if let Some(offset) = found.capability(PCIE) {
@@ -304,21 +406,11 @@ impl Enumerator {
                 link && capabilities & SLOT != 0 && self.read(id, register + SLOT_CAPABILITIES).await? & HOT_PLUG != 0;
         }
         found.hot_plug = hot_plug;
-        let sizes = self.size_bars(id, if bridge { 2 } else { 6 }).await?;
+        let sizes = self.size_bars(id, FIRST_BAR, if bridge { 2 } else { 6 }).await?;
         let rom = self.size_rom(id, bridge).await?;
-        let mut below = Vec::new();
-        if bridge {
-            let secondary = self.last_bus.checked_add(1).filter(|bus| *bus <= self.bus_limit);
-            let secondary = secondary.ok_or(EnumerationError::NoBus(id))?;
-            self.last_bus = secondary;
-            // Whatever is found below gets a number from here on: until then, all of them lead there.
-            self.write(id, BUSES, u32::from(self.bus_limit) << 16 | u32::from(secondary) << 8 | u32::from(id.bus()))
-                .await?;
-            below = self.scan(secondary, depth + 1, link).await?;
-            let buses = u32::from(self.last_bus) << 16 | u32::from(secondary) << 8 | u32::from(id.bus());
-            self.write(id, BUSES, buses).await?;
-        }
-        Ok(Function { found, sizes, rom, below, hot_plug })
+        let link =
+            if link { found.capability(PCIE).map(|offset| Link { port: id, register: offset / 4 }) } else { None };
+        Ok(Function { found, sizes, rom, below: Vec::new(), link, hot_plug, virtuals: None })
     }
 
     async fn capabilities(&self, id: Bdf) -> Result<Vec<(u8, u16)>, EnumerationError> {
@@ -336,12 +428,12 @@ impl Enumerator {
         Ok(capabilities)
     }
 
-    /// Writes ones to each BAR, and reads back which bits stay.
-    async fn size_bars(&self, id: Bdf, count: u8) -> Result<Vec<(u8, u64, bool, bool)>, EnumerationError> {
+    /// Writes ones to each of `count` BARs from dword `first` on, and reads back which bits stay.
+    async fn size_bars(&self, id: Bdf, first: u16, count: u8) -> Result<Vec<(u8, u64, bool, bool)>, EnumerationError> {
         let mut sizes = Vec::new();
         let mut index = 0;
         while index < count {
-            let register = FIRST_BAR + u16::from(index);
+            let register = first + u16::from(index);
             self.write(id, register, u32::MAX).await?;
             let low = self.read(id, register).await?;
             let (io, is_64bit, prefetchable) = (low & 1 != 0, low & 6 == 4, low & 8 != 0);
@@ -369,98 +461,6 @@ impl Enumerator {
         self.write(id, register, ROM_ADDRESS).await?;
         let size = (!(self.read(id, register).await? & ROM_ADDRESS)).wrapping_add(1);
         Ok(size.is_power_of_two().then_some(u64::from(size)))
-    }
-
-    /// Gives addresses to the BARs of `functions` and what lies below them.
-    fn assign<'a>(&'a mut self, functions: &'a mut [Function]) -> Boxed<'a, ()> {
-        Box::pin(async move {
-            for function in functions {
-                let id = function.found.id;
-                for &(index, size, is_64bit, prefetchable) in &function.sizes {
-                    let address = self.take(id, size, is_64bit && prefetchable)?;
-                    let register = FIRST_BAR + u16::from(index);
-                    self.write(id, register, address as u32).await?;
-                    if is_64bit {
-                        self.write(id, register + 1, (address >> 32) as u32).await?;
-                    }
-                    function.found.bars.push(Bar { index, address, size, is_64bit, prefetchable });
-                }
-                if let Some(size) = function.rom {
-                    let address = self.take(id, size, false)?;
-                    self.write(id, rom_register(function.found.bridge), address as u32).await?;
-                    let rom = Bar { index: ROM_INDEX, address, size, is_64bit: false, prefetchable: false };
-                    function.found.expansion_rom = Some(rom);
-                }
-                let mut command = MEMORY_SPACE;
-                if function.found.bridge {
-                    command |= BUS_MASTER;
-                    let grain = if function.hot_plug { self.settings.map.hot_plug } else { (0, 0) };
-                    let begin = (self.align(false, grain.0), self.align(true, grain.1));
-                    self.assign(&mut function.below).await?;
-                    if function.hot_plug {
-                        self.keep(id, begin)?;
-                    }
-                    let end = (self.align(false, 0), self.align(true, 0));
-                    self.open_windows(id, (begin.0, end.0), (begin.1, end.1)).await?;
-                }
-                self.write(id, COMMAND, command).await?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Keeps room for what may come below a hot-plug port whose windows begin at `begin`.
-    fn keep(&mut self, id: Bdf, begin: (u64, u64)) -> Result<(), EnumerationError> {
-        let (memory, prefetchable) = self.settings.map.hot_plug;
-        for (size, begin, prefetchable) in [(memory, begin.0, false), (prefetchable, begin.1, true)] {
-            let used = if prefetchable { self.next64 } else { self.next32 } - begin;
-            let left = size.saturating_sub(used);
-            let (next, limit) = if prefetchable {
-                (&mut self.next64, self.settings.map.memory64.1)
-            } else {
-                (&mut self.next32, self.settings.map.memory32.1)
-            };
-            let end = next.checked_add(left).filter(|end| left == 0 || end - 1 <= limit);
-            *next = end.ok_or(EnumerationError::NoRoom { id, size: left })?;
-        }
-        Ok(())
-    }
-
-    /// Goes on to the next place for a window, and at least to a multiple of `grain`.
-    fn align(&mut self, prefetchable: bool, grain: u64) -> u64 {
-        let next = if prefetchable { &mut self.next64 } else { &mut self.next32 };
-        *next = next.checked_next_multiple_of(grain.next_multiple_of(WINDOW).max(WINDOW)).unwrap_or(u64::MAX);
-        *next
-    }
-
-    fn take(&mut self, id: Bdf, size: u64, prefetchable: bool) -> Result<u64, EnumerationError> {
-        let map = self.settings.map;
-        let (next, (_, limit)) =
-            if prefetchable { (&mut self.next64, map.memory64) } else { (&mut self.next32, map.memory32) };
-        let no_room = EnumerationError::NoRoom { id, size };
-        let address = next.checked_next_multiple_of(size.max(16)).ok_or(no_room)?;
-        let end = address.checked_add(size).ok_or(no_room)?;
-        if end - 1 > limit {
-            return Err(no_room);
-        }
-        *next = end;
-        Ok(address)
-    }
-
-    /// Sets a bridge's two windows; an empty one is closed by a base above its limit.
-    async fn open_windows(
-        &self,
-        id: Bdf,
-        memory: (u64, u64),
-        prefetchable: (u64, u64),
-    ) -> Result<(), EnumerationError> {
-        let window = |(begin, end): (u64, u64)| if begin == end { (0xfff0_0000, 0) } else { (begin, end - 1) };
-        let low = |(base, limit): (u64, u64)| (limit as u32 & 0xfff0_0000) | (base >> 16) as u32 & 0xfff0;
-        self.write(id, MEMORY_WINDOW, low(window(memory))).await?;
-        let (base, limit) = window(prefetchable);
-        self.write(id, PREFETCHABLE_WINDOW, low((base, limit))).await?;
-        self.write(id, PREFETCHABLE_BASE_UPPER, (base >> 32) as u32).await?;
-        self.write(id, PREFETCHABLE_LIMIT_UPPER, (limit >> 32) as u32).await
     }
 
     /// Sets `Max_Payload_Size`, `Max_Read_Request_Size` and Extended Tag Enable in Device Control.

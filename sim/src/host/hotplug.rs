@@ -15,11 +15,12 @@ const LINK: u16 = 4;
 const SLOT: u16 = 6;
 /// Link Status: Data Link Layer Link Active.
 const LINK_ACTIVE: u32 = 1 << 29;
-// Slot Control: enables of attention button, presence and link changes, command completed and the interrupt; power off.
-const ENABLES: u32 = 1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 12;
+// Slot Control: enables of attention button, power fault, presence and link changes, command completed and the interrupt; power off.
+const ENABLES: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 12;
 const POWER_OFF: u32 = 1 << 10;
 // Slot Status.
 const BUTTON: u32 = 1 << 16;
+const POWER_FAULT: u32 = 1 << 17;
 const PRESENCE_CHANGED: u32 = 1 << 19;
 const COMMAND_COMPLETED: u32 = 1 << 20;
 const PRESENT: u32 = 1 << 22;
@@ -43,7 +44,7 @@ const OFF: Time = Time::ms(1_000);
 pub enum SlotChange {
     /// These functions have come: they have bus numbers and addresses, and memory space is on.
     Added(Vec<Found>),
-    /// These functions have gone, and the slot's power is off.
+    /// These functions have gone, and the slot's power is off. After a power fault it stays off until the device is taken out or the button pressed.
     Removed(Vec<Found>),
 }
 
@@ -143,7 +144,7 @@ impl HotPlug {
     pub async fn next(&mut self) -> Result<SlotChange, HotPlugError> {
         loop {
             let slot = self.read(self.pcie + SLOT).await?;
-            let events = slot & (BUTTON | PRESENCE_CHANGED | LINK_CHANGED);
+            let events = slot & (BUTTON | POWER_FAULT | PRESENCE_CHANGED | LINK_CHANGED);
             let look = std::mem::take(&mut self.look);
             if events == 0 && !look {
                 self.host.interrupt(self.vector.into()).await;
@@ -154,6 +155,11 @@ impl HotPlug {
             let present = self.read(self.pcie + SLOT).await? & PRESENT != 0;
             let enabled = !self.below.is_empty();
             let changed = events & (PRESENCE_CHANGED | LINK_CHANGED) != 0;
+            if events & POWER_FAULT != 0 {
+                let removed = self.remove(true).await?;
+                self.look = false;
+                return Ok(removed);
+            }
             if enabled && changed {
                 // It went, perhaps to come back at once: nothing below is as it was.
                 return self.remove(true).await;

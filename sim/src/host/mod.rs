@@ -22,7 +22,9 @@ mod program;
 mod simulation;
 
 pub use access::{Access, AccessError, Data, LINE};
-pub use enumerate::{AddressMap, Bar, EnumerationError, Found, Settings, enumerate, enumerate_below};
+pub use enumerate::{
+    AddressMap, Bar, EnumerationError, Found, Settings, enumerate, enumerate_below, enumerate_virtual,
+};
 pub use hotplug::{HotPlug, HotPlugError, SlotChange};
 pub use program::Host;
 pub use simulation::Simulation;

@@ -5,6 +5,7 @@
 
 pub mod acs;
 pub mod aer;
+pub mod ari;
 pub mod dpc;
 pub mod msi;
 pub mod msix;
@@ -12,6 +13,7 @@ pub mod msix_table;
 pub mod pcie;
 pub mod pm;
 pub mod slot;
+pub mod sriov;
 
 use super::space::{Legal, Row};
 use super::{ConfigError, Watch};
@@ -47,6 +49,10 @@ impl CapabilityId {
     pub const ACS: CapabilityId = CapabilityId::Extended { id: 0x000d, version: 1 };
     /// Downstream Port Containment.
     pub const DPC: CapabilityId = CapabilityId::Extended { id: 0x001d, version: 1 };
+    /// Alternative Routing-ID Interpretation.
+    pub const ARI: CapabilityId = CapabilityId::Extended { id: 0x000e, version: 1 };
+    /// Single Root I/O Virtualization.
+    pub const SRIOV: CapabilityId = CapabilityId::Extended { id: 0x0010, version: 1 };
     /// Vendor-specific extended capability.
     pub const VENDOR_EXTENDED: CapabilityId = CapabilityId::Extended { id: 0x000b, version: 1 };
 

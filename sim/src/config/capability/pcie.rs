@@ -13,11 +13,11 @@ pub(super) const CAPS: u16 = 0x00;
 /// Offset of Device Capabilities.
 const DEVCAP: u16 = 0x04;
 /// Offset of Device Control and Device Status.
-const DEVCTL: u16 = 0x08;
+pub(super) const DEVCTL: u16 = 0x08;
 /// Offset of Link Capabilities.
 const LNKCAP: u16 = 0x0c;
 /// Offset of Link Control and Link Status.
-const LNKCTL: u16 = 0x10;
+pub(super) const LNKCTL: u16 = 0x10;
 /// Offset of Root Control and Root Capabilities.
 const ROOTCTL: u16 = 0x1c;
 /// Offset of Root Status.
@@ -25,11 +25,11 @@ const ROOTSTA: u16 = 0x20;
 /// Offset of Device Capabilities 2.
 const DEVCAP2: u16 = 0x24;
 /// Offset of Device Control 2.
-const DEVCTL2: u16 = 0x28;
+pub(super) const DEVCTL2: u16 = 0x28;
 /// Offset of Link Capabilities 2.
 const LNKCAP2: u16 = 0x2c;
 /// Offset of Link Control 2 and Link Status 2.
-const LNKCTL2: u16 = 0x30;
+pub(super) const LNKCTL2: u16 = 0x30;
 /// Length in bytes, slot and root registers included.
 const LENGTH: u16 = 0x3c;
 
@@ -48,6 +48,7 @@ const DATA_LINK_ACTIVE: u32 = 1 << 29;
 // Device Control 2.
 const TIMEOUT_VALUE: u32 = 0x000f;
 const TIMEOUT_DISABLE: u32 = 1 << 4;
+const ARI_FORWARDING: u32 = 1 << 5;
 const ATOMIC_REQUESTER: u32 = 1 << 6;
 const ATOMIC_EGRESS_BLOCKING: u32 = 1 << 7;
 const IDO: u32 = 3 << 8;
@@ -174,6 +175,8 @@ pub struct PcieCapability {
     pub atomic_completer: bool,
     /// Does it route AtomicOps? Not for endpoints.
     pub atomic_routing: bool,
+    /// Can software let it forward by ARI, with any device number on the link below? Root ports and downstream ports only.
+    pub ari_forwarding: bool,
     /// Does it support latency tolerance reporting?
     pub ltr: bool,
     /// Is the read completion boundary 128 bytes, not 64? Root ports only: an endpoint is told by software.
@@ -188,7 +191,8 @@ pub struct PcieCapability {
 
 impl PcieCapability {
     /// A generation 5, 16 lane port whose link is up: payload up to 512 bytes, 8 and 10-bit tags,
-    /// all timeout ranges, AtomicOps; function-level reset if an endpoint; CRS visibility if a root port.
+    /// all timeout ranges, AtomicOps; function-level reset if an endpoint; CRS visibility if a root port; ARI
+    /// forwarding if it has a link below.
     pub const fn new(port: PortType) -> PcieCapability {
         PcieCapability {
             port,
@@ -205,6 +209,7 @@ impl PcieCapability {
             completion_timeout_disable: port.is_requester(),
             atomic_completer: matches!(port, PortType::RootPort),
             atomic_routing: !matches!(port, PortType::Endpoint),
+            ari_forwarding: port.is_downstream_facing(),
             ltr: false,
             rcb_128: false,
             crs_visibility: matches!(port, PortType::RootPort),
@@ -222,6 +227,7 @@ impl PcieCapability {
             ("AtomicOp routing", self.atomic_routing && endpoint),
             ("a 128-byte read completion boundary", self.rcb_128 && !root),
             ("CRS software visibility", self.crs_visibility && !root),
+            ("ARI forwarding", self.ari_forwarding && !port.is_downstream_facing()),
             ("a slot", self.slot.is_some() && !port.is_downstream_facing()),
         ];
         if let Some((property, _)) = properties.into_iter().find(|&(_, wrong)| wrong) {
@@ -252,6 +258,7 @@ impl PcieCapability {
     fn device_capabilities_2(&self) -> u32 {
         u32::from(self.completion_timeout_ranges)
             | bit(self.completion_timeout_disable, 4)
+            | bit(self.ari_forwarding, 5)
             | bit(self.atomic_routing, 6)
             | bit(self.atomic_completer, 7)
             | bit(self.atomic_completer, 8)
@@ -267,6 +274,7 @@ impl PcieCapability {
         let mask = |offered: bool, mask: u32| if offered { mask } else { 0 };
         mask(self.completion_timeout_ranges != 0, TIMEOUT_VALUE)
             | mask(self.completion_timeout_disable, TIMEOUT_DISABLE)
+            | mask(self.ari_forwarding, ARI_FORWARDING)
             | mask(requester, ATOMIC_REQUESTER | IDO)
             | mask(self.atomic_routing, ATOMIC_EGRESS_BLOCKING)
             | mask(self.ltr, LTR)
@@ -328,17 +336,15 @@ impl Capability for PcieCapability {
             rows.extend(slot_rows);
             watches.push(watch);
         }
-        Ok(CapabilityLayout {
-            id: CapabilityId::PCIE,
-            length: LENGTH,
-            rows,
-            watches,
-            legal: vec![
-                Legal { offset: DEVCTL, mask: MAX_PAYLOAD, values: (2 << payload) - 1 },
-                Legal { offset: DEVCTL, mask: MAX_READ_REQUEST, values: 0b11_1111 },
-                Legal { offset: DEVCTL2, mask: TIMEOUT_VALUE, values: self.timeout_values() },
-            ],
-        })
+        let mut legal = vec![
+            Legal { offset: DEVCTL, mask: MAX_PAYLOAD, values: (2 << payload) - 1 },
+            Legal { offset: DEVCTL, mask: MAX_READ_REQUEST, values: 0b11_1111 },
+            Legal { offset: DEVCTL2, mask: TIMEOUT_VALUE, values: self.timeout_values() },
+        ];
+        if let Some(slot) = &self.slot {
+            legal.extend(slot::legal(slot));
+        }
+        Ok(CapabilityLayout { id: CapabilityId::PCIE, length: LENGTH, rows, watches, legal })
     }
 }
 
@@ -400,6 +406,17 @@ impl ConfigSpace {
     /// Does a port refuse to send AtomicOps out (AtomicOp Egress Blocking)?
     pub fn atomic_egress_blocked(&self) -> bool {
         self.pcie(DEVCTL2) & ATOMIC_EGRESS_BLOCKING != 0
+    }
+
+    /// Does a port forward by ARI: configuration requests to all device numbers of the bus below, which are then parts of an 8-bit function
+    /// number (ARI Forwarding Enable)?
+    pub fn ari_forwarding_enabled(&self) -> bool {
+        self.pcie(DEVCTL2) & ARI_FORWARDING != 0
+    }
+
+    /// Largest payload that the function supports, in bytes.
+    pub fn max_payload_supported(&self) -> u32 {
+        128 << (self.pcie(DEVCAP) & 7)
     }
 
     /// Is the link below disabled (Link Disable)?

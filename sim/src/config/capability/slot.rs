@@ -2,7 +2,7 @@
 //! and controls. What a control does is the business of whoever owns the slot.
 
 use super::super::changed::{Changed, Trigger, Watch};
-use super::super::space::{ConfigSpace, Row};
+use super::super::space::{ConfigSpace, Legal, Row};
 use super::ConfigError;
 use super::pcie::CAPS;
 
@@ -10,11 +10,24 @@ use super::pcie::CAPS;
 const SLTCAP: u16 = 0x14;
 /// Offset of Slot Control and Slot Status.
 const SLTCTL: u16 = 0x18;
+/// Offset of Slot Capabilities 2.
+const SLTCAP2: u16 = 0x34;
 /// PCI Express Capabilities: Slot Implemented.
 const IMPLEMENTED: u32 = 1 << 24;
+/// Slot Capabilities: Electromechanical Interlock Present; its control, of which a written 1 toggles it; its status.
+const INTERLOCK: u32 = 1 << 17;
+const INTERLOCK_CONTROL: u32 = 1 << 11;
+const INTERLOCK_STATUS: u32 = 1 << 23;
+/// Slot Control: In-Band PD Disable. Slot Capabilities 2: it's supported.
+const IN_BAND_DISABLE: u32 = 1 << 14;
+const IN_BAND_DISABLE_SUPPORTED: u32 = 1 << 0;
+/// MRL Sensor State: 1 is open.
+const LATCH_OPEN: u32 = 1 << 21;
 /// Presence Detect State.
 const PRESENT: u32 = 1 << 22;
-/// Slot Capabilities: Hot-Plug Surprise.
+/// Slot Capabilities: Power Controller Present, MRL Sensor Present, Hot-Plug Surprise.
+const POWER_CONTROLLER: u32 = 1 << 1;
+const MRL_SENSOR: u32 = 1 << 2;
 const SURPRISE: u32 = 1 << 5;
 /// Slot Capabilities: Hot-Plug Capable.
 const HOT_PLUG: u32 = 1 << 6;
@@ -27,6 +40,9 @@ const ENABLES: u32 = 0x1f;
 const INTERRUPT: u32 = 1 << 5;
 /// Slot Control: Data Link Layer State Changed Enable.
 const LINK_CHANGED_ENABLE: u32 = 1 << 12;
+/// Slot Control: Attention Indicator Control and Power Indicator Control.
+const ATTENTION_INDICATOR: u32 = 0x00c0;
+const POWER_INDICATOR: u32 = 0x0300;
 /// Power Controller Control: 1 is off.
 const POWER_OFF: u32 = 1 << 10;
 
@@ -51,12 +67,19 @@ pub struct Slot {
     pub surprise: bool,
     /// Is there an attention button?
     pub attention_button: bool,
+    /// Is there a sensor of the manually operated retention latch (MRL)?
+    pub mrl_sensor: bool,
     /// Is there an attention indicator?
     pub attention_indicator: bool,
     /// Is there a power indicator?
     pub power_indicator: bool,
     /// Can software switch the power?
     pub power_controller: bool,
+    /// Is there an electromechanical interlock that software can engage?
+    pub interlock: bool,
+    /// Can software keep what the link detects out of the presence (In-Band PD Disable)? A device in the slot is seen by its presence pins in any
+    /// case: what the link detects is the same here, so that this changes nothing but the register.
+    pub in_band_disable: bool,
     /// Are commands done at once, without Command Completed?
     pub no_command_completed: bool,
     /// Slot power limit in watts, 0 to 239.
@@ -73,6 +96,8 @@ pub enum SlotEvent {
     AttentionButton = 1 << 16,
     /// The power controller found a fault.
     PowerFault = 1 << 17,
+    /// The latch was opened or closed.
+    MrlChanged = 1 << 18,
     /// A device came or went.
     PresenceChanged = 1 << 19,
     /// The hot-plug controller is ready for another command.
@@ -81,9 +106,38 @@ pub enum SlotEvent {
     LinkChanged = 1 << 24,
 }
 
+/// What an indicator of a slot shows: on, blinking, or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Indicator {
+    /// On.
+    On,
+    /// Blinking.
+    Blink,
+    /// Off. One that isn't there is off.
+    Off,
+}
+
+impl Indicator {
+    /// From the two bits of its control.
+    const fn of(bits: u32) -> Indicator {
+        match bits & 3 {
+            0b01 => Indicator::On,
+            0b10 => Indicator::Blink,
+            _ => Indicator::Off,
+        }
+    }
+}
+
+/// The values that the controls of the slot's indicators take: 00b is reserved, and a write of it leaves the indicator as it was (ours).
+pub(super) fn legal(slot: &Slot) -> impl Iterator<Item = Legal> {
+    let fields = [(slot.attention_indicator, ATTENTION_INDICATOR), (slot.power_indicator, POWER_INDICATOR)];
+    let there = fields.into_iter().filter(|(there, _)| *there);
+    there.map(|(_, mask)| Legal { offset: SLTCTL, mask, values: 0b1110 })
+}
+
 /// The rows of a slot, and the watch on its control register. The power is on, the power
 /// indicator on, the attention indicator off.
-pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
+pub(super) fn registers(slot: &Slot) -> Result<([Row; 3], Watch), ConfigError> {
     let value = |field, value, allowed| ConfigError::Value { field, value, allowed };
     if slot.number >= 1 << 13 {
         return Err(value("Physical Slot Number", u64::from(slot.number), "13 bits"));
@@ -96,11 +150,14 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
     #[rustfmt::skip]
     let parts = [
         (slot.attention_button,      1 << 0,  0x0001,    0),
-        (slot.power_controller,      1 << 1,  0x0002 | POWER_OFF, 0),
-        (slot.attention_indicator,   1 << 3,  0x00c0,    0x00c0),
-        (slot.power_indicator,       1 << 4,  0x0300,    0x0100),
-        (slot.surprise,              SURPRISE, 0,         0),
+        (slot.power_controller,      POWER_CONTROLLER, 0x0002 | POWER_OFF, 0),
+        (slot.mrl_sensor,            MRL_SENSOR,  0x0004,    0),
+        (slot.attention_indicator,   1 << 3,  ATTENTION_INDICATOR, 0x00c0),
+        (slot.power_indicator,       1 << 4,  POWER_INDICATOR, 0x0100),
+        (slot.surprise,              SURPRISE,  0,         0),
         (slot.hot_plug,              HOT_PLUG, INTERRUPT, 0),
+        (slot.interlock,             INTERLOCK, 0,       0),
+        (slot.in_band_disable,       0,       IN_BAND_DISABLE, 0),
         (slot.no_command_completed,  NO_COMMAND_COMPLETED, 0, 0),
         (!slot.no_command_completed, 0,       0x0010,    0),
     ];
@@ -113,7 +170,9 @@ pub(super) fn registers(slot: &Slot) -> Result<([Row; 2], Watch), ConfigError> {
     }
     control.reset |= if slot.present { PRESENT } else { 0 };
     let watch = Watch { offset: SLTCTL, mask: 0xffff, trigger: Trigger::Written, topic: Changed::SLOT_CONTROL };
-    Ok(([capabilities, control], watch))
+    let supported = if slot.in_band_disable { IN_BAND_DISABLE_SUPPORTED } else { 0 };
+    let capabilities_2 = Row::new(SLTCAP2, "Slot Capabilities 2", supported, 0, 0, 0, 0);
+    Ok(([capabilities, control, capabilities_2], watch))
 }
 
 /// What the slot registers say. Without a slot: nothing, and setting does nothing.
@@ -143,11 +202,6 @@ impl ConfigSpace {
         self.has_slot() && self.pcie(SLTCAP) & HOT_PLUG != 0
     }
 
-    /// May the device in the slot go without warning (Hot-Plug Surprise)?
-    pub fn may_go_unasked(&self) -> bool {
-        self.has_slot() && self.pcie(SLTCAP) & SURPRISE != 0
-    }
-
     /// Does the hot-plug controller say when it's ready for another command?
     pub fn reports_command_completed(&self) -> bool {
         self.is_hot_plug_slot() && self.pcie(SLTCAP) & NO_COMMAND_COMPLETED == 0
@@ -169,6 +223,59 @@ impl ConfigSpace {
             let bits = if present { PRESENT } else { 0 };
             self.set_hardware(self.located.pcie + SLTCTL, PRESENT, bits);
             self.record_slot_event(SlotEvent::PresenceChanged);
+        }
+    }
+
+    /// Can software switch the slot's power?
+    pub fn slot_has_power_controller(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & POWER_CONTROLLER != 0
+    }
+
+    /// Is there a sensor of the slot's latch?
+    pub fn slot_has_latch(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & MRL_SENSOR != 0
+    }
+
+    /// May the device in the slot go without warning (Hot-Plug Surprise)? Then a link that goes down is no error (section 3.2.1).
+    pub fn may_go_unasked(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCAP) & SURPRISE != 0
+    }
+
+    /// Is the slot's latch open (MRL Sensor State)?
+    pub fn slot_latch_open(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCTL) & LATCH_OPEN != 0
+    }
+
+    /// What the attention and the power indicator show, as software has set them.
+    pub fn slot_indicators(&self) -> (Indicator, Indicator) {
+        let (capabilities, control) = (self.pcie(SLTCAP), u32::from(self.slot_control()));
+        let indicator =
+            |part: u32, bits: u32| if capabilities & part == 0 { Indicator::Off } else { Indicator::of(bits) };
+        (indicator(1 << 3, control >> 6), indicator(1 << 4, control >> 8))
+    }
+
+    /// Shows whether the slot's latch is open, and that this changed if it did. Does nothing without a sensor. Resets don't undo it.
+    pub fn set_slot_latch(&mut self, open: bool) {
+        if self.slot_has_latch() && open != self.slot_latch_open() {
+            self.set_hardware(self.located.pcie + SLTCTL, LATCH_OPEN, if open { LATCH_OPEN } else { 0 });
+            self.record_slot_event(SlotEvent::MrlChanged);
+        }
+    }
+
+    /// Is the slot's interlock engaged?
+    pub fn slot_interlocked(&self) -> bool {
+        self.has_slot() && self.pcie(SLTCTL) & INTERLOCK_STATUS != 0
+    }
+
+    /// Engages or releases the slot's interlock, if that's what this write of a register asks for (Electromechanical Interlock Control reads 0).
+    pub(crate) fn toggle_interlock(&mut self, register: u16, byte_enables: u8, value: u32) {
+        let asked = self.has_slot()
+            && self.pcie(SLTCAP) & INTERLOCK != 0
+            && register * 4 == self.located.pcie + SLTCTL
+            && value & super::super::space::byte_mask(byte_enables) & INTERLOCK_CONTROL != 0;
+        if asked {
+            let engaged = self.pcie(SLTCTL) & INTERLOCK_STATUS != 0;
+            self.set_hardware(self.located.pcie + SLTCTL, INTERLOCK_STATUS, if engaged { 0 } else { INTERLOCK_STATUS });
         }
     }
 

@@ -8,6 +8,9 @@ use super::BAR0;
 /// Index under which [`ConfigSpace::expansion_rom`] reports its range: one past the last BAR.
 pub const ROM_INDEX: u8 = 6;
 
+/// Byte offset of the first register.
+pub(in super::super) const FIRST: u16 = BAR0;
+
 /// What a base address register decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BarKind {
@@ -172,7 +175,7 @@ impl ConfigSpace {
 }
 
 /// The rows and watches of these registers. A type 0 header has 6 slots, type 1 has 2.
-pub(super) fn registers(bars: &[Option<Bar>]) -> Result<(Vec<Row>, Vec<Watch>), ConfigError> {
+pub(in super::super) fn registers(bars: &[Option<Bar>]) -> Result<(Vec<Row>, Vec<Watch>), ConfigError> {
     const NAME: &str = "Base Address Register";
     let mut rows = Vec::new();
     let mut watches = Vec::new();

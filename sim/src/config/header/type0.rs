@@ -6,7 +6,7 @@ use super::bar::{self, Bar};
 use super::{COMMON, COMMON_WATCHES, HeaderState, INTERRUPT, Identity};
 
 /// Byte offset of Subsystem Vendor ID and Subsystem ID.
-const SUBSYSTEM: u16 = 0x2c;
+pub(in super::super) const SUBSYSTEM: u16 = 0x2c;
 /// Byte offset of the Expansion ROM register.
 const ROM: u16 = 0x30;
 

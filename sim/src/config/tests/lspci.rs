@@ -57,6 +57,12 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
     write(&mut root, 0x2c, 0x20);
     write(&mut root, 0x5c, 0x0010);
     root.record_root_error(ErrorMessage::NonFatal, 0x0100);
+    let slot = root.find(CapabilityId::PCIE).expect("added") + 0x18;
+    // All enables, a blinking and a dark indicator, power off; In-Band PD Disable, which this lspci has no word for.
+    root.write(slot / 4, 0x3, 0x57bf);
+    root.toggle_interlock(slot / 4, 0x3, 1 << 11);
+    root.set_slot_latch(true);
+    root.record_slot_event(SlotEvent::PowerFault);
     let root_lines = [
         "0604: 15b3:197b",
         "Bus: primary=00, secondary=01, subordinate=05, sec-latency=0",
@@ -66,19 +72,52 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
         "LnkCap:\tPort #3, Speed 32GT/s, Width x16",
         "Surprise+ LLActRep+ BwNot+",
         "DLActive+ BWMgmt- ABWMgmt-",
-        "AttnBtn+ PwrCtrl+ MRL- AttnInd+ PwrInd+ HotPlug+ Surprise+",
+        "AttnBtn+ PwrCtrl+ MRL+ AttnInd+ PwrInd+ HotPlug+ Surprise+",
         "Slot #7, PowerLimit 25",
-        "AttnInd Off, PwrInd On, Power-",
-        "Status: AttnBtn- PowerFlt- MRL- CmdCplt- PresDet+ Interlock-",
+        "Interlock+ NoCompl-",
+        "Enable: AttnBtn+ PwrFlt+ MRL+ PresDet+ CmdCplt+ HPIrq+ LinkChg+",
+        "AttnInd Blink, PwrInd Off, Power+ Interlock-",
+        "Status: AttnBtn- PowerFlt+ MRL+ CmdCplt- PresDet+ Interlock+",
+        "Changed: MRL+ PresDet- LinkState-",
         "CRSVisible+",
         "RootSta: CERcvd- MultCERcvd- UERcvd+ MultUERcvd-",
         "ERR_COR: 0000 ERR_FATAL/NONFATAL: 0100",
     ];
+    let mut sriov = super::sriov_function()?;
+    let at = sriov.find(CapabilityId::SRIOV).expect("added");
+    for (offset, value) in [(0x10, 5), (0x24, 0x2000_0000), (0x28, 0x40), (0x08, 0x19)] {
+        write(&mut sriov, at + offset, value);
+    }
+    sriov.review_sriov(&super::SRIOV, true);
+    let sriov_lines = [
+        "Alternative Routing-ID Interpretation (ARI)",
+        "ARICap:\tMFVC- ACS-, Next Function: 1",
+        "ARICtl:\tMFVC- ACS-, Function Group: 0",
+        "Single Root I/O Virtualization (SR-IOV)",
+        "IOVCap:\tMigration- 10BitTagReq-",
+        "IOVCtl:\tEnable+ Migration- Interrupt- MSE+ ARIHierarchy+ 10BitTagReq-",
+        "Initial VFs: 16, Total VFs: 16, Number of VFs: 5, Function Dependency Link: 00",
+        "VF offset: 2, stride: 2, Device ID: a2de",
+        "Supported Page Size: 00000553, System Page Size: 00000001",
+        "Region 0: Memory at 0000004020000000 (64-bit, prefetchable)",
+    ];
+    let virtual_function = sriov.virtual_function()?;
+    let virtual_lines =
+        ["0207: ffff:ffff (rev 01)", "BusMaster-", "Express (v2) Endpoint", "FLReset+", "MaxPayload 128 bytes"];
+    let forwarding_lines = ["ARIFwd+"];
+    let mut forwarding = port(PortType::Downstream)?;
+    let pcie = forwarding.find(CapabilityId::PCIE).expect("added");
+    write(&mut forwarding, pcie + 0x28, 1 << 5);
+    assert!(forwarding.ari_forwarding_enabled());
+
     let upstream_lines = ["Express (v2) Upstream Port", "MaxPayload 512 bytes"];
     let downstream_lines = ["Express (v2) Downstream Port (Slot+)", "PresDet+ Interlock-"];
 
-    let functions: [(&str, ConfigSpace, &[&str]); 4] = [
+    let functions: [(&str, ConfigSpace, &[&str]); 7] = [
         ("function", function, &function_lines),
+        ("function with virtual ones", sriov, &sriov_lines),
+        ("virtual function", virtual_function, &virtual_lines),
+        ("forwarding port", forwarding, &forwarding_lines),
         ("root port", root, &root_lines),
         ("upstream port", port(PortType::Upstream)?, &upstream_lines),
         ("downstream port", port(PortType::Downstream)?, &downstream_lines),
@@ -97,7 +136,7 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
             assert!(!text.contains(strange), "{name}: lspci says {strange:?}:\n{text}");
         }
     }
-    println!("lspci said what it should in {checked} places of 4 configuration spaces");
+    println!("lspci said what it should in {checked} places of 7 configuration spaces");
     Ok(())
 }
 

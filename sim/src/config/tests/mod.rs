@@ -6,6 +6,7 @@ mod capabilities;
 mod lspci;
 mod msix;
 mod registers;
+mod sriov;
 
 use super::*;
 
@@ -35,6 +36,23 @@ fn physical_function() -> Result<ConfigSpace, ConfigError> {
 const MSIX: MsixCapability =
     MsixCapability { vectors: 64, table_bar: 0, table_offset: 0x2000, pba_bar: 0, pba_offset: 0x3000 };
 
+/// As [`physical_function`], the first of two, each with 16 virtual functions.
+fn sriov_function() -> Result<ConfigSpace, ConfigError> {
+    let mut space = physical_function()?;
+    space.add(&AriCapability { next_function: 1 })?;
+    space.add(&SRIOV)?;
+    Ok(space)
+}
+
+const SRIOV: SriovCapability = SriovCapability {
+    total: 16,
+    device_id: 0xa2de,
+    ari: (2, 2),
+    plain: (0x100, 2),
+    bars: [Some(Bar::memory64(1 << 20)), None, None, None, None, None],
+    lowest: true,
+};
+
 /// A port of a switch or root complex, with a hot-plug slot if it has a link below it.
 fn port(kind: PortType) -> Result<ConfigSpace, ConfigError> {
     let mut space = Type1 { vendor_id: 0x15b3, device_id: 0x197b, ..Type1::default() }.build()?;
@@ -44,9 +62,12 @@ fn port(kind: PortType) -> Result<ConfigSpace, ConfigError> {
         hot_plug: true,
         surprise: true,
         attention_button: true,
+        mrl_sensor: true,
         attention_indicator: true,
         power_indicator: true,
         power_controller: true,
+        interlock: true,
+        in_band_disable: true,
         no_command_completed: false,
         power_limit: 25,
         present: true,

@@ -75,7 +75,7 @@ fn writes_to_a_root_port() -> Result<(), ConfigError> {
         (0x50, 0x3, 0x0000_0018, 0x3105_0010, Changed::LINK_CONTROL),
         // Slot Control: a write is a command, even of what is there already.
         (0x58, 0x3, 0x0000_01c0, 0x0040_01c0, Changed::SLOT_CONTROL),
-        (0x58, 0x3, 0x0000_ffff, 0x0040_17fb, Changed::SLOT_CONTROL),
+        (0x58, 0x3, 0x0000_ffff, 0x0040_57ff, Changed::SLOT_CONTROL),
         // Root Control: CRS software visibility.
         (0x5c, 0xf, 0xffff_ffff, 0x0001_001f, Changed::ROOT_CONTROL),
         // AER: an error mask with Surprise Down and ACS Violation, and Root Error Command.

@@ -52,9 +52,7 @@ impl RootComplex {
             }
             Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } => {
                 let number = self.routes.by_bus(target.bus());
-                // Directly below a root port there's only device 0 (without ARI).
-                let exists =
-                    |number: &usize| self.ports[*number].config.secondary() != target.bus() || target.device() == 0;
+                let exists = |number: &usize| self.ports[*number].has_device(target);
                 number.filter(exists).and_then(|number| self.ports[number].port)
             }
         };

@@ -1,0 +1,273 @@
+//! A fabric built as a topology says.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Plan, Planned, Source};
+use super::{Body, Endpoint, Node, SpecError, Topology};
+use crate::config::{ConfigError, ConfigSpace, PortType};
+use crate::endpoint::{MemoryEndpoint, MultiEndpoint, MultiShape};
+use crate::fabric::{Device, Fabric, NodeId, PortId, PortIdentity, RootSpec, port_config, slot_port_config};
+use crate::memory::Memory;
+use crate::probe::LinkId;
+use crate::profile::{Link, Timing};
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartKind {
+    /// A root complex.
+    Root,
+    /// A switch.
+    Switch,
+    /// An endpoint.
+    Endpoint,
+}
+
+/// A root complex, switch or endpoint of a fabric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: PartKind,
+    /// Its node.
+    pub node: NodeId,
+    /// The root complex above it; itself, if it is one.
+    pub root: NodeId,
+    /// The link above it. A root complex has none.
+    pub link: Option<LinkId>,
+    /// What its functions are, if it's an endpoint.
+    pub endpoint: Option<Endpoint>,
+    /// Whether it was there from the beginning: not, if its slot was empty.
+    pub present: bool,
+    /// The parts below, by port: their places in [`Built::parts`].
+    pub(super) below: Vec<usize>,
+    /// How many ports it has, those without a link too.
+    pub(super) ports: usize,
+}
+
+/// The place of an endpoint, for whoever makes a device for it.
+#[derive(Clone, Debug)]
+pub struct Seat<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What the topology says of it.
+    pub endpoint: &'a Endpoint,
+    /// The node that the device is going to be.
+    pub node: NodeId,
+    /// Its end of the link.
+    pub port: PortId,
+    /// The link.
+    pub link: &'a Link,
+    /// The largest Max_Payload_Size, in bytes.
+    pub max_payload: u32,
+}
+
+/// A fabric with the names of its parts.
+#[derive(Debug)]
+pub struct Built {
+    /// The fabric.
+    pub fabric: Fabric,
+    pub(super) parts: Vec<Part>,
+    names: BTreeMap<String, usize>,
+}
+
+impl Built {
+    /// All parts, those above before those below.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The part of that name.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        self.names.get(name).and_then(|&part| self.parts.get(part))
+    }
+
+    /// The root complexes.
+    pub fn roots(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.kind == PartKind::Root)
+    }
+
+    /// The endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.kind == PartKind::Endpoint)
+    }
+}
+
+impl Topology {
+    /// Builds the fabric. `seed` draws the latencies that are ranges.
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn build(&self, timing: Timing, seed: u64) -> Result<Built, SpecError> {
+        self.build_with(timing, seed, |_| None)
+    }
+
+    /// Builds the fabric with devices that `make` makes for its endpoints; where it makes none, there's a plain one with memory behind its BARs.
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn build_with(
+        &self,
+        timing: Timing,
+        seed: u64,
+        make: impl FnMut(&Seat<'_>) -> Option<Box<dyn Device>>,
+    ) -> Result<Built, SpecError> {
+        let plan = Plan::new(self)?;
+        let built = Built { fabric: Fabric::new(timing, seed), parts: Vec::new(), names: BTreeMap::new() };
+        let mut work = Builder { topology: self, plan: &plan, built, links: 0, slots: 0, make };
+        for part in &plan.parts {
+            work.add(part)?;
+        }
+        let single = plan.names.iter().filter_map(|(name, parts)| match parts[..] {
+            [part] => Some((name.clone(), part)),
+            _ => None,
+        });
+        work.built.names = single.collect();
+        Ok(work.built)
+    }
+}
+
+struct Builder<'a, M> {
+    topology: &'a Topology,
+    plan: &'a Plan<'a>,
+    built: Built,
+    links: u16,
+    slots: u16,
+    make: M,
+}
+
+impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
+    fn add(&mut self, part: &Planned<'_>) -> Result<(), SpecError> {
+        let (kind, node, endpoint, ports) = match part.source {
+            Source::Root(root) => {
+                let error = |error| SpecError::Memory { name: part.name.clone(), error };
+                let ports = self.ports(part, PortType::RootPort, root.spare_ports)?;
+                let count = ports.len();
+                let spec = RootSpec {
+                    memory: Memory::new(root.memory_mib << 20).map_err(error)?,
+                    read_completion_boundary: root.read_completion_boundary,
+                    ports,
+                };
+                (PartKind::Root, self.built.fabric.add_root(spec), None, count)
+            }
+            Source::Node(node) => match &node.body {
+                Body::Switch(switch) => {
+                    let link = self.topology.link(&part.name, node.link.as_deref())?;
+                    let upstream = port_config(self.identity(node.max_payload), PortType::Upstream, 0, &link);
+                    let upstream = upstream.map_err(config_error(part))?;
+                    let downstream = self.ports(part, PortType::Downstream, switch.spare_ports)?;
+                    let count = downstream.len();
+                    let above = self.above(part);
+                    let added = self.built.fabric.add_switch(above, &link, upstream, downstream);
+                    (PartKind::Switch, added.map_err(connect_error(part))?, None, count)
+                }
+                Body::Endpoint(endpoint) => {
+                    (PartKind::Endpoint, self.endpoint(part, node, endpoint)?, Some(*endpoint), 0)
+                }
+            },
+        };
+        let (link, present) = match part.source {
+            Source::Root(_) => (None, true),
+            Source::Node(node) => {
+                let link = LinkId(self.links);
+                self.links += 1;
+                (Some(link), node.slot.is_none_or(|slot| slot.present || !slot.hot_plug))
+            }
+        };
+        let root = self.built.parts.get(part.root).map_or(node, |root| root.node);
+        let (name, below) = (part.name.clone(), part.below.clone());
+        self.built.parts.push(Part { name, kind, node, root, link, endpoint, present, below, ports });
+        Ok(())
+    }
+
+    fn above(&self, part: &Planned<'_>) -> NodeId {
+        // Those above come before those below.
+        part.above.and_then(|above| self.built.parts.get(above)).map_or(NodeId(u16::MAX), |above| above.node)
+    }
+
+    fn identity(&self, max_payload: Option<u32>) -> PortIdentity {
+        let identity = &self.topology.identity;
+        PortIdentity {
+            vendor_id: identity.vendor_id,
+            device_id: identity.port_device_id,
+            max_payload: max_payload.unwrap_or(identity.max_payload),
+        }
+    }
+
+    /// The registers of the ports below a part.
+    fn ports(&mut self, part: &Planned<'_>, port: PortType, spare: u8) -> Result<Vec<ConfigSpace>, SpecError> {
+        let own = match part.source {
+            Source::Node(node) => node.max_payload,
+            Source::Root(_) => None,
+        };
+        let identity = self.identity(own);
+        let mut ports = Vec::new();
+        for &below in &part.below {
+            let Some(Planned { source: Source::Node(node), .. }) = self.plan.parts.get(below) else { continue };
+            let link = self.topology.link(&node.name, node.link.as_deref())?;
+            let number = ports.len() as u8;
+            let config = match node.slot {
+                None => port_config(identity, port, number, &link),
+                Some(slot) => {
+                    self.slots += 1;
+                    slot_port_config(identity, port, number, &link, slot.registers(self.slots))
+                }
+            };
+            ports.push(config.map_err(config_error(part))?);
+        }
+        let link = self.topology.link(&part.name, None)?;
+        for _ in 0..spare {
+            ports.push(port_config(identity, port, ports.len() as u8, &link).map_err(config_error(part))?);
+        }
+        Ok(ports)
+    }
+
+    fn endpoint(&mut self, part: &Planned<'_>, node: &Node, endpoint: &Endpoint) -> Result<NodeId, SpecError> {
+        let link = self.topology.link(&part.name, node.link.as_deref())?;
+        let above = self.above(part);
+        let identity = &self.topology.identity;
+        let shape = MultiShape {
+            vendor_id: identity.vendor_id,
+            device_id: identity.device_id,
+            bar: endpoint.bar,
+            functions: endpoint.functions,
+            virtual_functions: endpoint.virtual_functions,
+            ari: endpoint.ari,
+            max_payload: node.max_payload.unwrap_or(identity.max_payload),
+            link: (link.generation, link.lanes),
+        };
+        let id = self.built.fabric.reserve();
+        let port = self.built.fabric.attach(id, above, &link).map_err(connect_error(part))?;
+        let max_payload = shape.max_payload;
+        let seat = Seat { name: &part.name, endpoint, node: id, port, link: &link, max_payload };
+        let device = match (self.make)(&seat) {
+            Some(device) => device,
+            None => plain(port, &shape, &part.name)?,
+        };
+        self.built.fabric.install(id, device);
+        Ok(id)
+    }
+}
+
+/// A device with memory behind its BARs.
+fn plain(port: PortId, shape: &MultiShape, name: &str) -> Result<Box<dyn Device>, SpecError> {
+    if shape.functions > 1 || shape.virtual_functions > 0 || shape.ari {
+        let device = MultiEndpoint::new(port, shape);
+        return Ok(Box::new(device.map_err(|error| SpecError::Functions { name: name.to_owned(), error })?));
+    }
+    let specs = shape.specs().map_err(|error| SpecError::Config { name: name.to_owned(), error })?;
+    let memory = Memory::new(shape.bar).map_err(|error| SpecError::Memory { name: name.to_owned(), error })?;
+    let none = ConfigError::Value { field: "functions", value: 0, allowed: "1" };
+    let spec = specs.into_iter().next().ok_or(SpecError::Config { name: name.to_owned(), error: none })?;
+    Ok(Box::new(MemoryEndpoint::new(port, spec.config, memory)))
+}
+
+fn config_error(part: &Planned<'_>) -> impl Fn(ConfigError) -> SpecError {
+    let name = part.name.clone();
+    move |error| SpecError::Config { name: name.clone(), error }
+}
+
+fn connect_error(part: &Planned<'_>) -> impl Fn(crate::fabric::TopologyError) -> SpecError {
+    let name = part.name.clone();
+    move |error| SpecError::Connect { name: name.clone(), error }
+}
