@@ -17,6 +17,7 @@ mod requester;
 mod reset;
 mod root;
 mod routing;
+pub mod rules;
 mod switch;
 
 use std::fmt;
