@@ -18,6 +18,7 @@ mod reset;
 mod root;
 mod routing;
 pub mod rules;
+mod special;
 mod switch;
 
 use std::fmt;
@@ -298,7 +299,7 @@ impl Fabric {
         self.core.now = at;
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
-            Event::Kick(port) => self.core.kicked(port),
+            Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
