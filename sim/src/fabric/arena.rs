@@ -66,6 +66,14 @@ pub(crate) struct Slot {
     inline: [u8; INLINE],
 }
 
+impl Slot {
+    /// Whether the header's bytes aren't those any more that it was decoded from or encoded to.
+    #[inline(never)]
+    pub(crate) fn has_changed(&self) -> bool {
+        self.raw != self.decoded
+    }
+}
+
 /// The TLP isn't in a receive buffer: its source has just made it.
 pub(crate) const NO_PORT: u16 = u16::MAX;
 /// No CPU access waits for the TLP.

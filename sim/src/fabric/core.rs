@@ -3,6 +3,7 @@
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
 use super::link::{Transmitter, Turn};
 use super::root::timer;
+use super::rules::Work;
 use crate::event::{EventQueue, Wheel};
 use crate::memory::copy;
 use crate::probe::{Deliver, Direction, LinkId, Probe, Transmit};
@@ -56,6 +57,8 @@ pub(crate) enum Event {
     Transmit(PortId, TlpId),
     /// A node asked to be called.
     Timer(NodeId, u64),
+    /// Something that a fault rule has made happen is due.
+    Fault(u64),
     /// A host program's sleep ends.
     Wake(u32),
 }
@@ -84,6 +87,8 @@ pub struct Core {
     pub(crate) probe: Option<Box<dyn Probe>>,
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
+    /// Faults by rule; mostly none.
+    pub(crate) rules: Option<Box<Work>>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -127,6 +132,7 @@ impl Core {
             probe: None,
             decode_at_each_hop: false,
             faults: Faults::default(),
+            rules: None,
             woken: Vec::new(),
         }
     }
@@ -296,7 +302,7 @@ impl Core {
 
     /// Tells the root complex at `port` that the write of access `ticket` leaves at `at`.
     #[inline(never)]
-    fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
+    pub(super) fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
         if ticket != NO_TICKET {
             let owner = self.owner(port).node;
             self.queue.push(at, Event::Timer(owner, timer::RETIRED | u64::from(ticket)));
@@ -346,12 +352,11 @@ impl Core {
     /// The rule that the bytes break.
     #[inline(always)]
     pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Header, Malformed> {
+        if self.decode_at_each_hop && self.arena.slot(tlp).has_changed() {
+            return self.decode_anew(port, tlp);
+        }
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
-        if self.decode_at_each_hop && slot.raw != slot.decoded {
-            slot.header = Header::decode(&slot.raw)?;
-            slot.decoded = slot.raw;
-        }
         Ok(&slot.header)
     }
 
@@ -425,7 +430,10 @@ impl Core {
     }
 
     #[inline(never)]
-    fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+    pub(super) fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        if self.rules.is_some() && self.keeps_credits(sender, weight, at) {
+            return;
+        }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
             self.pump(sender);
         }

@@ -76,13 +76,15 @@ pub(crate) struct DownstreamPort {
     pub(crate) powered: bool,
     /// A write has forbidden the link since the last look at it: also if another has allowed it again in the same instant.
     pub(crate) forbidden: bool,
+    /// The link has failed.
+    pub(crate) cut: bool,
 }
 
 impl DownstreamPort {
     /// A port without a link.
     pub(crate) fn new(config: ConfigSpace) -> DownstreamPort {
         let powered = config.slot_powered();
-        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered, forbidden: false }
+        DownstreamPort { port: None, config, link: LinkState::Down, attempt: 0, powered, forbidden: false, cut: false }
     }
 
     /// Connects a link. It's up at once if the registers say so.
@@ -97,9 +99,10 @@ impl DownstreamPort {
     }
 
     /// Whether the port's own registers let the link be up: no Secondary Bus Reset, no Link Disable, and a slot has a device and power.
+    /// And whether the link can be.
     pub(crate) fn wants_link(&self) -> bool {
         let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.config.slot_powered();
-        filled && !self.config.secondary_bus_reset() && !self.config.link_disabled()
+        filled && !self.cut && !self.config.secondary_bus_reset() && !self.config.link_disabled()
     }
 
     /// Whether the port is to send its interrupt message: MSI is on, and there's an event whose interrupt is enabled.

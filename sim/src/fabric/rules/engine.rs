@@ -194,13 +194,22 @@ impl Rules {
         self.states.iter().zip(0..).filter_map(|(state, number)| Some((state.rule.occasion.at?, number)))
     }
 
+    /// The link that a rule names.
+    pub(crate) fn link_of(&self, number: u32) -> Option<LinkId> {
+        self.states.get(number as usize)?.link
+    }
+
     /// The time of a rule has come: gives link, direction and what is to be done.
     pub(crate) fn at_its_time(&mut self, number: u32, now: Time, limits: Limits) -> Option<Fired> {
         if self.fired.len() >= MAX_FIRED {
             return None;
         }
         let state = self.states.get_mut(number as usize)?;
-        let Rule { direction, action, origin, .. } = &state.rule;
+        let Rule { direction, action, origin, occasion, .. } = &state.rule;
+        // An event for a rule that was there before can still come.
+        if state.fired > 0 || occasion.at.is_none_or(|at| at > now) {
+            return None;
+        }
         if matches!(action, Action::LinkDown { .. }) && limits.down {
             return None;
         }

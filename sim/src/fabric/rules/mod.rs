@@ -4,8 +4,7 @@
 //! own, so that a seed means the same whatever other rules there are. All that fires is recorded with what was drawn ([`Fired`]); the record
 //! is a list of rules, each for one TLP, that makes the same happen again without a draw.
 
-#![allow(dead_code, unused_imports, reason = "the sending half asks the rules from its own file, which comes next")]
-
+mod act;
 mod engine;
 mod field;
 mod fired;
@@ -13,6 +12,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 mod text;
+mod work;
 
 pub use engine::{MAX_FIRED, Passing, Program, Rules};
 pub use field::Field;
@@ -21,5 +21,6 @@ pub use rule::{
     Action, Change, Draw, Filter, LinkRef, MAX_PAST, MAX_REPLAYS, MAX_RULES, MAX_SPAN, Occasion, Origin, Rule, Span,
 };
 pub use text::RuleError;
+pub use work::MAX_HELD;
 
-pub(crate) use engine::Limits;
+pub(crate) use work::Work;

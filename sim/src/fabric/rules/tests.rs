@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::engine::Limits;
 use super::*;
 use crate::fabric::PortId;
 use crate::probe::{Direction, LinkId};
