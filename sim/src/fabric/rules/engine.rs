@@ -146,6 +146,11 @@ impl Rules {
         self.states.iter().map(|state| (&state.rule, state.fired))
     }
 
+    /// How many TLPs rules were asked about: one that crosses three links counts three times.
+    pub fn seen(&self) -> u64 {
+        self.ports.iter().map(|port| port.sequence).sum()
+    }
+
     /// Of the faults that are the replay of others, how many met another TLP than those, or another time.
     pub fn differed(&self) -> u64 {
         self.differed
