@@ -121,7 +121,8 @@ fn round(plant: &mut Plant, rng: &mut Rng) {
         let offset = rng.range(0, 255) * 64;
         match rng.range(0, 4) {
             0 => {
-                tickets.push(plant.simulation.access(root, Access::MemoryRead { address: bar + offset, len }).unwrap())
+                let access = Access::MemoryRead { address: bar + offset, len };
+                tickets.push(plant.simulation.access(root, access).unwrap());
             }
             1 => {
                 let data = Data::new(&vec![0x5a; len as usize]);

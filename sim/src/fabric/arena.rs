@@ -68,7 +68,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Whether the header's bytes aren't those any more that it was decoded from or encoded to.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn has_changed(&self) -> bool {
         self.raw != self.decoded
     }

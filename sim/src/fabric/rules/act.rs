@@ -1,6 +1,6 @@
 //! What rules do to TLPs and links.
 
-use super::engine::{Passing, Rules};
+use super::engine::{Passing, Rules, Witness};
 use super::fired::Fired;
 use super::rule::{Action, Change, Draw};
 use super::text::RuleError;
@@ -317,6 +317,13 @@ impl Fabric {
         self.core.rules = Some(Box::new(Work::new(rules, down, self.core.rules.as_deref())));
         self.watch();
         Ok(())
+    }
+
+    /// Has `witness` told of each fault by rule as it happens. `false` if there are no rules.
+    pub fn witness_faults(&mut self, witness: Witness) -> bool {
+        let Some(work) = &mut self.core.rules else { return false };
+        work.rules.set_witness(witness);
+        true
     }
 
     /// The rules, and what came of them.

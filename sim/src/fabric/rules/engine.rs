@@ -10,7 +10,7 @@ use crate::time::Time;
 use crate::tlp::Header;
 
 /// Most faults of a fabric (ours): after them no rule fires any more.
-pub const MAX_FIRED: usize = 1 << 20;
+pub const MAX_FIRED: usize = MAX_RULES;
 
 /// A TLP that is about to be sent over a link.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,9 @@ pub struct Passing<'a> {
 
 /// A program that says what happens to a TLP.
 pub type Program = Box<dyn FnMut(&Passing<'_>) -> Option<Action> + Send>;
+
+/// Somebody who is told of each fault as it happens.
+pub type Witness = Box<dyn FnMut(&Fired) + Send>;
 
 /// A rule at work.
 #[derive(Debug)]
@@ -65,6 +68,7 @@ pub struct Rules {
     program: Option<(Program, Rng)>,
     ports: Vec<PortRules>,
     fired: Vec<Fired>,
+    witness: Option<Witness>,
     differed: u64,
     /// Rules that may concern the TLP at hand. Reused.
     candidates: Vec<u32>,
@@ -123,6 +127,7 @@ impl Rules {
             program: None,
             ports: Vec::new(),
             fired: Vec::new(),
+            witness: None,
             differed: 0,
             candidates: Vec::new(),
             deeds: Vec::new(),
@@ -134,6 +139,11 @@ impl Rules {
     pub fn with_program(mut self, seed: u64, program: Program) -> Rules {
         self.program = Some((program, Rng::stream(seed, "fault program")));
         self
+    }
+
+    /// Tells `witness` of each fault as it happens: for whoever may not be there any more when it's over.
+    pub(crate) fn set_witness(&mut self, witness: Witness) {
+        self.witness = Some(witness);
     }
 
     /// All faults so far.
@@ -230,7 +240,7 @@ impl Rules {
         };
         state.fired += 1;
         self.differed += u64::from(origin.as_ref().is_some_and(|origin| origin.at != now));
-        self.fired.push(fired.clone());
+        note(&mut self.fired, &mut self.witness, fired.clone());
         Some(fired)
     }
 
@@ -267,7 +277,7 @@ impl Rules {
             if let Some(origin) = &state.rule.origin {
                 self.differed += u64::from(origin.at != tlp.at || origin.header != Some(tlp.header.dws()));
             }
-            self.fired.push(record(number + 1, tlp, action));
+            note(&mut self.fired, &mut self.witness, record(number + 1, tlp, action));
             self.deeds.push(action);
             if action.takes_away() {
                 return &self.deeds;
@@ -278,11 +288,19 @@ impl Rules {
             && let Some(action) = program(tlp)
             && let Some(action) = action.settled(tlp, limits, rng)
         {
-            self.fired.push(record(0, tlp, action));
+            note(&mut self.fired, &mut self.witness, record(0, tlp, action));
             self.deeds.push(action);
         }
         &self.deeds
     }
+}
+
+/// Puts a fault into the record.
+fn note(fired: &mut Vec<Fired>, witness: &mut Option<Witness>, fault: Fired) {
+    if let Some(witness) = witness {
+        witness(&fault);
+    }
+    fired.push(fault);
 }
 
 fn record(rule: u32, tlp: &Passing<'_>, action: Action) -> Fired {

@@ -14,7 +14,7 @@ mod tests;
 mod text;
 mod work;
 
-pub use engine::{MAX_FIRED, Passing, Program, Rules};
+pub use engine::{MAX_FIRED, Passing, Program, Rules, Witness};
 pub use field::Field;
 pub use fired::Fired;
 pub use rule::{

@@ -8,8 +8,8 @@ use crate::probe::{Direction, LinkId};
 use crate::time::Time;
 use crate::tlp::{Bdf, Class, Header, Kind};
 
-/// Most rules of a fabric (ours).
-pub const MAX_RULES: usize = 100_000;
+/// Most rules of a fabric (ours): as many as [faults that can happen](super::MAX_FIRED), so that every record can be played again.
+pub const MAX_RULES: usize = 1 << 18;
 /// The longest span of time in a rule (ours).
 pub const MAX_SPAN: Time = Time::ms(100_000);
 /// Most TLPs that one is held for, to be sent after them (ours).
