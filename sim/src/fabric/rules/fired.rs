@@ -17,8 +17,8 @@ pub struct Fired {
     pub link: LinkId,
     /// In which direction; none of a link that went down at a time.
     pub direction: Option<Direction>,
-    /// The number of the TLP on that link and direction, from 0 on, counted from when rules were set, faults left out of account: what's dropped
-    /// counts, and what's sent a second time doesn't. None if there was no TLP.
+    /// The number of the TLP on that link and direction, from 0 on, counted from when rules were set and while the link is up. What's
+    /// dropped counts, and what's sent a second time doesn't. None if there was no TLP.
     pub sequence: Option<u64>,
     /// When: when the TLP was about to be sent, before it waited for credits or the wire.
     pub at: Time,
