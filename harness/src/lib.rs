@@ -8,6 +8,7 @@
 //! - [`profile`]: profile files.
 //! - [`capture`]: TLPs recorded, read back and counted.
 //! - [`replay`]: captures played into the simulation.
+//! - [`faults`]: what goes wrong on the fabric by rule, and the record of it.
 //! - [`run`], [`report`]: a device and its host program on the simulation, and what came of it.
 //! - [`hardware`]: a device on a backend that isn't the simulation.
 //! - [`check`]: the contract, tried on a device.
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod devices;
 pub mod driver;
 pub mod emulation;
+pub mod faults;
 pub mod guest;
 pub mod hardware;
 mod hash;

@@ -1,7 +1,7 @@
 //! Profile files: one TOML file says what the device and the fabric are.
 //!
 //! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
-//! `mlx5_twin_model`, `[topology]` and `[timing]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
+//! `mlx5_twin_model`, `[topology]`, `[timing]` and `[[faults]]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
 
 use std::fmt;
 use std::io;
@@ -25,8 +25,18 @@ pub const BUILT_IN: &[(&str, &str)] =
     &[(DEFAULT_NAME, DEFAULT), ("bluefield3-eth", include_str!("../../fixtures/profiles/bluefield3-eth.toml"))];
 
 /// The sections that there are. One that a file lacks has its defaults.
-pub const SECTIONS: &[&str] =
-    &["device", "port", "ethernet", "capabilities", "pages", "firmware_timing", "timeouts", "topology", "timing"];
+pub const SECTIONS: &[&str] = &[
+    "device",
+    "port",
+    "ethernet",
+    "capabilities",
+    "pages",
+    "firmware_timing",
+    "timeouts",
+    "topology",
+    "timing",
+    "faults",
+];
 
 /// Longest profile file, in bytes. Ours; the default has about 12,000.
 pub const MAX_BYTES: u64 = 1 << 20;

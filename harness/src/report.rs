@@ -1,5 +1,6 @@
 //! What a run shows: as text for people, and as one JSON object.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use mlx5_twin_sim::Time;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use crate::capture::{LinkName, Statistics};
 use crate::devices::serial::uart::Counts;
 use crate::devices::{FoundFunction, HostReport, Summary, TextReport};
+use crate::faults;
 
 /// All that a run has to say.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +36,9 @@ pub struct Report {
     /// What came of mistakes that the emulation program made on purpose, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mistakes: Option<String>,
+    /// The faults that happened on the fabric by rule, by kind, if there were rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fired: Option<BTreeMap<String, u64>>,
     /// How much virtual time the run took, in picoseconds.
     pub simulated_ps: u64,
     /// How much real time it took, in nanoseconds.
@@ -331,7 +336,13 @@ impl Report {
         ];
         let said: Vec<_> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
-        if said.is_empty() { Ok(()) } else { writeln!(f, "Faults    {}", said.join(", ")) }
+        if !said.is_empty() {
+            writeln!(f, "Faults    {}", said.join(", "))?;
+        }
+        match &self.fired {
+            Some(counts) => writeln!(f, "By rule   {}", faults::in_words(counts)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -398,6 +409,7 @@ mod tests {
             }],
             faults: Faults { unsupported_request: 31, malformed: 1, ..Faults::default() }.into(),
             mistakes: None,
+            fired: Some([("drop".to_owned(), 12), ("link-down".to_owned(), 1)].into()),
             simulated_ps: 3_400_000_000,
             real_ns: 25_000_000,
             capture: Some(CaptureFile { path: "a.pcapng".to_owned(), packets: 1234, bytes: 99_000 }),
@@ -416,7 +428,7 @@ mod tests {
             "interrupts by vector 3 + 1\n          all values as expected\n",
             "2,000 reads answered, 0 writes taken, 0 interrupts raised, 1 resets\n",
             "FetchAdd64 1,234,567    105.250 ns    999.999 us     50.000 ms\n",
-            "Faults    31 unsupported requests, 1 malformed TLPs\n",
+            "Faults    31 unsupported requests, 1 malformed TLPs\nBy rule   12 drop, 1 link-down\n",
             "Time      3.400 ms simulated in 25.000 ms; the host was done after 2.500 ms\n",
             "Capture   a.pcapng: 1,234 TLPs on links, 99,000 bytes\n",
         ] {

@@ -18,6 +18,7 @@ use crate::capture::{CaptureError, LinkName, Maybe, Recorder, Shared, Statistics
 use crate::channel::inject;
 use crate::devices::{Console, Device, HostError, HostReport, HostSettings, Summary};
 use crate::emulation::{self, Serving};
+use crate::faults::Record;
 use crate::profile::Loaded;
 use crate::report::{CaptureFile, ProfileId, Report, link_rows, tlp_rows};
 
@@ -38,6 +39,8 @@ pub struct Plan {
     pub mistakes: Option<Arc<inject::Plan>>,
     /// Where TLPs are recorded.
     pub capture: Option<(PathBuf, Recorder<File>)>,
+    /// Where the faults are recorded that the profile has happen on the fabric.
+    pub faults: Record,
 }
 
 /// Why a run failed.
@@ -72,12 +75,13 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, serving, console, mistakes, capture } = plan;
+    let Plan { device, profile, seed, serving, console, mistakes, capture, faults } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
     let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
+    let by_rule = machine.simulation.fabric_mut().witness_faults(faults.witness());
 
     let mut seen = Faults::default();
     let ran = programs(machine, (device, &serving), &profile.profile, seed, console, mistakes.as_ref(), &mut seen);
@@ -99,6 +103,7 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
         links: link_rows(&statistics, &names),
         faults: seen.into(),
         mistakes: mistakes.map(|plan| tell(&plan, seen, None)),
+        fired: by_rule.then(|| faults.counts()),
         simulated_ps: end.as_ps(),
         real_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
         capture: written.map(|((_, summary), path)| CaptureFile {

@@ -360,3 +360,66 @@ fn caps_shows_fields_by_name() {
     let all = text(&twin(&["caps", "--all"]).stdout);
     assert!(all.lines().count() > shown.lines().count() + 300);
 }
+
+/// The example of the README: what it has happen happens, is counted and recorded, and the record gives the same run again.
+#[test]
+fn faults_on_the_links() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("the README");
+    let (_, section) = readme.split_once("## Faults on the links").expect("the section");
+    let (_, example) = section.split_once("```toml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let folder = Folder::new("faults");
+    let rules = folder.write("rules.toml", example.as_bytes());
+    let run = |faults: &str, seed: &str, name: &str| {
+        let (capture, fired) = (folder.file(&format!("{name}.pcapng")), folder.file(&format!("{name}.toml")));
+        let options = ["--seed", seed, "--capture", &capture, "--faults", faults, "--faults-fired", &fired];
+        let output = twin(&[&["run", "scratch", "--json"][..], &options].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let record = fs::read_to_string(fired).expect("a record");
+        (fs::read(capture).expect("a capture"), record, report["fired"].clone())
+    };
+    let first = run(&rules, "5", "first");
+    for kind in ["delay", "bad-lcrc", "withhold-credits"] {
+        let count = first.2[kind].as_u64().expect("a count");
+        assert!(count > 0, "{kind}: {}", first.2);
+        assert_eq!(first.1.matches(&format!("kind = \"{kind}\"")).count() as u64, count);
+    }
+    assert_eq!(first.1, run(&rules, "5", "second").1);
+    let replay = run(&folder.file("first.toml"), "5", "replay");
+    assert!(first.0 == replay.0 && first.2 == replay.2, "the record gives another run");
+    assert_ne!(first.1, run(&rules, "6", "other").1);
+
+    // In a profile they're the same, and --faults takes their place.
+    let all = format!("{}\n{example}", profile::DEFAULT);
+    let mine = folder.write("mine.toml", all.as_bytes());
+    let shown = |options: &[&str]| text(&twin(&[&["run", "scratch", "--profile", &mine][..], options].concat()).stdout);
+    let with = shown(&[]);
+    assert!(with.contains("\nBy rule   ") && with.contains(" bad-lcrc, ") && with.contains(" delay"), "{with}");
+    assert!(!shown(&["--faults", "/dev/null"]).contains("By rule"));
+}
+
+#[test]
+fn rules_that_cannot_be() {
+    let folder = Folder::new("rules");
+    let with = |name: &str, text: &str, parts: &[&str]| {
+        let file = folder.write(name, text.as_bytes());
+        refused(&["run", "scratch", "--faults", &file], parts);
+    };
+    with("a.toml", "[[faults]]\nkind = 'drop'\ntc = 9\n", &["a.toml", "line 1", "tc = 9: allowed is 0 to 7"]);
+    with("b.toml", "[[faults]]\nkind = 'drop'\nlink = 'moon'\n", &["faults: number 1: link = \"moon\""]);
+    with(
+        "c.toml",
+        "[[faults]]\nkind = 'drop'\n[[faults]]\nkind = 'drop'\nlink = 99\n",
+        &["faults: number 2: link = 99"],
+    );
+    let profile = folder.write("d.toml", b"[[faults]]\nkind = 'dorp'\n");
+    refused(&["run", "scratch", "--profile", &profile], &["d.toml:1", "kind = \"dorp\": known are drop, duplicate"]);
+    refused(&["run", "scratch", "--faults", "/nowhere/f.toml"], &["can't read /nowhere/f.toml"]);
+    refused(&["run", "scratch", "--backend", "uverbs", "--faults", &profile], &["--faults is for the backend sim"]);
+    // A run that fails says what had happened.
+    let lost = folder.write("e.toml", b"[[faults]]\nkind = 'drop'\ntlp = 'CplD'\nlink = 'mlx5'\nskip = 3\n");
+    let output = twin(&["run", "scratch", "--faults", &lost]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("; faults by rule before that: "), "{}", text(&output.stderr));
+}

@@ -6,9 +6,11 @@ use mlx5_twin_sim::config::{
     AerCapability, Bar, ConfigError, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, PowerCapability,
     Type0,
 };
+use mlx5_twin_sim::fabric::rules::{RuleError, Rules};
 use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, hot_plug_port_config, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
+use mlx5_twin_sim::probe::LinkId;
 use mlx5_twin_sim::profile::{Link, Side};
 
 use crate::device::{Dpu, vsc};
@@ -36,6 +38,14 @@ pub enum BuildError {
     /// A root complex's memory can't be.
     #[error("memory: {0}")]
     Memory(#[from] MemoryError),
+    /// A fault of the profile can't happen in this topology.
+    #[error("faults: number {number}: {error}")]
+    Fault {
+        /// Its number, from 1 on.
+        number: usize,
+        /// Why not.
+        error: RuleError,
+    },
     /// A limit doesn't fit the capability page that tells of it.
     #[error("capability page of twin-v1: {0}")]
     Limit(#[from] FieldError),
@@ -114,6 +124,15 @@ impl Machine {
         let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;
         let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
         fabric.install(device, Box::new(dpu_device));
+        if !profile.faults.is_empty() {
+            let link_of = |name: &str| {
+                let number = links.iter().position(|(_, lower)| lower == name)?;
+                u16::try_from(number).ok().map(LinkId)
+            };
+            let fault = |(number, error)| BuildError::Fault { number, error };
+            let rules = Rules::new(profile.faults.iter().cloned(), seed, link_of).map_err(fault)?;
+            fabric.set_rules(rules).map_err(fault)?;
+        }
         Ok(Machine { simulation: Simulation::new(fabric), host, dpu, device, links })
     }
 

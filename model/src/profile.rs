@@ -18,6 +18,7 @@ use core::fmt::Display;
 
 use mlx5_twin_fw_cmds::constants::{PORT_TYPE_ETH, PORT_TYPE_IB};
 use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
+use mlx5_twin_sim::fabric::rules::Rule;
 use mlx5_twin_sim::profile::{OutOfRange, Timing, Topology};
 use serde::Deserialize;
 use thiserror::Error;
@@ -56,6 +57,8 @@ pub struct Profile {
     pub topology: Topology,
     /// `[timing]`: how long things take on the fabric.
     pub timing: Timing,
+    /// `[[faults]]`: what goes wrong on the fabric.
+    pub faults: Vec<Rule>,
 }
 
 impl Profile {

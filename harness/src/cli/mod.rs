@@ -91,6 +91,13 @@ struct RunArguments {
     /// Have the emulation program make a mistake, the Nth time that it could (the first, without N); may be given several times
     #[arg(long = "fault", value_name = "NAME[@N]", long_help = fault_help())]
     faults: Vec<Injection>,
+    /// Faults on the links by rule (TOML, tables [[faults]]): TLPs that are dropped, duplicated, delayed, reordered or corrupted, credits that are withheld, links that
+    /// fail. In the place of those of the profile
+    #[arg(long = "faults", value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Write the faults that happened by rule to this file: given to --faults, it has the same ones happen again
+    #[arg(long = "faults-fired", value_name = "FILE")]
+    fired: Option<PathBuf>,
     /// With --fault: the device sends completions that break a rule, instead of refusing them
     #[arg(long, requires = "faults")]
     unchecked: bool,
@@ -306,6 +313,8 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             serving: ServingArguments { ports: Ports(vec![0]), take_over: None, hand_over: None },
             capture: None,
             faults: Vec::new(),
+            rules: None,
+            fired: None,
             unchecked: false,
             json: false,
             greeting: true,

@@ -12,6 +12,7 @@ use crate::backend::{Choice, Stop};
 use crate::capture::{Description, Recorder};
 use crate::channel::inject;
 use crate::devices::{self, Console, Device};
+use crate::faults::{self, Record};
 use crate::hardware;
 use crate::profile::{self, Loaded};
 use crate::run::{self, Plan};
@@ -42,7 +43,11 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
         return on_hardware(device, &choice, arguments, mistakes.as_ref());
     }
     let seed = arguments.seed.unwrap_or(SEED);
-    let loaded = profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    let mut loaded =
+        profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    if let Some(path) = &arguments.rules {
+        loaded.profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
+    }
     let Loaded { name, hash, .. } = &loaded;
     let description = Description {
         device: device.name.to_owned(),
@@ -64,8 +69,17 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
             "--take-over and --hand-over are for devices that two processes can open; that of sim is in this process";
         return Err(Failure::Input(rule.to_owned()));
     }
-    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture };
-    let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
+    let record = Record::default();
+    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture, faults: record.clone() };
+    let ran = run::run(plan);
+    if let Some(path) = &arguments.fired {
+        record.write(path).map_err(|error| Failure::Run(error.to_string()))?;
+    }
+    let counts = record.counts();
+    let report = ran.map_err(|error| {
+        let before = || format!("; faults by rule before that: {}", faults::in_words(&counts));
+        Failure::Run(format!("{error}{}", if counts.is_empty() { String::new() } else { before() }))
+    })?;
     if arguments.json {
         print_json(&report)?;
     } else if device.text && !arguments.greeting {
@@ -87,6 +101,8 @@ fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Fai
         ("--profile", arguments.profile.path.is_some(), "its device is what it is"),
         ("--seed", arguments.seed.is_some(), "nothing in it is drawn"),
         ("--capture", arguments.capture.is_some(), "its links aren't seen here"),
+        ("--faults", arguments.rules.is_some(), "its links are what they are"),
+        ("--faults-fired", arguments.fired.is_some(), "its links aren't seen here"),
     ] {
         if given {
             return Err(Failure::Input(format!("{option} is for the backend sim; of {choice}, {why}")));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mlx5_twin_harness::capture::{Description, Recorder};
 use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::emulation::Serving;
+use mlx5_twin_harness::faults::Record;
 use mlx5_twin_harness::profile::Loaded;
 use mlx5_twin_harness::run::{Plan, link_names, run};
 
@@ -31,6 +32,7 @@ pub(crate) fn scratch(profile: &Loaded, seed: u64) -> Vec<u8> {
         console: Console::nobody(),
         mistakes: None,
         capture: Some((path.clone(), recorder)),
+        faults: Record::default(),
     };
     run(plan).expect("a run");
     let bytes = std::fs::read(&path).expect("a capture");

@@ -78,6 +78,12 @@ const fn special(header: &Header, payload: usize) -> u16 {
 }
 
 impl Slot {
+    /// Whether the header's bytes aren't those any more that it was decoded from or encoded to.
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        self.raw != self.decoded
+    }
+
     /// Whether there's something about the TLP that few have: poisoned data, a digest, prefixes, or more data than every receiver takes.
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {

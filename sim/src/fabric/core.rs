@@ -6,6 +6,7 @@ use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICK
 use super::error::{Detected, ERRORS, ErrorKind, Found};
 use super::link::{Transmitter, Turn};
 use super::root::timer;
+use super::rules::Work;
 use crate::event::{EventQueue, Wheel};
 use crate::memory::copy;
 use crate::probe::{Deliver, Direction, LinkId, Probe, Transmit};
@@ -65,6 +66,8 @@ pub(crate) enum Event {
     Transmit(PortId, TlpId),
     /// A node asked to be called.
     Timer(NodeId, u64),
+    /// Something that a fault rule has made happen is due.
+    Fault(u64),
     /// A host program's sleep ends.
     Wake(u32),
 }
@@ -97,6 +100,8 @@ pub struct Core {
     pub(super) errors: [u64; ERRORS.len()],
     /// What was found in the present event, and at which port.
     pub(super) found: VecDeque<(PortId, Found)>,
+    /// Faults by rule; mostly none.
+    pub(crate) rules: Option<Box<Work>>,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -142,6 +147,7 @@ impl Core {
             faults: Faults::default(),
             errors: [0; ERRORS.len()],
             found: VecDeque::new(),
+            rules: None,
             woken: Vec::new(),
         }
     }
@@ -318,7 +324,7 @@ impl Core {
 
     /// Tells the root complex at `port` that the write of access `ticket` leaves at `at`.
     #[inline(never)]
-    fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
+    pub(super) fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
         if ticket != NO_TICKET {
             let owner = self.owner(port).node;
             self.queue.push(at, Event::Timer(owner, timer::RETIRED | u64::from(ticket)));
@@ -368,12 +374,11 @@ impl Core {
     /// The rule that the bytes break.
     #[inline(always)]
     pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Slot, Malformed> {
+        if self.decode_at_each_hop && self.arena.slot(tlp).has_changed() {
+            return self.decode_anew(port, tlp);
+        }
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
-        if self.decode_at_each_hop && slot.raw != slot.decoded {
-            let header = Header::decode(&slot.raw)?;
-            slot.replace_header(header);
-        }
         Ok(slot)
     }
 
@@ -451,7 +456,10 @@ impl Core {
     }
 
     #[inline(never)]
-    fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+    pub(super) fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        if self.rules.is_some() && self.keeps_credits(sender, weight, at) {
+            return;
+        }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
             self.pump(sender, weight.class);
         }

@@ -22,6 +22,13 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// Both together. Neither count may get beyond what [`Credits`] can have.
+    pub(crate) const fn and(self, other: Cost) -> Cost {
+        Cost(self.0 + other.0)
+    }
+}
+
 /// Returns that can be on their way at the same time in one class: more than there are finite header credits.
 const RETURNS: usize = 128;
 
@@ -123,6 +130,18 @@ impl Credits {
         let limit = u64::from(headers) << HEADERS | u64::from(data);
         let mask = |count: u32, at: u32| if count == 0 { 0 } else { (u64::from(u32::MAX) >> 1) << at };
         Credits { available: limit, finite: mask(headers, HEADERS) | mask(data, 0), limit, returning: Returns::new() }
+    }
+
+    /// Whether all are free, or on their way back.
+    pub(crate) fn are_whole(&self) -> bool {
+        let Returns { ring, entered, left } = &self.returning;
+        let back: u64 = (*left..*entered).map(|place| ring[place % RETURNS].1).sum();
+        self.available + back == self.limit
+    }
+
+    /// What of a cost is ever spent: infinite credits aren't.
+    pub(crate) fn finite(&self, cost: Cost) -> Cost {
+        Cost(cost.0 & self.finite)
     }
 
     /// Whether there may ever be so many.

@@ -101,6 +101,8 @@ pub(crate) struct DownstreamPort {
     pub(crate) indicators: (Indicator, Indicator),
     /// A write has forbidden the link since the last look at it: also if another has allowed it again in the same instant.
     pub(crate) forbidden: bool,
+    /// The link has failed, and can't be trained.
+    pub(crate) failed: bool,
 }
 
 impl DownstreamPort {
@@ -115,6 +117,7 @@ impl DownstreamPort {
             unplugged: false,
             indicators: config.slot_indicators(),
             forbidden: false,
+            failed: false,
             config,
         }
     }
@@ -139,7 +142,7 @@ impl DownstreamPort {
     /// and power.
     pub(crate) fn wants_link(&self) -> bool {
         let filled = !self.config.is_hot_plug_slot() || self.config.slot_present() && self.has_power();
-        filled && !self.unplugged && !self.is_forbidden()
+        filled && !self.unplugged && !self.failed && !self.is_forbidden()
     }
 
     /// Whether software, or containment, holds the link down.

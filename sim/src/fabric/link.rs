@@ -8,6 +8,9 @@ use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
 
+/// Bytes of a DLLP on the wire: four, a CRC of two, and their framing (PCIe base spec 3.5.1).
+const NAK_BYTES: u64 = 8;
+
 /// A queue of TLPs, linked through their slots.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
@@ -53,6 +56,9 @@ pub(crate) struct Transmitter {
     /// Flight time and the receiver's own latency, by class.
     latency: [Time; 3],
     update_fc: Time,
+    /// From the end of a TLP on the wire to that of the NAK for it: both fly, and the NAK has its time on the wire. That the receiver may take some
+    /// time to decide isn't in it.
+    nak: Time,
     busy_until: Time,
     credits: [Credits; 3],
     waiting: [Queue; 3],
@@ -92,6 +98,7 @@ impl Transmitter {
             framing_bytes: link.framing_bytes(),
             latency: reaction.map(|latency| flight + latency),
             update_fc: Time::ns(timing.update_fc_ns) + flight,
+            nak: flight + flight + Time((NAK_BYTES * rate) >> 16),
             busy_until: Time::ZERO,
             credits: [
                 Credits::new(c.posted_headers, c.posted_data),
@@ -117,6 +124,11 @@ impl Transmitter {
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
         self.pending & pending::WAITS == 0
+    }
+
+    /// Whether nothing waits, and all credits are free or on their way back.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_clear() && self.credits.iter().all(Credits::are_whole)
     }
 
     /// What the port has beyond the plain path, made if there was nothing. From then on all that it sends and gets back passes by it.
@@ -160,6 +172,25 @@ impl Transmitter {
         let start = now.max(self.busy_until);
         self.busy_until = start.after(self.wire(weight));
         Turn { start, arrival: self.busy_until.after(self.latency[weight.class as usize]) }
+    }
+
+    /// Leaves the wire idle for `span` before all that comes now.
+    pub(crate) fn stall(&mut self, now: Time, span: Time) {
+        self.busy_until = now.max(self.busy_until) + span;
+        // Nothing fits into a gap that lies before that.
+        self.gap.from = self.gap.to;
+    }
+
+    /// Lets the wire be busy with a TLP so often in vain: each time it's sent, and the NAK for it comes back. What is sent meanwhile is
+    /// discarded by the receiver and replayed, which is as if it came after that.
+    pub(crate) fn replay(&mut self, weight: Weight, now: Time, times: u8) {
+        let once = self.wire(weight) + self.nak;
+        self.stall(now, Time(once.as_ps() * u64::from(times)));
+    }
+
+    /// The same weight without the credits that are infinite.
+    pub(crate) fn finite(&self, weight: Weight) -> Weight {
+        Weight { cost: self.credits[weight.class as usize].finite(weight.cost), ..weight }
     }
 
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're

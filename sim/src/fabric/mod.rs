@@ -22,6 +22,7 @@ mod requester;
 mod reset;
 mod root;
 mod routing;
+pub mod rules;
 mod slots;
 mod special;
 mod switch;
@@ -267,6 +268,9 @@ impl Fabric {
         ];
         self.core.transmitters.extend(pair);
         self.links.add(up);
+        if self.core.rules.is_some() {
+            self.watch();
+        }
         Ok(lower)
     }
 
@@ -277,7 +281,8 @@ impl Fabric {
 
     /// Makes every receiver take the header from its bytes again, instead of trusting what the source decoded.
     pub fn decode_at_each_hop(&mut self, on: bool) {
-        self.core.decode_at_each_hop = on;
+        // Rules can change a header on its way.
+        self.core.decode_at_each_hop = on || self.core.rules.is_some();
     }
 
     /// The virtual time.
@@ -298,6 +303,11 @@ impl Fabric {
     /// How many TLPs are under way.
     pub fn in_flight(&self) -> usize {
         self.core.arena.len()
+    }
+
+    /// Whether no TLP is under way, and all credits of all links are where they were at the beginning, or on their way there.
+    pub fn is_at_rest(&self) -> bool {
+        self.in_flight() == 0 && self.core.transmitters.iter().all(Transmitter::is_at_rest)
     }
 
     /// When the next event happens. `None` if there's none.
@@ -322,6 +332,7 @@ impl Fabric {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
+            Event::Fault(token) => self.fault_due(token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
         true

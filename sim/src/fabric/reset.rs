@@ -10,6 +10,7 @@ use super::downstream::{Affair, DownstreamPort, LinkState, PortEvent};
 use super::{Fabric, Node};
 use crate::config::{ConfigSpace, DpcReason, MsiMessage, Reset, SlotEvent};
 use crate::fabric::TlpId;
+use crate::probe::LinkId;
 use crate::time::Time;
 use crate::tlp::{Bdf, Header};
 
@@ -213,6 +214,7 @@ impl Fabric {
         let was = std::mem::replace(&mut port.link, LinkState::Down);
         let Some(link) = port.port.filter(|_| was == LinkState::Up) else { return };
         self.links.set(link, true);
+        self.core.link_went_down(link.link());
         self.change(node, number, |config| config.set_link(None));
         self.reroute(node);
         let below = self.core.owner(link.peer()).node;
@@ -255,6 +257,7 @@ impl Fabric {
             port.link = LinkState::Up;
         }
         self.links.set(link, false);
+        self.core.link_came_up(link.link());
         self.change(node, number, |config| config.set_link(Some(config.link_capability())));
         self.reroute(node);
         let below = self.core.owner(link.peer()).node;
@@ -279,6 +282,26 @@ impl Fabric {
         let node = core.owner(port).node;
         if let Some(Node::Device(device)) = self.nodes.get_mut(usize::from(node.0)) {
             device.port_event(core, port, event);
+        }
+    }
+}
+
+/// Links that fail by themselves.
+impl Fabric {
+    /// A link fails, whatever is on it, or could be trained again. Nobody is told beforehand.
+    pub(crate) fn cut_link(&mut self, link: LinkId, is_cut: bool) {
+        let upper = PortId(link.0 << 1);
+        let owner = self.core.owner(upper);
+        let (node, number) = (owner.node, usize::from(owner.number));
+        let Some(port) = self.port_mut(node, number) else { return };
+        port.failed = is_cut;
+        if is_cut {
+            if port.link == LinkState::Up {
+                self.surprise(node, number);
+            }
+            self.take_down(node, number, Reset::Hot);
+        } else {
+            self.review(node);
         }
     }
 }
