@@ -1,0 +1,3 @@
+//! Tests of the table and of those who judge by it.
+
+mod table;
