@@ -2,6 +2,9 @@
 //!
 //! - [`TABLE`] is the ordering table of the PCIe base specification (2.4.1, 'Ordering Rules Summary'); [`may_pass`] and [`rule`] look things up in it.
 //!   The transmitters of the fabric arbitrate by it.
+//! - [`Checker`] watches TLPs come into nodes and go out of them, on a live fabric or in a capture, and names each pair that passed
+//!   against the table. With the fabric it shares the table, and nothing else.
+//! - [`Handshake`] watches a consumer: may it see a flag before the data that were written before it?
 //!
 //! # May an atomic pass a posted write?
 //!
@@ -56,8 +59,16 @@
 //! # Ok::<(), Malformed>(())
 //! ```
 
+mod check;
+mod handshake;
+mod report;
+mod seen;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Checker, OrderProbe, Topology};
+pub use handshake::{Handshake, Stale};
+pub use report::{Moved, Report, Violation};
+pub use seen::{Appearance, Lane};
 pub use table::{Attributes, Entry, OTHER_CLASS_RULE, Passing, ROWS, Row, TABLE, may_pass, rule};

@@ -16,7 +16,7 @@ C: C2b may (ro, id) / C2a no                  | C3 may | C4 may | C5 may
 D: D2b may (io-config-write, ro, id) / D2a no | D3 yes | D4 yes | D5a may (transactions differ) / D5b no";
 
 /// The case that the printed table gives for a pair.
-fn printed(later: usize, earlier: usize, attributes: Attributes) -> (String, Passing) {
+pub(super) fn printed(later: usize, earlier: usize, attributes: Attributes) -> (String, Passing) {
     let line = PRINTED.lines().nth(later).unwrap();
     let entry = line.split_once(": ").unwrap().1.split('|').nth(earlier).unwrap();
     for case in entry.split('/') {
