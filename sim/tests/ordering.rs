@@ -13,6 +13,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 const MAX_PAYLOAD: u32 = 128;
+/// The longest time from a first symbol to the queues of the next node: 160 bytes on the wire at 1,016 ps, 5 ns of flight, and 140 ns of the
+/// root complex.
+const TRANSIT: Time = Time::ns(310);
 
 /// The smallest credits that a link may have: one header, and the data of one TLP.
 const SMALLEST: Credits = Credits {
@@ -121,6 +124,10 @@ fn check(plant: &mut Plant, recorder: &Recorder) -> Result<(), TestCaseError> {
     prop_assert_eq!(plant.simulation.fabric().in_flight(), 0, "something was left behind");
     prop_assert_eq!(plant.faults(), Default::default());
     let log = recorder.take();
+    let report = plant.judge(&log, TRANSIT);
+    prop_assert_eq!(&report.violations, &[]);
+    prop_assert_eq!(&report.undecided, &[]);
+    prop_assert_eq!((report.unreadable, report.unknown_links, report.forgotten), (0, 0, 0));
     let agents = plant.agents.len();
     let arrived = |agent: &mut Agent| agent.received.iter().map(|received| name(&received.header)).collect::<Vec<_>>();
     for to in (0..agents).map(Some).chain([None]) {

@@ -13,6 +13,13 @@ use crate::tlp::{Bdf, Class, Header, Malformed, Status};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) u16);
 
+impl NodeId {
+    /// Its number, in the order in which the topology made the nodes.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
 /// One end of a link. The two ends of link `n` are the ports `2n` (nearer to the root complex) and `2n + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub(crate) u16);

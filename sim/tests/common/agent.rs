@@ -40,6 +40,8 @@ pub(crate) struct Agent {
     /// Whether completions go to the DMA engine, or are only noted.
     pub(crate) dma_takes_completions: bool,
     pub(crate) sent: Vec<Header>,
+    /// The same, with when and with what payload.
+    pub(crate) made: Vec<(Time, Header, Vec<u8>)>,
     pub(crate) received: Vec<Received>,
     /// What happened to its link and its slot.
     pub(crate) events: Vec<(Time, PortEvent)>,
@@ -63,6 +65,7 @@ impl Agent {
             manner: Manner::Answer,
             dma_takes_completions: false,
             sent: Vec::new(),
+            made: Vec::new(),
             received: Vec::new(),
             events: Vec::new(),
         }
@@ -70,6 +73,7 @@ impl Agent {
 
     pub(crate) fn send(&mut self, core: &mut Core, header: Header, payload: &[u8]) {
         self.sent.push(header);
+        self.made.push((core.now(), header, payload.to_vec()));
         core.send_new(self.function.port(), header, payload);
     }
 
@@ -98,7 +102,9 @@ impl Agent {
             Kind::MRd32 | Kind::MRd64 => {
                 core.consume(tlp);
                 let data: Vec<u8> = (0..header.length_dw() * 4).map(|byte| (offset as u32 + byte) as u8).collect();
-                self.sent.push(Header::completion_for(&header, id, Status::Successful).unwrap());
+                let answer = Header::completion_for(&header, id, Status::Successful).unwrap();
+                self.sent.push(answer);
+                self.made.push((core.now(), answer, data.clone()));
                 self.function.answer(core, &header, &data);
             }
             kind if kind.is_message() || matches!(kind, Kind::MWr32 | Kind::MWr64) => core.consume(tlp),

@@ -6,7 +6,8 @@ use mlx5_twin_sim::config::PortType;
 use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, port_config};
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::probe::{Deliver, Direction, Probe, Transmit};
+use mlx5_twin_sim::ordering::{Appearance, Checker, Lane, Report, Topology};
+use mlx5_twin_sim::probe::{Deliver, Direction, LinkId, Probe, Transmit};
 use mlx5_twin_sim::profile::{Link, Timing};
 use mlx5_twin_sim::tlp::{Bdf, Header};
 use mlx5_twin_sim::{Fabric, Time};
@@ -115,7 +116,10 @@ pub(crate) fn plant(shapes: &[Shape], spec: &Spec) -> Plant {
         Settings { map: Default::default(), max_payload: spec.max_payload, max_read_request: spec.max_read_request };
     plant.found = plant.simulation.run(async move { configure(&host, settings).await }).unwrap();
     for &node in &plant.agents {
-        agent(plant.simulation.fabric_mut(), node, |agent, _| agent.received.clear());
+        agent(plant.simulation.fabric_mut(), node, |agent, _| {
+            agent.received.clear();
+            agent.made.clear();
+        });
     }
     plant.before = plant.simulation.fabric().faults();
     plant
@@ -177,6 +181,33 @@ impl Plant {
     pub(crate) fn settle(&mut self) {
         let rests = (0..2_000_000).any(|_| !self.simulation.step());
         assert!(rests, "the fabric doesn't come to rest: {:?}", self.simulation);
+    }
+
+    /// What the checker of order says of all that a recorder saw, and of the order in which agents made their TLPs. `transit` is the longest
+    /// time from a first symbol to the queues of the next node.
+    pub(crate) fn judge(&mut self, log: &Log, transit: Time) -> Report {
+        let mut checker = Checker::new(Topology::of(self.simulation.fabric())).with_transit(transit);
+        let mut made: Vec<_> = Vec::new();
+        for number in 0..self.agents.len() {
+            let node = self.agents[number].number();
+            let all = self.agent(number, |agent, _| agent.made.clone());
+            made.extend(all.into_iter().map(|(at, header, payload)| (at, node, header, payload)));
+        }
+        made.sort_by_key(|(at, ..)| *at);
+        let mut seen: Vec<&Seen> = log.transmitted.iter().collect();
+        seen.sort_by_key(|seen| seen.at);
+        let mut made = made.into_iter().peekable();
+        for seen in seen {
+            while let Some((at, node, header, payload)) = made.next_if(|(at, ..)| *at <= seen.at) {
+                let mut bytes = [0; 16];
+                let len = header.encode(&mut bytes);
+                checker.made(node, at, &bytes[..len], &payload).unwrap();
+            }
+            let direction = if seen.down { Direction::Downstream } else { Direction::Upstream };
+            let lane = Lane { link: LinkId(seen.link), direction };
+            checker.see(&Appearance { at: seen.at, lane, header: &seen.header, payload: &seen.payload });
+        }
+        checker.report()
     }
 
     /// Lets a host program run to its end.
