@@ -43,6 +43,8 @@ impl Changed {
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
     /// MSI Enable changed.
     pub const MSI: Changed = Changed(1 << 14);
+    /// A virtual channel was enabled or disabled, or has another ID or other traffic classes.
+    pub const VIRTUAL_CHANNELS: Changed = Changed(1 << 15);
 
     /// Nothing to act upon?
     pub const fn is_empty(self) -> bool {

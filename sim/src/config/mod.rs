@@ -48,6 +48,7 @@ pub use capability::msix_table::{MsixError, MsixMessage, MsixOutcome, MsixRegion
 pub use capability::pcie::{CompletionTimeout, PcieCapability, PortType};
 pub use capability::pm::{PowerCapability, PowerState};
 pub use capability::slot::{Slot, SlotEvent};
+pub use capability::vc::{MAX_CHANNELS, VcCapability, VcControl, VcResource};
 pub use capability::{Capability, CapabilityId, CapabilityLayout};
 pub use changed::{Changed, Trigger, Watch};
 pub use dump::LspciDump;

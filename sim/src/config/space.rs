@@ -92,6 +92,7 @@ pub(super) struct Located {
     pub(super) msix: u16,
     pub(super) power: u16,
     pub(super) aer: u16,
+    pub(super) vc: u16,
 }
 
 /// A function's 4096 bytes of configuration space.
@@ -310,6 +311,7 @@ impl ConfigSpace {
             CapabilityId::MSIX => self.located.msix = offset,
             CapabilityId::POWER_MANAGEMENT => self.located.power = offset,
             id if id.same_as(CapabilityId::AER) => self.located.aer = offset,
+            id if id.same_as(CapabilityId::VIRTUAL_CHANNEL) => self.located.vc = offset,
             _ => {}
         }
         Ok(offset)

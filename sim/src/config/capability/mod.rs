@@ -10,6 +10,7 @@ pub mod msix_table;
 pub mod pcie;
 pub mod pm;
 pub mod slot;
+pub mod vc;
 
 use super::space::{Legal, Row};
 use super::{ConfigError, Watch};
@@ -41,6 +42,8 @@ impl CapabilityId {
     pub const MSIX: CapabilityId = CapabilityId::Pci(0x11);
     /// Advanced Error Reporting.
     pub const AER: CapabilityId = CapabilityId::Extended { id: 0x0001, version: 2 };
+    /// Virtual Channel, for a function without multi-function virtual channels.
+    pub const VIRTUAL_CHANNEL: CapabilityId = CapabilityId::Extended { id: 0x0002, version: 1 };
     /// Vendor-specific extended capability.
     pub const VENDOR_EXTENDED: CapabilityId = CapabilityId::Extended { id: 0x000b, version: 1 };
 

@@ -6,6 +6,7 @@ mod capabilities;
 mod lspci;
 mod msix;
 mod registers;
+mod vc;
 
 use super::*;
 
