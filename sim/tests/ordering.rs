@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::agent::Agent;
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single};
 use mlx5_twin_sim::Time;
-use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
 use mlx5_twin_sim::tlp::{Class, Header, Kind};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -41,7 +41,13 @@ fn credits() -> impl Strategy<Value = Credits> {
 }
 
 fn spec(credits: Credits, timing: Timing, seed: u64) -> Spec {
-    let link = Link { generation: 3, lanes: 1, propagation: Range { min_ps: 0, max_ps: 5_000 }, credits };
+    let link = Link {
+        generation: 3,
+        lanes: 1,
+        propagation: Range { min_ps: 0, max_ps: 5_000 },
+        credits,
+        virtual_channels: VirtualChannels::NONE,
+    };
     Spec { link, timing, seed, max_payload: MAX_PAYLOAD, max_read_request: 128, ..Spec::default() }
 }
 
