@@ -9,7 +9,7 @@ use mlx5_twin_sim::Time;
 use mlx5_twin_sim::event::{EventQueue, Heap, Wheel};
 use mlx5_twin_sim::rng::Rng;
 use std::hint::black_box;
-use support::{Load, TLPS_PER_TURN};
+use support::{Load, Size, TLPS_PER_TURN};
 
 /// One element is a TLP from end to end through the switch, its header decoded from bytes at each hop.
 fn tlps(c: &mut Criterion) {
@@ -19,6 +19,10 @@ fn tlps(c: &mut Criterion) {
     for (endpoints, tags) in [(1, 32), (4, 32), (32, 32), (4, 256)] {
         let mut load = Load::warm(endpoints, tags);
         group.bench_function(format!("{endpoints} endpoints, {tags} tags"), |b| b.iter(|| load.run(TURNS)));
+    }
+    for memory_mib in [1, 64] {
+        let mut load = Load::with_credits(Size { memory_mib, ..Size::of(1, 4, 32) }, |_| {});
+        group.bench_function(format!("{memory_mib} MiB of memory"), |b| b.iter(|| load.run(TURNS)));
     }
     group.finish();
 }

@@ -11,9 +11,10 @@ use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::event::{EventQueue, Wheel};
+use mlx5_twin_sim::profile::Credits;
 use mlx5_twin_sim::rng::Rng;
 use std::hint::black_box;
-use support::{Load, TLPS_PER_TURN};
+use support::{Load, Size, TLPS_PER_TURN};
 
 /// The most instructions for a TLP from end to end: the root complex or endpoint makes it, each of two links carries it, each of two
 /// receivers decodes its bytes, and the other end acts on it.
@@ -35,9 +36,35 @@ fn tlp(mut load: Load) -> Load {
     load
 }
 
+/// Short of credits of every class: each TLP waits on each link.
+fn starve(credits: &mut Credits) {
+    *credits = Credits {
+        posted_headers: 4,
+        posted_data: 32,
+        nonposted_headers: 4,
+        nonposted_data: 8,
+        completion_headers: 4,
+        completion_data: 32,
+    };
+}
+
+fn sized(roots: u16, endpoints: u8, tags: u16) -> Load {
+    Load::with_credits(Size::of(roots, endpoints, tags), |_| {})
+}
+
+fn starved(roots: u16, endpoints: u8, tags: u16) -> Load {
+    Load::with_credits(Size::of(roots, endpoints, tags), starve)
+}
+
 #[library_benchmark]
-#[bench::endpoints_32(args = (32, 32), setup = Load::warm)]
-#[bench::credit_bound(args = (4, 256), setup = Load::warm)]
+#[bench::endpoints_32(args = (1, 32, 32), setup = sized)]
+#[bench::credit_bound(args = (1, 4, 256), setup = sized)]
+#[bench::endpoints_1000_pending_1000(args = (40, 25, 1), setup = sized)]
+#[bench::endpoints_1000_pending_100000(args = (40, 25, 100), setup = sized)]
+#[bench::starved_1(args = (1, 1, 64), setup = starved)]
+#[bench::starved_4(args = (1, 4, 256), setup = starved)]
+#[bench::starved_1000_pending_1000(args = (40, 25, 1), setup = starved)]
+#[bench::starved_1000_pending_100000(args = (40, 25, 100), setup = starved)]
 fn waiting_tlp(mut load: Load) -> Load {
     black_box(load.run(TURNS));
     load

@@ -8,7 +8,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use support::Load;
+use support::{Load, Size};
 
 /// The system's allocator, which counts for each thread.
 struct Counting;
@@ -71,7 +71,7 @@ fn a_tlp_allocates_nothing() {
 /// Credits of which only the headers are infinite once piled up at the transmitter.
 #[test]
 fn infinite_credits_do_not_pile_up() {
-    let mut load = Load::with_credits(4, 32, |credits| {
+    let mut load = Load::with_credits(Size::of(1, 4, 32), |credits| {
         credits.posted_headers = 0;
         credits.nonposted_headers = 0;
         credits.completion_headers = 0;

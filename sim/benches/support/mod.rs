@@ -18,9 +18,8 @@ use mlx5_twin_sim::profile::{Credits, Timing, Topology};
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::tlp::{Bdf, Header};
 
-/// Where the memory that is used begins, and how much of it there is.
+/// Where the memory that is used begins.
 const BASE: u64 = 1 << 32;
-const SPAN: u64 = 1 << 20;
 /// Bytes of each read and write.
 const LINE: u64 = 64;
 /// TLPs of one turn of the loop: MRd64, CplD, MWr64.
@@ -32,6 +31,8 @@ pub(crate) struct Generator {
     function: Function,
     requester: Requester,
     rng: Rng,
+    /// Bytes of memory that are used.
+    span: u64,
     /// Turns that have yet to begin.
     budget: u64,
     /// Turns that are over.
@@ -39,7 +40,7 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    fn new(node: NodeId, port: PortId, tags: u16, timing: &Timing) -> Generator {
+    fn new(node: NodeId, port: PortId, tags: u16, span: u64, timing: &Timing) -> Generator {
         let mut config = Type0 { vendor_id: 0xfff1, device_id: 3, ..Type0::default() }.build().expect("no BARs");
         config.add(&PcieCapability::new(PortType::Endpoint)).expect("room for one capability");
         Generator {
@@ -47,6 +48,7 @@ impl Generator {
             function: Function::new(port, config),
             requester: Requester::new(tags, timing.completion_timeout()),
             rng: Rng::new(u64::from(port.link().0)),
+            span,
             budget: 0,
             done: 0,
         }
@@ -61,7 +63,7 @@ impl Generator {
     }
 
     fn address(&mut self) -> u64 {
-        BASE + self.rng.next_u64() % (SPAN / LINE) * LINE
+        BASE + self.rng.next_u64() % (self.span / LINE) * LINE
     }
 
     fn read(&mut self, core: &mut Core) {
@@ -118,39 +120,66 @@ impl Device for Generator {
 /// A fabric with endpoints that are ready to start.
 pub(crate) struct Load {
     pub(crate) simulation: Simulation,
+    /// The first root complex.
     pub(crate) root: NodeId,
     pub(crate) endpoints: Vec<NodeId>,
-    /// The upstream port of the switch.
+    /// The upstream port of its switch.
     pub(crate) bridge: Bdf,
 }
 
-/// A root complex, a switch, and `endpoints` endpoints with `tags` tags each, found and configured. Links and times are those of the
-/// default profile, with credits changed by `change`. Every receiver decodes the header from its bytes.
-fn load(endpoints: u8, tags: u16, change: impl Fn(&mut Credits)) -> Load {
+/// How much there is of all.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    /// Root complexes, each with a switch.
+    pub(crate) roots: u16,
+    /// Endpoints below each switch.
+    pub(crate) endpoints: u8,
+    /// Requests that an endpoint has outstanding at the same time.
+    pub(crate) tags: u16,
+    /// MiB of each root complex's memory that are used.
+    pub(crate) memory_mib: u64,
+}
+
+impl Size {
+    pub(crate) const fn of(roots: u16, endpoints: u8, tags: u16) -> Size {
+        Size { roots, endpoints, tags, memory_mib: 1 }
+    }
+}
+
+/// Root complexes, each with a switch and endpoints below it, found and configured. Links and times are those of the default profile, with credits
+/// changed by `change`. Every receiver decodes the header from its bytes.
+fn load(size: Size, change: impl Fn(&mut Credits)) -> Load {
     let (timing, topology) = (Timing::default(), Topology::default());
     let (mut upper, mut lower) = (topology.host.link, topology.internal_link);
     change(&mut upper.credits);
     change(&mut lower.credits);
     let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 256 };
     let port = |port, number, link| port_config(identity, port, number, link).expect("a port");
+    let span = size.memory_mib << 20;
     let mut fabric = Fabric::new(timing, 1);
     fabric.decode_at_each_hop(true);
-    let root = fabric.add_root(RootSpec {
-        memory: Memory::new(BASE + SPAN).expect("a memory below 1 TiB"),
-        read_completion_boundary: 64,
-        ports: vec![port(PortType::RootPort, 0, &upper)],
-    });
-    let downstream = (0..endpoints).map(|number| port(PortType::Downstream, number, &lower)).collect();
-    let switch = fabric.add_switch(root, &upper, port(PortType::Upstream, 0, &upper), downstream).expect("a port");
-    let plug = |_| {
-        let make = |node, port| -> Box<dyn Device> { Box::new(Generator::new(node, port, tags, &timing)) };
-        fabric.plug(switch, &lower, make).expect("a port")
-    };
-    let endpoints = (0..endpoints).map(plug).collect();
+    let (mut roots, mut endpoints) = (Vec::new(), Vec::new());
+    for _ in 0..size.roots {
+        let root = fabric.add_root(RootSpec {
+            memory: Memory::new(BASE + span).expect("a memory below 1 TiB"),
+            read_completion_boundary: 64,
+            ports: vec![port(PortType::RootPort, 0, &upper)],
+        });
+        let downstream = (0..size.endpoints).map(|number| port(PortType::Downstream, number, &lower)).collect();
+        let switch = fabric.add_switch(root, &upper, port(PortType::Upstream, 0, &upper), downstream).expect("a port");
+        for _ in 0..size.endpoints {
+            let make =
+                |node, port| -> Box<dyn Device> { Box::new(Generator::new(node, port, size.tags, span, &timing)) };
+            endpoints.push(fabric.plug(switch, &lower, make).expect("a port"));
+        }
+        roots.push(root);
+    }
     let mut simulation = Simulation::new(fabric);
-    let host = simulation.host(root);
-    simulation.run(configure(host)).expect("enumeration ends");
-    Load { simulation, root, endpoints, bridge: Bdf::new(1, 0, 0) }
+    for &root in &roots {
+        let host = simulation.host(root);
+        simulation.run(configure(host)).expect("enumeration ends");
+    }
+    Load { simulation, root: roots[0], endpoints, bridge: Bdf::new(1, 0, 0) }
 }
 
 /// Finds all functions, and lets the endpoints be bus masters.
@@ -162,15 +191,16 @@ async fn configure(host: Host) {
 }
 
 impl Load {
-    /// A load that has run for so long that nothing has to be allocated any more.
+    /// A load of one root complex that has run for so long that nothing has to be allocated any more.
     pub(crate) fn warm(endpoints: u8, tags: u16) -> Load {
-        Load::with_credits(endpoints, tags, |_| {})
+        Load::with_credits(Size::of(1, endpoints, tags), |_| {})
     }
 
-    /// The same, on links whose credits `change` has changed.
-    pub(crate) fn with_credits(endpoints: u8, tags: u16, change: impl Fn(&mut Credits)) -> Load {
-        let mut load = load(endpoints, tags, change);
-        load.run(1_000 * u64::from(endpoints));
+    /// The same of any size, on links whose credits `change` has changed.
+    pub(crate) fn with_credits(size: Size, change: impl Fn(&mut Credits)) -> Load {
+        let mut load = load(size, change);
+        let endpoints = u64::from(size.roots) * u64::from(size.endpoints);
+        load.run(endpoints * 1_000.max(4 * u64::from(size.tags)));
         load
     }
 

@@ -1,7 +1,7 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
-use super::link::{Kick, Ready, Transmitter};
+use super::link::{Transmitter, Turn};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
 use crate::memory::copy;
@@ -59,8 +59,8 @@ impl Owner {
 pub(crate) enum Event {
     /// A TLP has been received at a port, which is this one's.
     Arrive(PortId, Owner, TlpId),
-    /// A credit reaches a port's transmitter while something waits for it.
-    Kick(PortId),
+    /// A TLP begins on the link of a port, whose probe is to see it now.
+    Transmit(PortId, TlpId),
     /// A node asked to be called.
     Timer(NodeId, u64),
     /// A host program's sleep ends.
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Core {
     }
 }
 
-/// What is to be done when a TLP has gone on the wire.
+/// What is to be done when the turn of a TLP on the wire is known.
 #[derive(Clone, Copy)]
 struct Left {
     /// When its first symbol leaves.
@@ -117,12 +117,11 @@ struct Left {
     ticket: u32,
 }
 
-/// Takes a TLP onto the wire: gives the time of its arrival, too.
-#[inline(always)]
-fn leave(slot: &Slot, transmitter: &mut Transmitter, now: Time) -> (Time, Left) {
-    let (start, arrival) = transmitter.occupy(slot.weight, now);
-    let left = Left { start, held_by: slot.held_by, weight: slot.weight, ticket: slot.ticket };
-    (arrival, left)
+impl Left {
+    #[inline(always)]
+    fn new(slot: &Slot, start: Time) -> Left {
+        Left { start, held_by: slot.held_by, weight: slot.weight, ticket: slot.ticket }
+    }
 }
 
 impl Core {
@@ -215,10 +214,10 @@ impl Core {
         let (weight, payload) = self.arena.unfilled(tlp);
         fill(payload);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if !transmitter.is_clear() || !transmitter.take_credits(weight, self.now) {
+        if !transmitter.is_free() || !transmitter.take_credits(weight, self.now) {
             return self.send_later(port, tlp);
         }
-        let (start, arrival) = transmitter.occupy(weight, self.now);
+        let Turn { start, arrival } = transmitter.occupy(weight, self.now);
         self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
         // It comes from no buffer, and no access waits for it.
         if self.probe.is_some() {
@@ -231,8 +230,9 @@ impl Core {
     pub fn send(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if transmitter.is_clear() && transmitter.take_credits(slot.weight, self.now) {
-            let (arrival, left) = leave(slot, transmitter, self.now);
+        if transmitter.is_free() && transmitter.take_credits(slot.weight, self.now) {
+            let Turn { start, arrival } = transmitter.occupy(slot.weight, self.now);
+            let left = Left::new(slot, start);
             self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
             self.has_left(port, tlp, left);
         } else {
@@ -242,9 +242,21 @@ impl Core {
 
     #[inline(never)]
     fn send_later(&mut self, port: PortId, tlp: TlpId) {
+        if self.transmitters[usize::from(port.0)].special().is_some() {
+            return self.send_specially(port, tlp);
+        }
+        self.send_in_turn(port, tlp);
+    }
+
+    /// Sends a TLP from `port`, where it may have to wait.
+    #[inline]
+    pub(super) fn send_in_turn(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
         let (weight, ticket) = (slot.weight, slot.ticket);
         let transmitter = &mut self.transmitters[usize::from(port.0)];
+        if let Some(turn) = transmitter.reserve(weight, self.now) {
+            return self.transmit(port, tlp, turn);
+        }
         if !transmitter.can_ever_send(weight) {
             // Larger than the receiver's buffer: it would stop the link for ever.
             self.faults.malformed += 1;
@@ -252,30 +264,13 @@ impl Core {
             return self.consume(tlp);
         }
         transmitter.wait(&mut self.arena, tlp, weight.class);
-        self.pump(port);
     }
 
-    /// A credit may have come that something waits for.
-    #[inline(never)]
-    pub(crate) fn kicked(&mut self, port: PortId) {
-        self.transmitters[usize::from(port.0)].kicked(self.now);
-        self.pump(port);
-    }
-
-    /// Sends what has got its credits.
+    /// Fixes the turns of what waits, as far as it's known when the credits are there.
     #[inline(never)]
     fn pump(&mut self, port: PortId) {
-        let index = usize::from(port.0);
-        let credit = loop {
-            match self.transmitters[index].next_ready(&self.arena, self.now) {
-                Ready::Go(tlp) => self.transmit(port, tlp),
-                Ready::Blocked(credit) => break credit,
-            }
-        };
-        if let Some(at) = credit
-            && let Kick::At(at) = self.transmitters[index].kick_at(at)
-        {
-            self.kick(port, at);
+        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&self.arena, self.now) {
+            self.transmit(port, tlp, turn);
         }
     }
 
@@ -284,19 +279,19 @@ impl Core {
         self.transmitters[usize::from(port.0)].is_clear()
     }
 
-    /// Puts a TLP that has its credits on the wire.
-    fn transmit(&mut self, port: PortId, tlp: TlpId) {
-        let slot = self.arena.slot(tlp);
-        let transmitter = &mut self.transmitters[usize::from(port.0)];
-        let (arrival, left) = leave(slot, transmitter, self.now);
-        self.queue.push(arrival, Event::Arrive(port.peer(), transmitter.receiver, tlp));
+    /// Puts a TLP on the wire when its turn comes.
+    #[inline]
+    fn transmit(&mut self, port: PortId, tlp: TlpId, turn: Turn) {
+        let receiver = self.transmitters[usize::from(port.0)].receiver;
+        self.queue.push(turn.arrival, Event::Arrive(port.peer(), receiver, tlp));
+        let left = Left::new(self.arena.slot(tlp), turn.start);
         self.has_left(port, tlp, left);
     }
 
     /// Tells whom it concerns that a TLP is on the wire.
     #[inline(always)]
     fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
-        self.free_buffer(left.held_by, left.weight);
+        self.free_buffer(left.held_by, left.weight, left.start);
         if left.ticket != NO_TICKET {
             self.arena.slot_mut(tlp).ticket = NO_TICKET;
             self.tell_left(port, left.ticket, left.start);
@@ -317,6 +312,17 @@ impl Core {
 
     #[inline(never)]
     fn tell_transmit(&mut self, port: PortId, tlp: TlpId, at: Time) {
+        // Where turns may be fixed in another order than they come, the probe is told of each as it comes.
+        if at > self.now && self.transmitters[usize::from(port.0)].has_gap(self.now) {
+            self.queue.push(at, Event::Transmit(port, tlp));
+        } else {
+            self.show(port, tlp, at);
+        }
+    }
+
+    /// Shows the probe a TLP that begins at `at` on the link of `port`.
+    #[inline(never)]
+    pub(super) fn show(&mut self, port: PortId, tlp: TlpId, at: Time) {
         let transmitter = &mut self.transmitters[usize::from(port.0)];
         let sequence = transmitter.seen;
         transmitter.seen += 1;
@@ -395,7 +401,7 @@ impl Core {
             return self.consume_in_all_cases(tlp);
         }
         let (held_by, weight) = self.arena.remove(tlp);
-        self.free_buffer(held_by, weight);
+        self.free_buffer(held_by, weight, self.now);
     }
 
     #[inline(never)]
@@ -403,7 +409,7 @@ impl Core {
         self.tell_deliver(tlp);
         self.arena.drop_parts(tlp);
         let (held_by, weight) = self.arena.remove(tlp);
-        self.free_buffer(held_by, weight);
+        self.free_buffer(held_by, weight, self.now);
     }
 
     fn tell_deliver(&mut self, tlp: TlpId) {
@@ -413,29 +419,23 @@ impl Core {
         }
     }
 
-    /// Frees what a TLP took of the receive buffer of port `held_by`, if it was in one.
+    /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one.
     #[inline]
-    fn free_buffer(&mut self, held_by: u16, weight: Weight) {
+    fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
         if held_by == NO_PORT {
             return;
         }
         let sender = PortId(held_by).peer();
-        if !self.transmitters[usize::from(sender.0)].credit_freed(weight, self.now) {
-            self.free_buffer_in_all_cases(sender, weight);
+        if !self.transmitters[usize::from(sender.0)].credit_freed(weight, at) {
+            self.free_buffer_in_all_cases(sender, weight, at);
         }
     }
 
     #[inline(never)]
-    fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight) {
-        let transmitter = &mut self.transmitters[usize::from(sender.0)];
-        if let Kick::At(at) = transmitter.credit_freed_in_all_cases(weight, self.now) {
-            self.kick(sender, at);
+    fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
+            self.pump(sender);
         }
-    }
-
-    #[inline(never)]
-    fn kick(&mut self, port: PortId, at: Time) {
-        self.queue.push(at, Event::Kick(port));
     }
 
     /// Ends a request that came in at `port` with a completion without data, if it asks for one, and counts the fault.

@@ -40,10 +40,11 @@ impl Returns {
         Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0 }
     }
 
-    /// Adds credits, if there's room.
+    /// Adds credits, if there's room and none arrive later.
     #[inline]
     fn push(&mut self, at: Time, credits: u64) -> bool {
-        if self.entered - self.left == RETURNS {
+        let before = self.ring[self.entered.wrapping_sub(1) % RETURNS].0;
+        if self.entered - self.left == RETURNS || before > at {
             return false;
         }
         self.ring[self.entered % RETURNS] = (at, credits);
@@ -51,16 +52,35 @@ impl Returns {
         true
     }
 
-    /// Lets credits arrive together with the newest ones. Only where headers are infinite are there so many returns.
-    fn join_newest(&mut self, at: Time, credits: u64) {
-        let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
-        *newest = at;
-        *freed += credits;
+    /// Adds credits before those that arrive later. Without room, which there is only where headers are infinite, they arrive with the newest.
+    fn insert(&mut self, at: Time, credits: u64) {
+        if self.entered - self.left == RETURNS {
+            let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
+            *newest = at.max(*newest);
+            *freed += credits;
+            return;
+        }
+        let mut place = self.entered;
+        while place > self.left && self.ring[(place - 1) % RETURNS].0 > at {
+            self.ring[place % RETURNS] = self.ring[(place - 1) % RETURNS];
+            place -= 1;
+        }
+        self.ring[place % RETURNS] = (at, credits);
+        self.entered += 1;
     }
 
-    #[inline]
-    fn first(&self) -> Option<Time> {
-        (self.left != self.entered).then(|| self.ring[self.left % RETURNS].0)
+    /// Takes out the first ones until there are enough for `cost`, those of `available` included: gives when that is, and what is left then.
+    /// `None`, and nothing is taken out, if there will never be enough.
+    fn until_enough(&mut self, mut available: u64, cost: u64) -> Option<(Time, u64)> {
+        for place in self.left..self.entered {
+            let (at, credits) = self.ring[place % RETURNS];
+            available += credits;
+            if let Some(left) = enough(available, cost) {
+                self.left = place + 1;
+                return Some((at, left));
+            }
+        }
+        None
     }
 
     /// Takes out what has arrived.
@@ -121,14 +141,18 @@ impl Credits {
         left.is_some()
     }
 
-    /// When the next credits come back, if any are on their way.
-    #[inline]
-    pub(crate) fn first_return(&self) -> Option<Time> {
-        self.returning.first()
+    /// Takes the credits of a TLP as soon as they're there: gives when that is, not before `now`. `None` if it isn't known yet.
+    pub(crate) fn reserve(&mut self, cost: Cost, now: Time) -> Option<Time> {
+        if self.take(cost, now) {
+            return Some(now);
+        }
+        let (at, left) = self.returning.until_enough(self.available, cost.0 & self.finite)?;
+        self.available = left;
+        Some(at)
     }
 
-    /// Lets the credits of a freed buffer come back at `at`, unless so many are on their way that they must join the newest of those:
-    /// [`Credits::give_back_with_newest`].
+    /// Lets the credits of a freed buffer come back at `at`. If it gives `false`, which it seldom does, nothing has been done, and
+    /// [`Credits::give_back_in_all_cases`] must be called.
     #[inline]
     #[must_use]
     pub(crate) fn give_back(&mut self, cost: Cost, at: Time) -> bool {
@@ -137,9 +161,11 @@ impl Credits {
         cost == 0 || self.returning.push(at, cost)
     }
 
-    /// Lets the credits of a freed buffer, and those that were given back before it, come back at `at`.
-    pub(crate) fn give_back_with_newest(&mut self, cost: Cost, at: Time) {
-        self.returning.join_newest(at, cost.0 & self.finite);
+    /// Lets the credits of a freed buffer come back at `at`, or a little later if very many are on their way.
+    pub(crate) fn give_back_in_all_cases(&mut self, cost: Cost, at: Time) {
+        if !self.give_back(cost, at) {
+            self.returning.insert(at, cost.0 & self.finite);
+        }
     }
 }
 
@@ -166,10 +192,8 @@ mod tests {
         assert!(credits.give_back(none, Time::ns(1)));
         assert!(credits.give_back(all, Time::ns(2)));
         assert!(!credits.take(none, Time::ps(999)));
-        assert_eq!(credits.first_return(), Some(Time::ns(1)));
         assert!(credits.take(none, Time::ns(1)));
         assert!(credits.take(all, Time::ns(2)));
-        assert_eq!(credits.first_return(), None);
     }
 
     #[test]
@@ -179,8 +203,8 @@ mod tests {
             let cost = Cost::of_payload(if data == 0 { 4096 } else { 0 });
             assert!(credits.take(cost, Time::ZERO));
             assert_eq!(credits.take(cost, Time::ZERO), headers == 0);
-            assert!(credits.give_back(cost, Time::ZERO));
-            assert_eq!(credits.first_return().is_some(), headers != 0);
+            assert!(credits.give_back(cost, Time::ns(1)));
+            assert_eq!(credits.reserve(cost, Time::ZERO), Some(if headers == 0 { Time::ZERO } else { Time::ns(1) }));
         }
     }
 
@@ -190,11 +214,20 @@ mod tests {
         let cost = Cost::of_payload(16);
         for n in 0..2 * RETURNS as u64 {
             assert!(credits.take(cost, Time::ZERO));
-            if !credits.give_back(cost, Time(n + 1)) {
-                credits.give_back_with_newest(cost, Time(n + 1));
-            }
+            credits.give_back_in_all_cases(cost, Time(n + 1));
         }
         assert!(!credits.take(Cost::of_payload(2047 * 16), Time(2 * RETURNS as u64 - 1)));
         assert!(credits.take(Cost::of_payload(2047 * 16), Time(2 * RETURNS as u64)));
+    }
+
+    #[test]
+    fn what_arrives_earlier_counts_earlier() {
+        let mut credits = Credits::new(3, 0);
+        let cost = Cost::of_payload(0);
+        for at in [50, 20, 40] {
+            assert_eq!(credits.reserve(cost, Time::ZERO), Some(Time::ZERO));
+            credits.give_back_in_all_cases(cost, Time(at));
+        }
+        assert_eq!([1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))), [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]);
     }
 }

@@ -3,6 +3,7 @@
 use super::arena::{Arena, TlpId, Weight};
 use super::core::Owner;
 use super::credits::Credits;
+use super::special::Special;
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
@@ -20,7 +21,33 @@ impl Queue {
     const EMPTY: Queue = Queue { head: TlpId::NONE, tail: TlpId::NONE };
 }
 
+/// What keeps a transmitter from sending at once; bits 0 to 2 are the classes in which something waits.
+mod pending {
+    /// Something waits.
+    pub(super) const WAITS: u8 = 0b111;
+    /// The wire is idle for a while before a TLP that is to go.
+    pub(super) const GAP: u8 = 1 << 3;
+    /// The port has more than the plain path: see [`Special`](super::super::special::Special).
+    pub(super) const SPECIAL: u8 = 1 << 7;
+
+    pub(super) const fn waits(class: crate::tlp::Class) -> u8 {
+        1 << class as u8
+    }
+}
+
+/// A span of time in which the wire is idle before TLPs whose turn is known: they go when their credits are there.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    from: Time,
+    to: Time,
+    /// The classes of the TLPs after it, as a set of bits.
+    classes: u8,
+}
+
 /// Sends TLPs over one direction of a link.
+///
+/// A TLP that has its credits goes when the wire is free. One that hasn't waits until it's known when they will be there, which is when the
+/// other end frees a buffer: then its turn on the wire is fixed. So waiting takes no event of its own.
 #[derive(Debug)]
 pub(crate) struct Transmitter {
     ps_per_byte_q16: u64,
@@ -31,34 +58,24 @@ pub(crate) struct Transmitter {
     busy_until: Time,
     credits: [Credits; 3],
     waiting: [Queue; 3],
-    /// The classes in which something waits, as a set of bits.
-    waiting_classes: u8,
+    pending: u8,
     next_order: u32,
+    gap: Gap,
     /// Whose the port at the other end is.
     pub(crate) receiver: Owner,
     /// TLPs that a probe has seen.
     pub(crate) seen: u64,
-    /// When the pending `Kick` event comes, if there is one.
-    kick_at: Time,
+    /// What the port has beyond the plain path; mostly nothing.
+    special: Option<Box<Special>>,
 }
 
-/// Nothing pending.
-const NEVER: Time = Time::MAX;
-
-/// What a transmitter wants next.
-pub(crate) enum Kick {
-    /// Nothing: it waits for a credit to be returned, or for nothing at all.
-    No,
-    /// To be called at this time, when a credit arrives.
-    At(Time),
-}
-
-/// What may go now.
-pub(crate) enum Ready {
-    /// This TLP; it has its credits.
-    Go(TlpId),
-    /// None. The first credit that may change that, if it's known, comes at this time.
-    Blocked(Option<Time>),
+/// When a TLP is on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// When its first symbol leaves.
+    pub(crate) start: Time,
+    /// When the receiver acts on it.
+    pub(crate) arrival: Time,
 }
 
 impl Transmitter {
@@ -84,18 +101,36 @@ impl Transmitter {
                 Credits::new(c.completion_headers, c.completion_data),
             ],
             waiting: [Queue::EMPTY; 3],
-            waiting_classes: 0,
+            pending: 0,
             next_order: 0,
+            gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0 },
             receiver,
             seen: 0,
-            kick_at: NEVER,
+            special: None,
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether a TLP that has its credits can go at once, without a look at anything else.
     #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
-        self.waiting_classes == 0
+        self.pending & pending::WAITS == 0
+    }
+
+    /// What the port has beyond the plain path, made if there was nothing. From then on all that it sends and gets back passes by it.
+    pub(crate) fn make_special(&mut self) -> &mut Special {
+        self.pending |= pending::SPECIAL;
+        self.special.get_or_insert_default()
+    }
+
+    /// What the port has beyond the plain path.
+    #[inline]
+    pub(crate) fn special(&mut self) -> Option<&mut Special> {
+        self.special.as_deref_mut()
     }
 
     /// When all that was sent so far has arrived; `None` while something waits for credits.
@@ -115,13 +150,69 @@ impl Transmitter {
         self.credits[weight.class as usize].take(weight.cost, now)
     }
 
-    /// Puts a TLP on the wire as soon as it's free: gives the times of the first symbol and of use at the receiver.
+    /// How long a TLP occupies the wire.
     #[inline]
-    pub(crate) fn occupy(&mut self, weight: Weight, now: Time) -> (Time, Time) {
+    fn wire(&self, weight: Weight) -> Time {
+        Time(((u64::from(weight.bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16)
+    }
+
+    /// Puts a TLP on the wire as soon as it's free.
+    #[inline]
+    pub(crate) fn occupy(&mut self, weight: Weight, now: Time) -> Turn {
         let start = now.max(self.busy_until);
-        let wire = ((u64::from(weight.bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16;
-        self.busy_until = start.after(Time(wire));
-        (start, self.busy_until.after(self.latency[weight.class as usize]))
+        self.busy_until = start.after(self.wire(weight));
+        Turn { start, arrival: self.busy_until.after(self.latency[weight.class as usize]) }
+    }
+
+    /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're
+    /// taken then.
+    #[inline(never)]
+    pub(crate) fn reserve(&mut self, weight: Weight, now: Time) -> Option<Turn> {
+        // Posted requests pass all but each other; nothing else passes them, nor others of its class.
+        if self.pending & (pending::waits(Class::Posted) | pending::waits(weight.class)) != 0 {
+            return None;
+        }
+        let at = self.credits[weight.class as usize].reserve(weight.cost, now)?;
+        Some(self.fix(weight, at, now))
+    }
+
+    /// Fixes the turn of a TLP whose credits are there from `at` on.
+    fn fix(&mut self, weight: Weight, at: Time, now: Time) -> Turn {
+        let class = pending::waits(weight.class);
+        if self.pending & pending::GAP != 0 {
+            // At the end of the gap, too, so that what follows is seen after what goes then.
+            if now > self.gap.to {
+                self.pending &= !pending::GAP;
+            } else if let Some(turn) = self.fit(weight, at.max(now)) {
+                return turn;
+            } else {
+                self.gap.classes |= class;
+            }
+        }
+        let from = now.max(self.busy_until);
+        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from))) {
+            self.gap = Gap { from, to: at, classes: class };
+            self.pending |= pending::GAP;
+        }
+        self.occupy(weight, from.max(at))
+    }
+
+    /// Finds the turn of a TLP in the gap, if there's room and it may pass what comes after that.
+    fn fit(&mut self, weight: Weight, at: Time) -> Option<Turn> {
+        let first = pending::waits(Class::Posted) | pending::waits(weight.class);
+        let start = at.max(self.gap.from);
+        let end = start.after(self.wire(weight));
+        if self.gap.classes & first != 0 || end > self.gap.to {
+            return None;
+        }
+        self.gap.from = end;
+        Some(Turn { start, arrival: end.after(self.latency[weight.class as usize]) })
+    }
+
+    /// Whether turns are fixed now whose order on the wire may be another than that in which they were fixed.
+    #[inline]
+    pub(crate) fn has_gap(&self, now: Time) -> bool {
+        self.pending & pending::GAP != 0 && now <= self.gap.to
     }
 
     /// Puts a TLP behind those of its class that wait.
@@ -131,8 +222,8 @@ impl Transmitter {
         slot.order = self.next_order;
         self.next_order = self.next_order.wrapping_add(1);
         let queue = &mut self.waiting[class as usize];
-        if self.waiting_classes & 1 << class as u8 == 0 {
-            self.waiting_classes |= 1 << class as u8;
+        if self.pending & pending::waits(class) == 0 {
+            self.pending |= pending::waits(class);
             queue.head = id;
         } else {
             arena.slot_mut(queue.tail).next = id;
@@ -140,13 +231,11 @@ impl Transmitter {
         queue.tail = id;
     }
 
-    /// Takes the next TLP that may go: the oldest of the three heads that has its credits and would not pass a posted
+    /// Takes the next TLP whose turn can be fixed: the oldest of the three heads whose credits will be there and that would not pass a posted
     /// request, which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
-    #[inline]
-    pub(crate) fn next_ready(&mut self, arena: &Arena, now: Time) -> Ready {
-        let mut first_credit = NEVER;
+    pub(crate) fn next_turn(&mut self, arena: &Arena, now: Time) -> Option<(TlpId, Turn)> {
         // At most once for each class that waits, the one with the oldest head first.
-        let mut untried = self.waiting_classes;
+        let mut untried = self.pending & pending::WAITS;
         while untried != 0 {
             let class = if untried.is_power_of_two() {
                 CLASSES[untried.trailing_zeros() as usize % 3]
@@ -155,32 +244,27 @@ impl Transmitter {
             };
             let id = self.waiting[class as usize].head;
             let slot = arena.slot(id);
-            let credits = &mut self.credits[class as usize];
-            if credits.take(slot.weight.cost, now) {
+            if let Some(at) = self.credits[class as usize].reserve(slot.weight.cost, now) {
                 self.waiting[class as usize].head = slot.next;
                 if slot.next == TlpId::NONE {
-                    self.waiting_classes &= !(1 << class as u8);
+                    self.pending &= !pending::waits(class);
                 }
-                return Ready::Go(id);
-            }
-            // All that came before now has been collected, so this lies ahead.
-            if let Some(at) = credits.first_return() {
-                first_credit = first_credit.min(at);
+                return Some((id, self.fix(slot.weight, at, now)));
             }
             if class == Class::Posted {
                 // Whatever follows is younger than this posted request and may not pass it.
-                break;
+                return None;
             }
-            untried &= !(1 << class as u8);
+            untried &= !pending::waits(class);
         }
-        Ready::Blocked((first_credit != NEVER).then_some(first_credit))
+        None
     }
 
     /// The class whose first waiting TLP is the oldest, among those in the set `classes`, all of which wait.
     #[inline(never)]
     fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {
         let mut oldest = (0, Class::Posted);
-        for class in CLASSES.into_iter().filter(|&class| classes & 1 << class as u8 != 0) {
+        for class in CLASSES.into_iter().filter(|&class| classes & pending::waits(class) != 0) {
             // Age relative to the newest, so that a wrapped counter keeps the order.
             let age = self.next_order.wrapping_sub(arena.slot(self.waiting[class as usize].head).order);
             if age > oldest.0 {
@@ -190,38 +274,18 @@ impl Transmitter {
         oldest.1
     }
 
-    /// Notes that the receiver has freed a buffer, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has
+    /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has
     /// been done yet, and [`Transmitter::credit_freed_in_all_cases`] must be called.
     #[inline]
     #[must_use]
-    pub(crate) fn credit_freed(&mut self, weight: Weight, now: Time) -> bool {
-        let waits = self.waiting_classes & 1 << weight.class as u8 != 0;
-        !waits && self.credits[weight.class as usize].give_back(weight.cost, now.after(self.update_fc))
+    pub(crate) fn credit_freed(&mut self, weight: Weight, at: Time) -> bool {
+        let simple = self.pending & (pending::SPECIAL | pending::waits(weight.class)) == 0;
+        simple && self.credits[weight.class as usize].give_back(weight.cost, at.after(self.update_fc))
     }
 
-    /// Notes that the receiver has freed a buffer. If one of its class waits for it, says when to look again.
-    pub(crate) fn credit_freed_in_all_cases(&mut self, weight: Weight, now: Time) -> Kick {
-        let at = now.after(self.update_fc);
-        let credits = &mut self.credits[weight.class as usize];
-        if !credits.give_back(weight.cost, at) {
-            credits.give_back_with_newest(weight.cost, at);
-        }
-        if self.waiting_classes & 1 << weight.class as u8 == 0 { Kick::No } else { self.kick_at(at) }
-    }
-
-    /// Asks to be called at `at`, unless that's going to happen no later anyway.
-    pub(crate) fn kick_at(&mut self, at: Time) -> Kick {
-        if at >= self.kick_at {
-            return Kick::No;
-        }
-        self.kick_at = at;
-        Kick::At(at)
-    }
-
-    /// A `Kick` event has come.
-    pub(crate) fn kicked(&mut self, now: Time) {
-        if self.kick_at <= now {
-            self.kick_at = NEVER;
-        }
+    /// Notes that the receiver frees a buffer at `at`. Says whether something of its class waits for it.
+    pub(crate) fn credit_freed_in_all_cases(&mut self, weight: Weight, at: Time) -> bool {
+        self.credits[weight.class as usize].give_back_in_all_cases(weight.cost, at.after(self.update_fc));
+        self.pending & pending::waits(weight.class) != 0
     }
 }

@@ -17,6 +17,7 @@ mod requester;
 mod reset;
 mod root;
 mod routing;
+mod special;
 mod switch;
 
 use std::fmt;
@@ -297,7 +298,7 @@ impl Fabric {
         self.core.now = at;
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
-            Event::Kick(port) => self.core.kicked(port),
+            Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
