@@ -84,23 +84,46 @@ impl Credits {
 
 /// The virtual channels of a link beyond VC0: for each the credits that the receiver at each end advertises for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Credits>", into = "Vec<Credits>")]
+#[serde(try_from = "ChannelList", into = "ChannelList")]
 pub struct VirtualChannels {
     credits: [Credits; VirtualChannels::MOST],
     count: u8,
+    low_priority: u8,
+}
+
+/// The same as a profile has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelList {
+    #[serde(default)]
+    low_priority: u8,
+    credits: Vec<Credits>,
 }
 
 impl VirtualChannels {
     /// The most that a link may have beyond VC0.
     pub const MOST: usize = 7;
     /// None: VC0 carries everything.
-    pub const NONE: VirtualChannels = VirtualChannels { credits: [Credits::INFINITE; VirtualChannels::MOST], count: 0 };
+    pub const NONE: VirtualChannels =
+        VirtualChannels { credits: [Credits::INFINITE; VirtualChannels::MOST], count: 0, low_priority: 0 };
 
     /// These, at most seven: `None` if they're more.
     pub fn new(channels: &[Credits]) -> Option<VirtualChannels> {
         let mut all = VirtualChannels { count: channels.len() as u8, ..VirtualChannels::NONE };
         all.credits.get_mut(..channels.len())?.copy_from_slice(channels);
         Some(all)
+    }
+
+    /// The same with VC IDs up to `count` in the low-priority group, where VC0 is: they take turns, and those with higher IDs come before them, a higher ID
+    /// first. The ports say so as Low Priority Extended VC Count, of at most the number of channels.
+    #[must_use]
+    pub fn with_low_priority(self, count: u8) -> VirtualChannels {
+        VirtualChannels { low_priority: count.min(self.count), ..self }
+    }
+
+    /// The highest VC ID in the low-priority group.
+    pub fn low_priority(&self) -> u8 {
+        self.low_priority
     }
 
     /// The credits of each: those of the second VC resource of the ports first.
@@ -120,21 +143,26 @@ impl Default for VirtualChannels {
     }
 }
 
-impl TryFrom<Vec<Credits>> for VirtualChannels {
+impl TryFrom<ChannelList> for VirtualChannels {
     type Error = OutOfRange;
 
-    fn try_from(channels: Vec<Credits>) -> Result<VirtualChannels, OutOfRange> {
-        VirtualChannels::new(&channels).ok_or_else(|| OutOfRange {
-            field: "number of virtual_channels".to_owned(),
-            value: channels.len() as u64,
-            allowed: "0 to 7",
-        })
+    fn try_from(list: ChannelList) -> Result<VirtualChannels, OutOfRange> {
+        let ChannelList { low_priority, credits } = list;
+        let wrong = |field: &str, value: u64, allowed| OutOfRange { field: field.to_owned(), value, allowed };
+        let number = credits.len() as u64;
+        let channels = VirtualChannels::new(&credits);
+        let channels = channels.ok_or_else(|| wrong("number of virtual_channels.credits", number, "0 to 7"))?;
+        if low_priority > channels.count {
+            let allowed = "0 to the number of virtual_channels.credits";
+            return Err(wrong("virtual_channels.low_priority", low_priority.into(), allowed));
+        }
+        Ok(channels.with_low_priority(low_priority))
     }
 }
 
-impl From<VirtualChannels> for Vec<Credits> {
-    fn from(channels: VirtualChannels) -> Vec<Credits> {
-        channels.credits().to_vec()
+impl From<VirtualChannels> for ChannelList {
+    fn from(channels: VirtualChannels) -> ChannelList {
+        ChannelList { low_priority: channels.low_priority, credits: channels.credits().to_vec() }
     }
 }
 
@@ -171,7 +199,7 @@ impl Link {
         check(section, "propagation.min_ps", min_ps, min_ps <= max_ps, "0 to propagation.max_ps")?;
         self.credits.validate(&format!("{section}.credits"), max_payload)?;
         for (number, credits) in self.virtual_channels.credits().iter().enumerate() {
-            credits.validate(&format!("{section}.virtual_channels[{number}]"), max_payload)?;
+            credits.validate(&format!("{section}.virtual_channels.credits[{number}]"), max_payload)?;
         }
         Ok(())
     }
@@ -441,17 +469,22 @@ mod tests {
     fn virtual_channels_are_credits_too() {
         let mut link = link(3, 8);
         let few = Credits { completion_data: 15, ..Credits::INFINITE };
-        link.virtual_channels = VirtualChannels::new(&[Credits::INFINITE, few]).unwrap();
+        link.virtual_channels = VirtualChannels::new(&[Credits::INFINITE, few]).unwrap().with_low_priority(1);
         let error = link.validate("topology.host.link", 256).unwrap_err();
-        assert_eq!(error.field, "topology.host.link.virtual_channels[1].completion_data");
+        assert_eq!(error.field, "topology.host.link.virtual_channels.credits[1].completion_data");
         assert_eq!(link.validate("topology.host.link", 128), Ok(()));
         assert_eq!(VirtualChannels::new(&[few; 8]), None);
         assert_eq!(VirtualChannels::new(&[few; 7]).unwrap().credits(), [few; 7]);
         let text = serde_json::to_string(&link).unwrap();
         assert_eq!(serde_json::from_str::<Link>(&text).unwrap(), link);
-        let eight = serde_json::to_string(&[few; 8]).unwrap();
-        let error = serde_json::from_str::<VirtualChannels>(&eight).unwrap_err();
-        assert!(error.to_string().contains("number of virtual_channels = 8 is out of range: 0 to 7"), "{error}");
+        for (low_priority, number, wrong) in [
+            (0, 8, "number of virtual_channels.credits = 8 is out of range: 0 to 7"),
+            (3, 2, "virtual_channels.low_priority = 3 is out of range: 0 to the number of virtual_channels.credits"),
+        ] {
+            let text = serde_json::to_string(&ChannelList { low_priority, credits: vec![few; number] }).unwrap();
+            let error = serde_json::from_str::<VirtualChannels>(&text).unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
         let without = serde_json::to_string(&super::Link { virtual_channels: VirtualChannels::NONE, ..link }).unwrap();
         assert!(!without.contains("virtual"), "{without}");
         assert!(serde_json::from_str::<Link>(&without).unwrap().virtual_channels.is_empty());

@@ -59,6 +59,10 @@ impl Owner {
 pub(crate) enum Event {
     /// A TLP has been received at a port, which is this one's.
     Arrive(PortId, Owner, TlpId),
+    /// A TLP has been received that came over a virtual channel: as `Arrive`, but for one look at its traffic class.
+    ArriveSpecially(PortId, Owner, TlpId),
+    /// The virtual channels of a port take their turns on the wire.
+    Arbitrate(PortId),
     /// A TLP begins on the link of a port, whose probe is to see it now.
     Transmit(PortId, TlpId),
     /// A node asked to be called.
@@ -107,7 +111,7 @@ impl std::fmt::Debug for Core {
 
 /// What is to be done when the turn of a TLP on the wire is known.
 #[derive(Clone, Copy)]
-struct Left {
+pub(super) struct Left {
     /// When its first symbol leaves.
     start: Time,
     /// The port in whose receive buffer it stood, and what it took there.
@@ -119,7 +123,7 @@ struct Left {
 
 impl Left {
     #[inline(always)]
-    fn new(slot: &Slot, start: Time) -> Left {
+    pub(super) fn new(slot: &Slot, start: Time) -> Left {
         Left { start, held_by: slot.held_by, weight: slot.weight, ticket: slot.ticket }
     }
 }
@@ -251,25 +255,32 @@ impl Core {
     /// Sends a TLP from `port`, where it may have to wait.
     #[inline]
     pub(super) fn send_in_turn(&mut self, port: PortId, tlp: TlpId) {
-        let slot = self.arena.slot(tlp);
-        let (weight, ticket) = (slot.weight, slot.ticket);
+        let weight = self.arena.slot(tlp).weight;
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if let Some(turn) = transmitter.reserve(weight, self.now) {
+        if let Some(turn) = transmitter.reserve(&self.arena, tlp, self.now) {
             return self.transmit(port, tlp, turn);
         }
         if !transmitter.can_ever_send(weight) {
-            // Larger than the receiver's buffer: it would stop the link for ever.
-            self.faults.malformed += 1;
-            self.tell_left(port, ticket, self.now);
-            return self.consume(tlp);
+            return self.cannot_send(port, tlp);
         }
-        transmitter.wait(&mut self.arena, tlp, weight.class);
+        if transmitter.wait(&mut self.arena, tlp) {
+            self.pump(port);
+        }
+    }
+
+    /// Drops a TLP that can never be sent, since it's larger than the receiver's buffer or no virtual channel is for it: it would stop the
+    /// link for ever.
+    #[cold]
+    pub(super) fn cannot_send(&mut self, port: PortId, tlp: TlpId) {
+        self.faults.malformed += 1;
+        self.tell_left(port, self.arena.slot(tlp).ticket, self.now);
+        self.consume(tlp);
     }
 
     /// Fixes the turns of what waits, as far as it's known when the credits are there.
     #[inline(never)]
     fn pump(&mut self, port: PortId) {
-        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&self.arena, self.now) {
+        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&mut self.arena, self.now) {
             self.transmit(port, tlp, turn);
         }
     }
@@ -290,7 +301,7 @@ impl Core {
 
     /// Tells whom it concerns that a TLP is on the wire.
     #[inline(always)]
-    fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
+    pub(super) fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
         self.free_buffer(left.held_by, left.weight, left.start);
         if left.ticket != NO_TICKET {
             self.arena.slot_mut(tlp).ticket = NO_TICKET;
@@ -433,6 +444,9 @@ impl Core {
 
     #[inline(never)]
     fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        if self.channel_freed(sender, weight, at) {
+            return;
+        }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
             self.pump(sender);
         }

@@ -83,6 +83,10 @@ impl Returns {
         None
     }
 
+    fn first(&self) -> Option<Time> {
+        (self.left != self.entered).then(|| self.ring[self.left % RETURNS].0)
+    }
+
     /// Takes out what has arrived.
     fn arrived(&mut self, now: Time) -> u64 {
         let (mut left, entered, mut sum) = (self.left, self.entered, 0);
@@ -139,6 +143,11 @@ impl Credits {
         let left = enough(self.available, cost);
         self.available = left.unwrap_or(self.available);
         left.is_some()
+    }
+
+    /// When the next credits come back, if any are on their way.
+    pub(crate) fn first_return(&self) -> Option<Time> {
+        self.returning.first()
     }
 
     /// Takes the credits of a TLP as soon as they're there: gives when that is, not before `now`. `None` if it isn't known yet.
@@ -228,6 +237,9 @@ mod tests {
             assert_eq!(credits.reserve(cost, Time::ZERO), Some(Time::ZERO));
             credits.give_back_in_all_cases(cost, Time(at));
         }
-        assert_eq!([1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))), [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))),
+            [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]
+        );
     }
 }

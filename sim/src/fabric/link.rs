@@ -1,25 +1,14 @@
 //! The transmitting half of a port: serialisation, and the queues of what waits for credits.
 
 use super::arena::{Arena, TlpId, Weight};
+use super::channels::{Channels, credits_of};
 use super::core::Owner;
 use super::credits::Credits;
 use super::special::Special;
+use super::waiting::Waiting;
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
-
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
-
-/// A queue of TLPs, linked through their slots.
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    head: TlpId,
-    tail: TlpId,
-}
-
-impl Queue {
-    const EMPTY: Queue = Queue { head: TlpId::NONE, tail: TlpId::NONE };
-}
 
 /// What keeps a transmitter from sending at once; bits 0 to 2 are the classes in which something waits.
 mod pending {
@@ -54,19 +43,20 @@ pub(crate) struct Transmitter {
     framing_bytes: u64,
     /// Flight time and the receiver's own latency, by class.
     latency: [Time; 3],
-    update_fc: Time,
-    busy_until: Time,
-    credits: [Credits; 3],
-    waiting: [Queue; 3],
+    pub(super) update_fc: Time,
+    pub(super) busy_until: Time,
+    /// Of VC0, by class.
+    pub(super) credits: [Credits; 3],
+    /// For VC0.
+    pub(super) waiting: Waiting,
     pending: u8,
-    next_order: u32,
     gap: Gap,
     /// Whose the port at the other end is.
     pub(crate) receiver: Owner,
     /// TLPs that a probe has seen.
     pub(crate) seen: u64,
     /// What the port has beyond the plain path; mostly nothing.
-    special: Option<Box<Special>>,
+    pub(super) special: Option<Box<Special>>,
 }
 
 /// When a TLP is on the wire.
@@ -87,27 +77,25 @@ impl Transmitter {
         reaction: [Time; 3],
         timing: &profile::Timing,
     ) -> Transmitter {
-        let c = &link.credits;
         let rate = link.ps_per_byte_q16();
-        Transmitter {
+        let mut transmitter = Transmitter {
             ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille.min(999)),
             framing_bytes: link.framing_bytes(),
             latency: reaction.map(|latency| flight + latency),
             update_fc: Time::ns(timing.update_fc_ns) + flight,
             busy_until: Time::ZERO,
-            credits: [
-                Credits::new(c.posted_headers, c.posted_data),
-                Credits::new(c.nonposted_headers, c.nonposted_data),
-                Credits::new(c.completion_headers, c.completion_data),
-            ],
-            waiting: [Queue::EMPTY; 3],
+            credits: credits_of(&link.credits),
+            waiting: Waiting::EMPTY,
             pending: 0,
-            next_order: 0,
             gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0 },
             receiver,
             seen: 0,
             special: None,
+        };
+        if !link.virtual_channels.is_empty() {
+            transmitter.make_special().channels = Some(Channels::new(link.virtual_channels.credits()));
         }
+        transmitter
     }
 
     /// Whether a TLP that has its credits can go at once, without a look at anything else.
@@ -118,7 +106,13 @@ impl Transmitter {
 
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
-        self.pending & pending::WAITS == 0
+        let channels = self.special.as_deref().and_then(|special| special.channels.as_ref());
+        self.pending & pending::WAITS == 0 && channels.is_none_or(Channels::is_clear)
+    }
+
+    /// Takes over which classes of VC0 have something waiting.
+    pub(super) fn show_waiting(&mut self) {
+        self.pending = self.pending & !pending::WAITS | self.waiting.classes();
     }
 
     /// What the port has beyond the plain path, made if there was nothing. From then on all that it sends and gets back passes by it.
@@ -167,11 +161,11 @@ impl Transmitter {
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're
     /// taken then.
     #[inline(never)]
-    pub(crate) fn reserve(&mut self, weight: Weight, now: Time) -> Option<Turn> {
-        // Posted requests pass all but each other; nothing else passes them, nor others of its class.
-        if self.pending & (pending::waits(Class::Posted) | pending::waits(weight.class)) != 0 {
+    pub(crate) fn reserve(&mut self, arena: &Arena, id: TlpId, now: Time) -> Option<Turn> {
+        if !self.waiting.lets_pass(arena, id) {
             return None;
         }
+        let weight = arena.slot(id).weight;
         let at = self.credits[weight.class as usize].reserve(weight.cost, now)?;
         Some(self.fix(weight, at, now))
     }
@@ -190,7 +184,8 @@ impl Transmitter {
             }
         }
         let from = now.max(self.busy_until);
-        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from))) {
+        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from)))
+        {
             self.gap = Gap { from, to: at, classes: class };
             self.pending |= pending::GAP;
         }
@@ -215,63 +210,19 @@ impl Transmitter {
         self.pending & pending::GAP != 0 && now <= self.gap.to
     }
 
-    /// Puts a TLP behind those of its class that wait.
-    pub(crate) fn wait(&mut self, arena: &mut Arena, id: TlpId, class: Class) {
-        let slot = arena.slot_mut(id);
-        slot.next = TlpId::NONE;
-        slot.order = self.next_order;
-        self.next_order = self.next_order.wrapping_add(1);
-        let queue = &mut self.waiting[class as usize];
-        if self.pending & pending::waits(class) == 0 {
-            self.pending |= pending::waits(class);
-            queue.head = id;
-        } else {
-            arena.slot_mut(queue.tail).next = id;
-        }
-        queue.tail = id;
+    /// Puts a TLP behind those of its class that wait. Says whether it may have to be picked before others.
+    pub(crate) fn wait(&mut self, arena: &mut Arena, id: TlpId) -> bool {
+        self.waiting.push(arena, id);
+        self.pending |= self.waiting.classes();
+        self.waiting.has_relaxed()
     }
 
-    /// Takes the next TLP whose turn can be fixed: the oldest of the three heads whose credits will be there and that would not pass a posted
-    /// request, which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
-    pub(crate) fn next_turn(&mut self, arena: &Arena, now: Time) -> Option<(TlpId, Turn)> {
-        // At most once for each class that waits, the one with the oldest head first.
-        let mut untried = self.pending & pending::WAITS;
-        while untried != 0 {
-            let class = if untried.is_power_of_two() {
-                CLASSES[untried.trailing_zeros() as usize % 3]
-            } else {
-                self.oldest_head(arena, untried)
-            };
-            let id = self.waiting[class as usize].head;
-            let slot = arena.slot(id);
-            if let Some(at) = self.credits[class as usize].reserve(slot.weight.cost, now) {
-                self.waiting[class as usize].head = slot.next;
-                if slot.next == TlpId::NONE {
-                    self.pending &= !pending::waits(class);
-                }
-                return Some((id, self.fix(slot.weight, at, now)));
-            }
-            if class == Class::Posted {
-                // Whatever follows is younger than this posted request and may not pass it.
-                return None;
-            }
-            untried &= !pending::waits(class);
-        }
-        None
-    }
-
-    /// The class whose first waiting TLP is the oldest, among those in the set `classes`, all of which wait.
-    #[inline(never)]
-    fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {
-        let mut oldest = (0, Class::Posted);
-        for class in CLASSES.into_iter().filter(|&class| classes & pending::waits(class) != 0) {
-            // Age relative to the newest, so that a wrapped counter keeps the order.
-            let age = self.next_order.wrapping_sub(arena.slot(self.waiting[class as usize].head).order);
-            if age > oldest.0 {
-                oldest = (age, class);
-            }
-        }
-        oldest.1
+    /// Takes the next TLP whose turn can be fixed.
+    pub(crate) fn next_turn(&mut self, arena: &mut Arena, now: Time) -> Option<(TlpId, Turn)> {
+        let credits = &mut self.credits;
+        let (id, at) = self.waiting.pick(arena, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
+        self.show_waiting();
+        Some((id, self.fix(arena.slot(id).weight, at, now)))
     }
 
     /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has

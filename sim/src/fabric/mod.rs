@@ -5,6 +5,7 @@
 //! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
 
 mod arena;
+mod channels;
 mod clock;
 mod core;
 mod credits;
@@ -19,6 +20,7 @@ mod root;
 mod routing;
 mod special;
 mod switch;
+mod waiting;
 
 use std::fmt;
 
@@ -298,6 +300,8 @@ impl Fabric {
         self.core.now = at;
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
+            Event::ArriveSpecially(port, owner, tlp) => self.arrive_specially(port, owner, tlp),
+            Event::Arbitrate(port) => self.core.arbitrate_when_due(port),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
@@ -315,7 +319,22 @@ impl Fabric {
         }
     }
 
-    #[inline]
+    /// A TLP has arrived over a virtual channel.
+    #[cold]
+    fn arrive_specially(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
+        if self.core.takes_class(port, tlp) {
+            return self.arrive(port, owner, tlp);
+        }
+        // Whatever the header is, the buffer is that of this port.
+        let _ = self.core.hold(port, tlp);
+        if self.links.is_down(port) {
+            return self.lose(tlp);
+        }
+        self.core.count(|faults| faults.malformed += 1);
+        self.core.consume(tlp);
+    }
+
+    #[inline(always)]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         let Ok(header) = self.core.hold(port, tlp) else {
             self.core.count(|faults| faults.malformed += 1);

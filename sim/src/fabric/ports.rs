@@ -2,6 +2,7 @@
 
 use crate::config::{
     AerCapability, ConfigError, ConfigSpace, MsiCapability, PcieCapability, PortType, PowerCapability, Slot, Type1,
+    VcCapability,
 };
 use crate::profile::Link;
 
@@ -63,5 +64,10 @@ fn build(identity: PortIdentity, number: u8, link: &Link, pcie: PcieCapability) 
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;
+    let channels = &link.virtual_channels;
+    if !channels.is_empty() {
+        let (extended, low_priority) = (channels.credits().len() as u8, channels.low_priority());
+        config.add(&VcCapability { extended, low_priority, arbitrates_ports: true })?;
+    }
     Ok(config)
 }

@@ -247,7 +247,7 @@ impl Checker {
             return;
         };
         // Which one it was isn't known: it counts as the newest for what it let pass, and as the oldest for what it passed.
-        let newest = candidates.last();
+        let newest = candidates.next_back();
         self.report.ambiguous += u64::from(newest.is_some());
         let Some(tlp) = node.inside.get_mut(&place) else { return };
         tlp.left.push((at, lane));

@@ -164,7 +164,7 @@ impl Handshake {
         // What was written to the consumer came by the same lane, so that no time lies between.
         self.flag_seen(appearance.at, version);
         if let Some((at, _)) = self.flags.last_mut() {
-            *at = *at + self.transit;
+            *at += self.transit;
         }
     }
 
