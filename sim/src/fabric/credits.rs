@@ -83,8 +83,8 @@ impl Returns {
         None
     }
 
-    fn first(&self) -> Option<Time> {
-        (self.left != self.entered).then(|| self.ring[self.left % RETURNS].0)
+    fn first_after(&self, now: Time) -> Option<Time> {
+        (self.left..self.entered).map(|place| self.ring[place % RETURNS].0).find(|at| *at > now)
     }
 
     /// Takes out what has arrived.
@@ -145,9 +145,9 @@ impl Credits {
         left.is_some()
     }
 
-    /// When the next credits come back, if any are on their way.
-    pub(crate) fn first_return(&self) -> Option<Time> {
-        self.returning.first()
+    /// When the next credits after `now` come back, if any are on their way.
+    pub(crate) fn next_return(&self, now: Time) -> Option<Time> {
+        self.returning.first_after(now)
     }
 
     /// Takes the credits of a TLP as soon as they're there: gives when that is, not before `now`. `None` if it isn't known yet.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use mlx5_twin_sim::config::PortType;
+use mlx5_twin_sim::config::{PortType, VcCapability};
 use mlx5_twin_sim::fabric::{Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, port_config};
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
@@ -69,7 +69,14 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
     match shape {
         Shape::Agent | Shape::HotPlug => {
             let make = |node, port| -> Box<dyn mlx5_twin_sim::fabric::Device> {
-                Box::new(Agent::new(node, port, spec.tags, timeout))
+                let mut agent = Agent::new(node, port, spec.tags, timeout);
+                let (extended, low_priority) =
+                    (link.virtual_channels.credits().len() as u8, link.virtual_channels.low_priority());
+                if extended > 0 {
+                    let channels = VcCapability { extended, low_priority, arbitrates_ports: false };
+                    agent.function.config_mut().add(&channels).unwrap();
+                }
+                Box::new(agent)
             };
             agents.push(fabric.plug(above, &link, make).unwrap());
         }
