@@ -5,7 +5,7 @@ use super::channels::{Channels, credits_of};
 use super::core::Owner;
 use super::credits::Credits;
 use super::special::Special;
-use super::waiting::Waiting;
+use super::waiting::{LOOK_BACK, Waiting, passes_all};
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
@@ -25,12 +25,14 @@ mod pending {
 }
 
 /// A span of time in which the wire is idle before TLPs whose turn is known: they go when their credits are there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Gap {
     from: Time,
     to: Time,
     /// The classes of the TLPs after it, as a set of bits.
     classes: u8,
+    /// These TLPs, up to one more than anything may pass.
+    after: Vec<TlpId>,
 }
 
 /// Sends TLPs over one direction of a link.
@@ -87,7 +89,7 @@ impl Transmitter {
             credits: credits_of(&link.credits),
             waiting: Waiting::EMPTY,
             pending: 0,
-            gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0 },
+            gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0, after: Vec::new() },
             receiver,
             seen: 0,
             special: None,
@@ -167,37 +169,44 @@ impl Transmitter {
         }
         let weight = arena.slot(id).weight;
         let at = self.credits[weight.class as usize].reserve(weight.cost, now)?;
-        Some(self.fix(weight, at, now))
+        Some(self.fix(arena, id, at, now))
     }
 
     /// Fixes the turn of a TLP whose credits are there from `at` on.
-    fn fix(&mut self, weight: Weight, at: Time, now: Time) -> Turn {
+    fn fix(&mut self, arena: &Arena, id: TlpId, at: Time, now: Time) -> Turn {
+        let weight = arena.slot(id).weight;
         let class = pending::waits(weight.class);
         if self.pending & pending::GAP != 0 {
             // At the end of the gap, too, so that what follows is seen after what goes then.
             if now > self.gap.to {
                 self.pending &= !pending::GAP;
-            } else if let Some(turn) = self.fit(weight, at.max(now)) {
+            } else if let Some(turn) = self.fit(arena, id, at.max(now)) {
                 return turn;
             } else {
                 self.gap.classes |= class;
+                if self.gap.after.len() <= LOOK_BACK {
+                    self.gap.after.push(id);
+                }
             }
         }
         let from = now.max(self.busy_until);
         if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from)))
         {
-            self.gap = Gap { from, to: at, classes: class };
+            (self.gap.from, self.gap.to, self.gap.classes) = (from, at, class);
+            self.gap.after.clear();
+            self.gap.after.push(id);
             self.pending |= pending::GAP;
         }
         self.occupy(weight, from.max(at))
     }
 
     /// Finds the turn of a TLP in the gap, if there's room and it may pass what comes after that.
-    fn fit(&mut self, weight: Weight, at: Time) -> Option<Turn> {
+    fn fit(&mut self, arena: &Arena, id: TlpId, at: Time) -> Option<Turn> {
+        let weight = arena.slot(id).weight;
         let first = pending::waits(Class::Posted) | pending::waits(weight.class);
         let start = at.max(self.gap.from);
         let end = start.after(self.wire(weight));
-        if self.gap.classes & first != 0 || end > self.gap.to {
+        if end > self.gap.to || self.gap.classes & first != 0 && !passes_all(arena, id, &self.gap.after) {
             return None;
         }
         self.gap.from = end;
@@ -222,7 +231,7 @@ impl Transmitter {
         let credits = &mut self.credits;
         let (id, at) = self.waiting.pick(arena, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
         self.show_waiting();
-        Some((id, self.fix(arena.slot(id).weight, at, now)))
+        Some((id, self.fix(arena, id, at, now)))
     }
 
     /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has

@@ -7,7 +7,7 @@ use crate::tlp::{Class, Header, Prefixes};
 const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
 
 /// How many TLPs of a queue are looked at (ours): what stands behind so many that it would have to pass is blocked.
-const LOOK_BACK: usize = 32;
+pub(crate) const LOOK_BACK: usize = 32;
 
 /// A class as a set of bits.
 pub(crate) const fn bit(class: Class) -> u8 {
@@ -254,6 +254,16 @@ impl Waiting {
         }
         oldest.1
     }
+}
+
+/// Whether a TLP may pass all of these, which are not too many: made use of only if there's something special about it.
+#[inline]
+pub(crate) fn passes_all(arena: &Arena, id: TlpId, others: &[TlpId]) -> bool {
+    let header = &arena.slot(id).header;
+    header.class() != Class::Posted
+        && is_relaxed(header)
+        && others.len() <= LOOK_BACK
+        && others.iter().all(|&other| passes(arena, id, other))
 }
 
 /// Whether a TLP may pass those before it in its queue, the first one of which is `head`.
