@@ -3,7 +3,7 @@
 mod common;
 
 use common::agent::BAR;
-use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single};
+use common::plant::{MEMORY, Plant, Recorder, Spec, plant, single, trees};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::host::{Found, Host};
 use mlx5_twin_sim::profile::{Credits, Timing, VirtualChannels};
@@ -265,12 +265,6 @@ fn channels() -> impl Strategy<Value = (Vec<Credits>, u8, Vec<u8>)> {
     })
 }
 
-/// Two levels of switches, and five agents.
-fn tree() -> [Shape; 1] {
-    let agents = || vec![Shape::Agent, Shape::Agent];
-    [Shape::Switch(vec![Shape::Switch(agents()), Shape::Agent, Shape::Switch(agents())])]
-}
-
 fn perform(plant: &mut Plant, steps: &[Step]) -> usize {
     let agents = plant.agents.len();
     let mut asked = 0;
@@ -301,9 +295,10 @@ fn perform(plant: &mut Plant, steps: &[Step]) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// Any channels, any traffic: everything arrives, in an order that the table allows.
+    /// Any tree, any channels, any traffic: everything arrives, in an order that the table allows.
     #[test]
     fn everything_arrives_in_order(
+        tree in trees(),
         (credits, low_priority, maps) in channels(),
         rotated in any::<bool>(),
         steps in prop::collection::vec(step(), 1..200),
@@ -311,7 +306,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let timing = Timing { update_fc_ns, ..common::TIMING };
-        let mut plant = plant(&tree(), &spec(&credits, low_priority, timing, seed));
+        let mut plant = plant(&tree, &spec(&credits, low_priority, timing, seed));
         if credits.len() > 1 {
             enable_all(&mut plant, &maps, rotated);
         }

@@ -13,6 +13,7 @@ use mlx5_twin_sim::tlp::{Bdf, Header};
 use mlx5_twin_sim::{Fabric, Time};
 
 use super::agent::{Agent, agent};
+use proptest::prelude::*;
 
 /// What is plugged in at a port.
 #[derive(Clone, Debug)]
@@ -22,6 +23,13 @@ pub(crate) enum Shape {
     HotPlug,
     /// A switch, with what's below each of its ports.
     Switch(Vec<Shape>),
+}
+
+/// Any tree below one root port: switches in up to three levels, and at most 9 agents.
+pub(crate) fn trees() -> impl Strategy<Value = [Shape; 1]> {
+    let below =
+        Just(Shape::Agent).prop_recursive(2, 9, 3, |inner| prop::collection::vec(inner, 1..=3).prop_map(Shape::Switch));
+    prop::collection::vec(below, 1..=3).prop_map(|below| [Shape::Switch(below)])
 }
 
 /// What a plant is made of.
