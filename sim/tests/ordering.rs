@@ -4,9 +4,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::agent::Agent;
+use common::agent::{Agent, Received};
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single, trees};
 use mlx5_twin_sim::Time;
+use mlx5_twin_sim::ordering::{Checker, OrderProbe, Topology};
 use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
 use mlx5_twin_sim::tlp::{Atomic, Attr, Bdf, Class, Header, Kind, Status};
 use proptest::prelude::*;
@@ -224,6 +225,36 @@ proptest! {
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
         perform(&mut plant, &steps);
         check(&mut plant, &recorder)?;
+    }
+
+    /// The checker as the fabric's own observer: it finds every TLP again behind each switch.
+    #[test]
+    fn the_checker_watches_a_live_fabric(
+        tree in trees(),
+        credits in credits(),
+        steps in prop::collection::vec(relaxed_step(1), 1..120),
+        seed in any::<u64>(),
+    ) {
+        let mut plant = plant(&tree, &spec(credits, common::TIMING, seed));
+        let recorder = Recorder::default();
+        plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+        perform(&mut plant, &steps);
+        let transmitted = recorder.take().transmitted.len() as u64;
+        let mut again = common::plant::plant(&tree, &spec(credits, common::TIMING, seed));
+        let probe = OrderProbe::new(Checker::new(Topology::of(again.fabric())).with_transit(TRANSIT));
+        again.fabric().set_probe(Some(Box::new(probe.clone())));
+        perform(&mut again, &steps);
+        let report = probe.report();
+        prop_assert_eq!((&report.violations, &report.undecided), (&vec![], &vec![]));
+        // Who makes a TLP isn't watched here: each is new on its first link.
+        let agents = again.agents.len();
+        let made: u64 = (0..agents).map(|agent| again.agent(agent, |agent, _| agent.made.len() as u64)).sum();
+        let answers: u64 = (0..agents).map(|agent| again.agent(agent, |agent, _| {
+            let root = |received: &&Received| received.header.kind() == Kind::CplD && received.header.completer() == Bdf(0);
+            agent.received.iter().filter(root).count() as u64
+        })).sum();
+        prop_assert_eq!((report.seen, report.made, report.inside), (transmitted, made + answers, 0));
+        prop_assert_eq!(report.matched, report.seen - report.made);
     }
 
     /// The same burst takes the same time again and again: all credits have come back.

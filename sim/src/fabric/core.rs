@@ -264,7 +264,7 @@ impl Core {
             return self.cannot_send(port, tlp);
         }
         if transmitter.wait(&mut self.arena, tlp) {
-            self.pump(port);
+            self.pump(port, weight.class);
         }
     }
 
@@ -277,11 +277,18 @@ impl Core {
         self.consume(tlp);
     }
 
-    /// Fixes the turns of what waits, as far as it's known when the credits are there.
+    /// Fixes the turns of what waits, as far as it's known when the credits are there, after there are more for `class`.
     #[inline(never)]
-    fn pump(&mut self, port: PortId) {
-        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&mut self.arena, self.now) {
+    fn pump(&mut self, port: PortId, class: Class) {
+        let (index, mut any) = (usize::from(port.0), false);
+        while let Some((tlp, turn)) = self.transmitters[index].next_turn(&mut self.arena, class, self.now) {
             self.transmit(port, tlp, turn);
+            any = true;
+        }
+        // What may not pass a posted request goes on when that does.
+        if any && class == Class::Posted && self.transmitters[index].others_wait() {
+            self.pump(port, Class::Completion);
+            self.pump(port, Class::NonPosted);
         }
     }
 
@@ -324,7 +331,7 @@ impl Core {
     #[inline(never)]
     fn tell_transmit(&mut self, port: PortId, tlp: TlpId, at: Time) {
         // Where turns may be fixed in another order than they come, the probe is told of each as it comes.
-        if at > self.now && self.transmitters[usize::from(port.0)].has_gap(self.now) {
+        if self.transmitters[usize::from(port.0)].shows_later(at, self.now) {
             self.queue.push(at, Event::Transmit(port, tlp));
         } else {
             self.show(port, tlp, at);
@@ -448,7 +455,7 @@ impl Core {
             return;
         }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
-            self.pump(sender);
+            self.pump(sender, weight.class);
         }
     }
 

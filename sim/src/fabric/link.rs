@@ -53,6 +53,8 @@ pub(crate) struct Transmitter {
     pub(super) waiting: Waiting,
     pending: u8,
     gap: Gap,
+    /// When the last TLP begins that's shown to the probe only then.
+    shows_until: Time,
     /// Whose the port at the other end is.
     pub(crate) receiver: Owner,
     /// TLPs that a probe has seen.
@@ -90,6 +92,7 @@ impl Transmitter {
             waiting: Waiting::EMPTY,
             pending: 0,
             gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0, after: Vec::new() },
+            shows_until: Time::ZERO,
             receiver,
             seen: 0,
             special: None,
@@ -213,10 +216,15 @@ impl Transmitter {
         Some(Turn { start, arrival: end.after(self.latency[weight.class as usize]) })
     }
 
-    /// Whether turns are fixed now whose order on the wire may be another than that in which they were fixed.
-    #[inline]
-    pub(crate) fn has_gap(&self, now: Time) -> bool {
-        self.pending & pending::GAP != 0 && now <= self.gap.to
+    /// Whether a TLP whose turn has been fixed for `start` must be shown to the probe only then: there are turns whose order on the wire is
+    /// another than that in which they were fixed, or such TLPs are still to be shown.
+    pub(crate) fn shows_later(&mut self, start: Time, now: Time) -> bool {
+        let gap = self.pending & pending::GAP != 0 && now <= self.gap.to;
+        let later = start > now && (gap || now <= self.shows_until);
+        if later {
+            self.shows_until = self.shows_until.max(start);
+        }
+        later
     }
 
     /// Puts a TLP behind those of its class that wait. Says whether it may have to be picked before others.
@@ -226,12 +234,20 @@ impl Transmitter {
         self.waiting.has_relaxed()
     }
 
-    /// Takes the next TLP whose turn can be fixed.
-    pub(crate) fn next_turn(&mut self, arena: &mut Arena, now: Time) -> Option<(TlpId, Turn)> {
+    /// Takes the next TLP of `class` whose turn can be fixed.
+    #[inline]
+    pub(crate) fn next_turn(&mut self, arena: &mut Arena, class: Class, now: Time) -> Option<(TlpId, Turn)> {
         let credits = &mut self.credits;
-        let (id, at) = self.waiting.pick(arena, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
+        let (id, at) =
+            self.waiting.pick_in(arena, class, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
         self.show_waiting();
         Some((id, self.fix(arena, id, at, now)))
+    }
+
+    /// Whether anything but posted requests waits.
+    #[inline]
+    pub(crate) fn others_wait(&self) -> bool {
+        self.pending & pending::WAITS & !pending::waits(Class::Posted) != 0
     }
 
     /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has

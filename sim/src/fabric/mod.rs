@@ -2,7 +2,8 @@
 //!
 //! A TLP is decoded once, where it enters, and lives in a slot of an arena until it's consumed. Each hop is one event: a transmitter takes
 //! credits, occupies the wire, and the TLP arrives at the other end when the wire, the flight and the receiver's latency are over. A receive
-//! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
+//! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return. What waits for credits goes on in an
+//! order that the [ordering table](crate::ordering) allows; links may have several virtual channels, each with credits of its own.
 
 mod arena;
 mod channels;

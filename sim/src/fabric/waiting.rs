@@ -65,8 +65,7 @@ pub(crate) struct Waiting {
 /// one has TC0, too: that a TLP of TC0 might pass one of another class isn't made use of).
 #[inline]
 fn is_relaxed(header: &Header) -> bool {
-    let attr = header.attr();
-    attr.relaxed_ordering() || attr.id_based_ordering() || header.tc() != 0
+    header.has_own_order()
 }
 
 /// What the table says of two TLPs.
@@ -153,14 +152,13 @@ impl Waiting {
         queue.tail = id;
     }
 
-    /// Takes out the next TLP that goes: the oldest one for which `credits` gives some, and that may pass all that waits before it. Nobody gets
-    /// credits before an older one of its class that only lacks those.
+    /// Takes out the next TLP of any class that goes, where `credits` gives credits for it: of the classes whose turn it may be that with the
+    /// oldest head.
     pub(crate) fn pick<T>(
         &mut self,
         arena: &mut Arena,
         mut credits: impl FnMut(Weight) -> Option<T>,
     ) -> Option<(TlpId, T)> {
-        // At most once for each class that waits, the one with the oldest head first.
         let mut untried = self.classes;
         while untried != 0 {
             let class = if untried.is_power_of_two() {
@@ -168,46 +166,45 @@ impl Waiting {
             } else {
                 self.oldest_head(arena, untried)
             };
-            let id = self.queues[class as usize].head;
-            if let Some(found) = credits(arena.slot(id).weight) {
-                self.take_out(arena, class, TlpId::NONE, id);
-                return Some((id, found));
+            if let Some(picked) = self.pick_in(arena, class, &mut credits) {
+                return Some(picked);
             }
             untried &= !bit(class);
-            if class == Class::Posted {
-                // Whatever follows is younger than this posted request.
-                return self.pick_past_posted(arena, untried, credits);
-            }
         }
         None
     }
 
-    /// Takes out a TLP of one of the classes `untried` that may pass the posted requests before it.
+    /// Takes out the next TLP of `class` that goes: the first one that may pass all that waits before it, if `credits` gives credits for it. Nobody gets
+    /// any before an older one of its class that lacks nothing else.
     #[inline]
-    fn pick_past_posted<T>(
+    pub(crate) fn pick_in<T>(
         &mut self,
         arena: &mut Arena,
-        untried: u8,
-        mut credits: impl FnMut(Weight) -> Option<T>,
+        class: Class,
+        credits: impl FnOnce(Weight) -> Option<T>,
     ) -> Option<(TlpId, T)> {
-        if self.relaxed == 0 {
+        if self.classes & bit(class) == 0 {
             return None;
         }
-        let classes = [Class::NonPosted, Class::Completion].into_iter().filter(|&class| untried & bit(class) != 0);
-        for class in classes {
-            if let Some((before, id)) = self.first_relaxed(arena, class)
-                && let Some(found) = credits(arena.slot(id).weight)
-            {
-                self.take_out(arena, class, before, id);
-                return Some((id, found));
-            }
-        }
-        None
+        let head = self.queues[class as usize].head;
+        let blocked = class != Class::Posted && self.classes & bit(Class::Posted) != 0 && {
+            let posted = arena.slot(self.queues[Class::Posted as usize].head).order;
+            self.age(posted) > self.age(arena.slot(head).order)
+        };
+        let (before, id) = if blocked { self.first_relaxed(arena, class)? } else { (TlpId::NONE, head) };
+        let found = credits(arena.slot(id).weight)?;
+        self.take_out(arena, class, before, id);
+        Some((id, found))
     }
 
     /// The first TLP of a class that may pass all that waits before it, and the one that stands before it in its queue.
-    #[inline(never)]
+    #[inline]
     fn first_relaxed(&self, arena: &Arena, class: Class) -> Option<(TlpId, TlpId)> {
+        if self.relaxed == 0 { None } else { self.look_for_relaxed(arena, class) }
+    }
+
+    #[inline(never)]
+    fn look_for_relaxed(&self, arena: &Arena, class: Class) -> Option<(TlpId, TlpId)> {
         let head = self.queues[class as usize].head;
         let (mut before, mut id) = (TlpId::NONE, head);
         for _ in 0..LOOK_BACK {
