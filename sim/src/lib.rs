@@ -7,6 +7,7 @@
 //! - [`host`]: host programs, written as async functions on the virtual clock, and bus enumeration.
 //! - [`topology`]: what a fabric consists of, as a text says it.
 //! - [`event`]: the queue of what happens next.
+//! - [`ordering`]: what may pass what, and a checker of that.
 //!
 //! The crate knows nothing of mlx5. Everything here is deterministic: the same topology, seed and inputs
 //! give the same TLPs at the same picosecond on every machine.
@@ -17,6 +18,7 @@ pub mod event;
 pub mod fabric;
 pub mod host;
 pub mod memory;
+pub mod ordering;
 pub mod probe;
 pub mod profile;
 pub mod rng;

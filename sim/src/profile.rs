@@ -58,6 +58,120 @@ pub struct Credits {
     pub completion_data: u32,
 }
 
+impl Credits {
+    /// All infinite.
+    pub const INFINITE: Credits = Credits {
+        posted_headers: 0,
+        posted_data: 0,
+        nonposted_headers: 0,
+        nonposted_data: 0,
+        completion_headers: 0,
+        completion_data: 0,
+    };
+
+    fn validate(&self, section: &str, max_payload: u32) -> Result<(), OutOfRange> {
+        let data = max_payload.div_ceil(16);
+        for (field, value) in [
+            ("posted_headers", self.posted_headers),
+            ("nonposted_headers", self.nonposted_headers),
+            ("completion_headers", self.completion_headers),
+        ] {
+            check(section, field, value, value <= 127, "0 (infinite) to 127")?;
+        }
+        for (field, value) in [("posted_data", self.posted_data), ("completion_data", self.completion_data)] {
+            let enough = value == 0 || (data..=2047).contains(&value);
+            check(section, field, value, enough, "0 (infinite), or max_payload / 16 to 2047")?;
+        }
+        // The largest non-posted request is a 128-byte deferrable memory write; an atomic has up to 32 bytes.
+        let enough = self.nonposted_data == 0 || (8..=2047).contains(&self.nonposted_data);
+        check(section, "nonposted_data", self.nonposted_data, enough, "0 (infinite), or 8 to 2047")
+    }
+}
+
+/// The virtual channels of a link beyond VC0: for each the credits that the receiver at each end advertises for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ChannelList", into = "ChannelList")]
+pub struct VirtualChannels {
+    credits: [Credits; VirtualChannels::MOST],
+    count: u8,
+    low_priority: u8,
+}
+
+/// The same as a profile has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelList {
+    #[serde(default)]
+    low_priority: u8,
+    credits: Vec<Credits>,
+}
+
+impl VirtualChannels {
+    /// The most that a link may have beyond VC0.
+    pub const MOST: usize = 7;
+    /// None: VC0 carries everything.
+    pub const NONE: VirtualChannels =
+        VirtualChannels { credits: [Credits::INFINITE; VirtualChannels::MOST], count: 0, low_priority: 0 };
+
+    /// These, at most seven: `None` if they're more.
+    pub fn new(channels: &[Credits]) -> Option<VirtualChannels> {
+        let mut all = VirtualChannels { count: channels.len() as u8, ..VirtualChannels::NONE };
+        all.credits.get_mut(..channels.len())?.copy_from_slice(channels);
+        Some(all)
+    }
+
+    /// The same with VC IDs up to `count` in the low-priority group, where VC0 is: they take turns, and those with higher IDs come before them, a higher ID
+    /// first. The ports say so as Low Priority Extended VC Count, of at most the number of channels.
+    #[must_use]
+    pub fn with_low_priority(self, count: u8) -> VirtualChannels {
+        VirtualChannels { low_priority: count.min(self.count), ..self }
+    }
+
+    /// The highest VC ID in the low-priority group.
+    pub fn low_priority(&self) -> u8 {
+        self.low_priority
+    }
+
+    /// The credits of each: those of the second VC resource of the ports first.
+    pub fn credits(&self) -> &[Credits] {
+        self.credits.get(..usize::from(self.count)).unwrap_or(&[])
+    }
+
+    /// Whether VC0 carries everything.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for VirtualChannels {
+    fn default() -> VirtualChannels {
+        VirtualChannels::NONE
+    }
+}
+
+impl TryFrom<ChannelList> for VirtualChannels {
+    type Error = OutOfRange;
+
+    fn try_from(list: ChannelList) -> Result<VirtualChannels, OutOfRange> {
+        let ChannelList { low_priority, credits } = list;
+        let wrong = |field: &str, value: u64, allowed| OutOfRange { field: field.to_owned(), value, allowed };
+        let number = credits.len() as u64;
+        let channels = VirtualChannels::new(&credits);
+        let channels = channels.ok_or_else(|| wrong("number of virtual_channels.credits", number, "0 to 7"))?;
+        if low_priority > channels.count {
+            let allowed = "0 to the number of virtual_channels.credits";
+            return Err(wrong("virtual_channels.low_priority", low_priority.into(), allowed));
+        }
+        Ok(channels.with_low_priority(low_priority))
+    }
+}
+
+impl From<VirtualChannels> for ChannelList {
+    fn from(channels: VirtualChannels) -> ChannelList {
+        ChannelList { low_priority: channels.low_priority, credits: channels.credits().to_vec() }
+    }
+}
+
 /// A link: its speed, its length, and the buffers at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,8 +182,12 @@ pub struct Link {
     pub lanes: u8,
     /// Time of flight.
     pub propagation: Range,
-    /// What the receiver at each end advertises.
+    /// What the receiver at each end advertises, for VC0.
     pub credits: Credits,
+    /// The virtual channels beyond VC0; none if nothing is said. They're used if the ports at both ends have the capability, and software enables
+    /// them.
+    #[serde(default, skip_serializing_if = "VirtualChannels::is_empty")]
+    pub virtual_channels: VirtualChannels,
 }
 
 impl Link {
@@ -85,22 +203,11 @@ impl Link {
         let Range { min_ps, max_ps } = self.propagation;
         check(section, "propagation.max_ps", max_ps, max_ps <= 1_000_000_000, "0 to 1000000000 (1 ms)")?;
         check(section, "propagation.min_ps", min_ps, min_ps <= max_ps, "0 to propagation.max_ps")?;
-        let data = max_payload.div_ceil(16);
-        let c = &self.credits;
-        for (field, value) in [
-            ("credits.posted_headers", c.posted_headers),
-            ("credits.nonposted_headers", c.nonposted_headers),
-            ("credits.completion_headers", c.completion_headers),
-        ] {
-            check(section, field, value, value <= 127, "0 (infinite) to 127")?;
+        self.credits.validate(&format!("{section}.credits"), max_payload)?;
+        for (number, credits) in self.virtual_channels.credits().iter().enumerate() {
+            credits.validate(&format!("{section}.virtual_channels.credits[{number}]"), max_payload)?;
         }
-        for (field, value) in [("credits.posted_data", c.posted_data), ("credits.completion_data", c.completion_data)] {
-            let enough = value == 0 || (data..=2047).contains(&value);
-            check(section, field, value, enough, "0 (infinite), or max_payload / 16 to 2047")?;
-        }
-        // The largest non-posted request is a 128-byte deferrable memory write; an atomic has up to 32 bytes.
-        let enough = c.nonposted_data == 0 || (8..=2047).contains(&c.nonposted_data);
-        check(section, "credits.nonposted_data", c.nonposted_data, enough, "0 (infinite), or 8 to 2047")
+        Ok(())
     }
 
     /// Picoseconds per byte on the wire in 1/65,536, encoding included (8b/10b up to generation 2, 128b/130b from 3).
@@ -180,8 +287,13 @@ impl Default for Topology {
             completion_headers: 32,
             completion_data: 256,
         };
-        let link =
-            |credits, min_ps, max_ps| Link { generation: 5, lanes: 16, propagation: Range { min_ps, max_ps }, credits };
+        let link = |credits, min_ps, max_ps| Link {
+            generation: 5,
+            lanes: 16,
+            propagation: Range { min_ps, max_ps },
+            credits,
+            virtual_channels: VirtualChannels::NONE,
+        };
         Topology {
             max_payload: 256,
             max_read_request: 512,
@@ -330,15 +442,13 @@ mod tests {
     use super::*;
 
     fn link(generation: u8, lanes: u8) -> Link {
-        let credits = Credits {
-            posted_headers: 0,
-            posted_data: 0,
-            nonposted_headers: 0,
-            nonposted_data: 0,
-            completion_headers: 0,
-            completion_data: 0,
-        };
-        Link { generation, lanes, propagation: Range { min_ps: 0, max_ps: 0 }, credits }
+        Link {
+            generation,
+            lanes,
+            propagation: Range { min_ps: 0, max_ps: 0 },
+            credits: Credits::INFINITE,
+            virtual_channels: VirtualChannels::NONE,
+        }
     }
 
     #[test]
@@ -359,5 +469,30 @@ mod tests {
         assert!(link.validate("topology.host.link", 256).is_err());
         link.credits.posted_data = 16;
         assert_eq!(link.validate("topology.host.link", 256), Ok(()));
+    }
+
+    #[test]
+    fn virtual_channels_are_credits_too() {
+        let mut link = link(3, 8);
+        let few = Credits { completion_data: 15, ..Credits::INFINITE };
+        link.virtual_channels = VirtualChannels::new(&[Credits::INFINITE, few]).unwrap().with_low_priority(1);
+        let error = link.validate("topology.host.link", 256).unwrap_err();
+        assert_eq!(error.field, "topology.host.link.virtual_channels.credits[1].completion_data");
+        assert_eq!(link.validate("topology.host.link", 128), Ok(()));
+        assert_eq!(VirtualChannels::new(&[few; 8]), None);
+        assert_eq!(VirtualChannels::new(&[few; 7]).unwrap().credits(), [few; 7]);
+        let text = serde_json::to_string(&link).unwrap();
+        assert_eq!(serde_json::from_str::<Link>(&text).unwrap(), link);
+        for (low_priority, number, wrong) in [
+            (0, 8, "number of virtual_channels.credits = 8 is out of range: 0 to 7"),
+            (3, 2, "virtual_channels.low_priority = 3 is out of range: 0 to the number of virtual_channels.credits"),
+        ] {
+            let text = serde_json::to_string(&ChannelList { low_priority, credits: vec![few; number] }).unwrap();
+            let error = serde_json::from_str::<VirtualChannels>(&text).unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
+        let without = serde_json::to_string(&super::Link { virtual_channels: VirtualChannels::NONE, ..link }).unwrap();
+        assert!(!without.contains("virtual"), "{without}");
+        assert!(serde_json::from_str::<Link>(&without).unwrap().virtual_channels.is_empty());
     }
 }

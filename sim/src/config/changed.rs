@@ -43,6 +43,8 @@ impl Changed {
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
     /// MSI Enable changed.
     pub const MSI: Changed = Changed(1 << 14);
+    /// A virtual channel was enabled or disabled, or has another ID or other traffic classes.
+    pub const VIRTUAL_CHANNELS: Changed = Changed(1 << 15);
     /// A bit of ACS Control or of the Egress Control Vector changed.
     pub const ACS: Changed = Changed(1 << 16);
     /// A bit of DPC Control changed, or DPC Trigger Status was cleared.

@@ -52,6 +52,7 @@ pub use capability::pcie::{CompletionTimeout, PcieCapability, PortType};
 pub use capability::pm::{PowerCapability, PowerState};
 pub use capability::slot::{Indicator, Slot, SlotEvent};
 pub use capability::sriov::{PAGE_SIZES, SriovCapability, VfAperture};
+pub use capability::vc::{MAX_CHANNELS, VcCapability, VcControl, VcResource};
 pub use capability::{Capability, CapabilityId, CapabilityLayout};
 pub use changed::{Changed, Trigger, Watch};
 pub use dump::LspciDump;

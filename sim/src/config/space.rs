@@ -95,6 +95,7 @@ pub(super) struct Located {
     pub(super) acs: u16,
     pub(super) dpc: u16,
     pub(super) sriov: u16,
+    pub(super) vc: u16,
 }
 
 /// A function's 4096 bytes of configuration space.
@@ -325,6 +326,7 @@ impl ConfigSpace {
             id if id.same_as(CapabilityId::ACS) => self.located.acs = offset,
             id if id.same_as(CapabilityId::DPC) => self.located.dpc = offset,
             id if id.same_as(CapabilityId::SRIOV) => self.located.sriov = offset,
+            id if id.same_as(CapabilityId::VIRTUAL_CHANNEL) => self.located.vc = offset,
             _ => {}
         }
         Ok(offset)

@@ -17,6 +17,13 @@ use crate::tlp::{Bdf, Class, Header, Malformed, Status};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) u16);
 
+impl NodeId {
+    /// Its number, in the order in which the topology made the nodes.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
 /// One end of a link. The two ends of link `n` are the ports `2n` (nearer to the root complex) and `2n + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub(crate) u16);
@@ -62,6 +69,10 @@ impl Owner {
 pub(crate) enum Event {
     /// A TLP has been received at a port, which is this one's.
     Arrive(PortId, Owner, TlpId),
+    /// A TLP has been received that came over a virtual channel: as `Arrive`, but for one look at its traffic class.
+    ArriveSpecially(PortId, Owner, TlpId),
+    /// The virtual channels of a port take their turns on the wire.
+    Arbitrate(PortId),
     /// A TLP begins on the link of a port, whose probe is to see it now.
     Transmit(PortId, TlpId),
     /// A node asked to be called.
@@ -118,7 +129,7 @@ impl std::fmt::Debug for Core {
 
 /// What is to be done when the turn of a TLP on the wire is known.
 #[derive(Clone, Copy)]
-struct Left {
+pub(super) struct Left {
     /// When its first symbol leaves.
     start: Time,
     /// The port in whose receive buffer it stood, and what it took there.
@@ -130,7 +141,7 @@ struct Left {
 
 impl Left {
     #[inline(always)]
-    fn new(slot: &Slot, start: Time) -> Left {
+    pub(super) fn new(slot: &Slot, start: Time) -> Left {
         Left { start, held_by: slot.held_by, weight: slot.weight, ticket: slot.ticket }
     }
 }
@@ -265,31 +276,38 @@ impl Core {
     /// Sends a TLP from `port`, where it may have to wait.
     #[inline]
     pub(super) fn send_in_turn(&mut self, port: PortId, tlp: TlpId) {
-        let slot = self.arena.slot(tlp);
-        let (weight, ticket) = (slot.weight, slot.ticket);
+        let weight = self.arena.slot(tlp).weight;
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        if let Some(turn) = transmitter.reserve(weight, self.now) {
+        if let Some(turn) = transmitter.reserve(&self.arena, tlp, self.now) {
             return self.transmit(port, tlp, turn);
         }
         if !transmitter.can_ever_send(weight) {
-            // Larger than the receiver's buffer: it would stop the link for ever.
-            self.faults.malformed += 1;
-            self.tell_left(port, ticket, self.now);
-            return self.consume(tlp);
+            return self.cannot_send(port, tlp);
         }
-        transmitter.wait(&mut self.arena, tlp, weight.class);
+        if transmitter.wait(&mut self.arena, tlp) {
+            self.pump(port, weight.class);
+        }
+    }
+
+    /// Drops a TLP that can never be sent, since it's larger than the receiver's buffer or no virtual channel is for it: it would stop the
+    /// link for ever.
+    #[cold]
+    pub(super) fn cannot_send(&mut self, port: PortId, tlp: TlpId) {
+        self.faults.malformed += 1;
+        self.tell_left(port, self.arena.slot(tlp).ticket, self.now);
+        self.consume(tlp);
     }
 
     /// Fixes the turns of what waits, as far as it's known when the credits are there, after there are more for `class`.
     #[inline(never)]
     fn pump(&mut self, port: PortId, class: Class) {
-        let mut any = false;
-        while let Some((tlp, turn)) = self.transmitters[usize::from(port.0)].next_turn(&self.arena, class, self.now) {
+        let (index, mut any) = (usize::from(port.0), false);
+        while let Some((tlp, turn)) = self.transmitters[index].next_turn(&mut self.arena, class, self.now) {
             self.transmit(port, tlp, turn);
             any = true;
         }
         // What may not pass a posted request goes on when that does.
-        if any && class == Class::Posted && self.transmitters[usize::from(port.0)].others_wait() {
+        if any && class == Class::Posted && self.transmitters[index].others_wait() {
             self.pump(port, Class::Completion);
             self.pump(port, Class::NonPosted);
         }
@@ -311,7 +329,7 @@ impl Core {
 
     /// Tells whom it concerns that a TLP is on the wire.
     #[inline(always)]
-    fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
+    pub(super) fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
         self.free_buffer(left.held_by, left.weight, left.start);
         if left.ticket != NO_TICKET {
             self.arena.slot_mut(tlp).ticket = NO_TICKET;
@@ -334,7 +352,7 @@ impl Core {
     #[inline(never)]
     fn tell_transmit(&mut self, port: PortId, tlp: TlpId, at: Time) {
         // Where turns may be fixed in another order than they come, the probe is told of each as it comes.
-        if at > self.now && self.transmitters[usize::from(port.0)].has_gap(self.now) {
+        if self.transmitters[usize::from(port.0)].shows_later(at, self.now) {
             self.queue.push(at, Event::Transmit(port, tlp));
         } else {
             self.show(port, tlp, at);
@@ -458,6 +476,9 @@ impl Core {
     #[inline(never)]
     pub(super) fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
         if self.rules.is_some() && self.keeps_credits(sender, weight, at) {
+            return;
+        }
+        if self.channel_freed(sender, weight, at) {
             return;
         }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {

@@ -79,6 +79,10 @@ impl Returns {
         self.entered += 1;
     }
 
+    fn first_after(&self, now: Time) -> Option<Time> {
+        (self.left..self.entered).map(|place| self.ring[place % RETURNS].0).find(|at| *at > now)
+    }
+
     /// Takes out what has arrived.
     #[inline]
     fn arrived(&mut self, now: Time) -> u64 {
@@ -165,6 +169,11 @@ impl Credits {
         let left = enough(self.available, cost);
         self.available = left.unwrap_or(self.available);
         left.is_some()
+    }
+
+    /// When the next credits after `now` come back, if any are on their way.
+    pub(crate) fn next_return(&self, now: Time) -> Option<Time> {
+        self.returning.first_after(now)
     }
 
     /// Takes the credits of a TLP as soon as they're there: gives when that is, not before `now`. `None` if it isn't known yet.

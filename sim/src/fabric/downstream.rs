@@ -160,6 +160,13 @@ impl DownstreamPort {
         slot | u8::from(self.config.containment_interrupt()) << 1 | self.config.root_error_interrupts() << 2
     }
 
+    /// Lets the link have the virtual channels that the registers say.
+    pub(crate) fn set_channels(&self, core: &mut Core) {
+        if let Some(port) = self.port {
+            core.set_channels_by(port, &self.config);
+        }
+    }
+
     /// Writes a register, and sees to what comes of it.
     pub(crate) fn write(&mut self, register: u16, byte_enables: u8, value: u32) -> Vec<Affair> {
         let before = self.interrupts();

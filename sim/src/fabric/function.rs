@@ -187,6 +187,7 @@ impl Function {
             return Inbound::Done;
         }
         if request.kind() == Kind::CfgRd0 {
+            core.show_channels(self.port, &mut self.config);
             let value = self.config.read(request.register());
             core.consume(tlp);
             answer_dword(core, self.port, request, target, value, self.config.generates_ecrc());
@@ -195,6 +196,7 @@ impl Function {
         self.id = target;
         let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let changed = self.write(request.register(), request.first_be(), value);
+        core.set_channels_by(self.port, &self.config);
         core.consume(tlp);
         core.complete(self.port, request, target, Status::Successful);
         Inbound::Configured(changed)

@@ -1,26 +1,17 @@
 //! The transmitting half of a port: serialisation, and the queues of what waits for credits.
 
 use super::arena::{Arena, TlpId, Weight};
+use super::channels::{Channels, credits_of};
 use super::core::Owner;
 use super::credits::Credits;
 use super::special::Special;
+use super::waiting::{LOOK_BACK, Waiting, passes_all};
 use crate::profile;
 use crate::time::Time;
 use crate::tlp::Class;
 
 /// Bytes of a DLLP on the wire: four, a CRC of two, and their framing (PCIe base spec 3.5.1).
 const NAK_BYTES: u64 = 8;
-
-/// A queue of TLPs, linked through their slots.
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    head: TlpId,
-    tail: TlpId,
-}
-
-impl Queue {
-    const EMPTY: Queue = Queue { head: TlpId::NONE, tail: TlpId::NONE };
-}
 
 /// What keeps a transmitter from sending at once; bits 0 to 2 are the classes in which something waits.
 mod pending {
@@ -37,12 +28,14 @@ mod pending {
 }
 
 /// A span of time in which the wire is idle before TLPs whose turn is known: they go when their credits are there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Gap {
     from: Time,
     to: Time,
     /// The classes of the TLPs after it, as a set of bits.
     classes: u8,
+    /// These TLPs, up to one more than anything may pass.
+    after: Vec<TlpId>,
 }
 
 /// Sends TLPs over one direction of a link.
@@ -55,22 +48,25 @@ pub(crate) struct Transmitter {
     framing_bytes: u64,
     /// Flight time and the receiver's own latency, by class.
     latency: [Time; 3],
-    update_fc: Time,
+    pub(super) update_fc: Time,
     /// From the end of a TLP on the wire to that of the NAK for it: both fly, and the NAK has its time on the wire. That the receiver may take some
     /// time to decide isn't in it.
     nak: Time,
-    busy_until: Time,
-    credits: [Credits; 3],
-    waiting: [Queue; 3],
+    pub(super) busy_until: Time,
+    /// Of VC0, by class.
+    pub(super) credits: [Credits; 3],
+    /// For VC0.
+    pub(super) waiting: Waiting,
     pending: u8,
-    next_order: u32,
     gap: Gap,
+    /// When the last TLP begins that's shown to the probe only then.
+    shows_until: Time,
     /// Whose the port at the other end is.
     pub(crate) receiver: Owner,
     /// TLPs that a probe has seen.
     pub(crate) seen: u64,
     /// What the port has beyond the plain path; mostly nothing.
-    special: Option<Box<Special>>,
+    pub(super) special: Option<Box<Special>>,
 }
 
 /// When a TLP is on the wire.
@@ -91,28 +87,27 @@ impl Transmitter {
         reaction: [Time; 3],
         timing: &profile::Timing,
     ) -> Transmitter {
-        let c = &link.credits;
         let rate = link.ps_per_byte_q16();
-        Transmitter {
+        let mut transmitter = Transmitter {
             ps_per_byte_q16: rate * 1000 / (1000 - timing.dllp_permille.min(999)),
             framing_bytes: link.framing_bytes(),
             latency: reaction.map(|latency| flight + latency),
             update_fc: Time::ns(timing.update_fc_ns) + flight,
             nak: flight + flight + Time((NAK_BYTES * rate) >> 16),
             busy_until: Time::ZERO,
-            credits: [
-                Credits::new(c.posted_headers, c.posted_data),
-                Credits::new(c.nonposted_headers, c.nonposted_data),
-                Credits::new(c.completion_headers, c.completion_data),
-            ],
-            waiting: [Queue::EMPTY; 3],
+            credits: credits_of(&link.credits),
+            waiting: Waiting::EMPTY,
             pending: 0,
-            next_order: 0,
-            gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0 },
+            gap: Gap { from: Time::ZERO, to: Time::ZERO, classes: 0, after: Vec::new() },
+            shows_until: Time::ZERO,
             receiver,
             seen: 0,
             special: None,
+        };
+        if !link.virtual_channels.is_empty() {
+            transmitter.make_special().channels = Some(Channels::new(link.virtual_channels.credits()));
         }
+        transmitter
     }
 
     /// Whether a TLP that has its credits can go at once, without a look at anything else.
@@ -123,7 +118,13 @@ impl Transmitter {
 
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
-        self.pending & pending::WAITS == 0
+        let channels = self.special.as_deref().and_then(|special| special.channels.as_ref());
+        self.pending & pending::WAITS == 0 && channels.is_none_or(Channels::is_clear)
+    }
+
+    /// Takes over which classes of VC0 have something waiting.
+    pub(super) fn show_waiting(&mut self) {
+        self.pending = self.pending & !pending::WAITS | self.waiting.classes();
     }
 
     /// Whether nothing waits, and all credits are free or on their way back.
@@ -195,94 +196,83 @@ impl Transmitter {
 
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're
     /// taken then.
-    #[inline]
-    pub(crate) fn reserve(&mut self, weight: Weight, now: Time) -> Option<Turn> {
-        // Posted requests pass all but each other; nothing else passes them, nor others of its class.
-        if self.pending & (pending::waits(Class::Posted) | pending::waits(weight.class)) != 0 {
+    #[inline(never)]
+    pub(crate) fn reserve(&mut self, arena: &Arena, id: TlpId, now: Time) -> Option<Turn> {
+        if !self.waiting.lets_pass(arena, id) {
             return None;
         }
+        let weight = arena.slot(id).weight;
         let at = self.credits[weight.class as usize].reserve(weight.cost, now)?;
-        Some(self.fix(weight, at, now))
+        Some(self.fix(arena, id, at, now))
     }
 
-    /// Fixes the turn of a TLP whose credits are there from `at` on, which isn't before `now`.
-    #[inline]
-    fn fix(&mut self, weight: Weight, at: Time, now: Time) -> Turn {
-        let from = now.max(self.busy_until);
+    /// Fixes the turn of a TLP whose credits are there from `at` on.
+    fn fix(&mut self, arena: &Arena, id: TlpId, at: Time, now: Time) -> Turn {
+        let weight = arena.slot(id).weight;
+        let class = pending::waits(weight.class);
         if self.pending & pending::GAP != 0 {
             // At the end of the gap, too, so that what follows is seen after what goes then.
             if now > self.gap.to {
                 self.pending &= !pending::GAP;
+            } else if let Some(turn) = self.fit(arena, id, at.max(now)) {
+                return turn;
             } else {
-                if let Some(turn) = self.fit(weight, at) {
-                    return turn;
+                self.gap.classes |= class;
+                if self.gap.after.len() <= LOOK_BACK {
+                    self.gap.after.push(id);
                 }
-                self.gap.classes |= pending::waits(weight.class);
             }
         }
-        if at > from && (self.pending & pending::GAP == 0 || self.gap.to.since(self.gap.from) < at.since(from)) {
-            self.gap = Gap { from, to: at, classes: pending::waits(weight.class) };
+        let from = now.max(self.busy_until);
+        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from)))
+        {
+            (self.gap.from, self.gap.to, self.gap.classes) = (from, at, class);
+            self.gap.after.clear();
+            self.gap.after.push(id);
             self.pending |= pending::GAP;
         }
         self.occupy(weight, from.max(at))
     }
 
     /// Finds the turn of a TLP in the gap, if there's room and it may pass what comes after that.
-    fn fit(&mut self, weight: Weight, at: Time) -> Option<Turn> {
+    fn fit(&mut self, arena: &Arena, id: TlpId, at: Time) -> Option<Turn> {
+        let weight = arena.slot(id).weight;
         let first = pending::waits(Class::Posted) | pending::waits(weight.class);
         let start = at.max(self.gap.from);
         let end = start.after(self.wire(weight));
-        if self.gap.classes & first != 0 || end > self.gap.to {
+        if end > self.gap.to || self.gap.classes & first != 0 && !passes_all(arena, id, &self.gap.after) {
             return None;
         }
         self.gap.from = end;
         Some(Turn { start, arrival: end.after(self.latency[weight.class as usize]) })
     }
 
-    /// Whether turns are fixed now whose order on the wire may be another than that in which they were fixed.
-    #[inline]
-    pub(crate) fn has_gap(&self, now: Time) -> bool {
-        self.pending & pending::GAP != 0 && now <= self.gap.to
+    /// Whether a TLP whose turn has been fixed for `start` must be shown to the probe only then: there are turns whose order on the wire is
+    /// another than that in which they were fixed, or such TLPs are still to be shown.
+    pub(crate) fn shows_later(&mut self, start: Time, now: Time) -> bool {
+        let gap = self.pending & pending::GAP != 0 && now <= self.gap.to;
+        let later = start > now && (gap || now <= self.shows_until);
+        if later {
+            self.shows_until = self.shows_until.max(start);
+        }
+        later
     }
 
-    /// Puts a TLP behind those of its class that wait.
-    pub(crate) fn wait(&mut self, arena: &mut Arena, id: TlpId, class: Class) {
-        let slot = arena.slot_mut(id);
-        slot.next = TlpId::NONE;
-        slot.order = self.next_order;
-        self.next_order = self.next_order.wrapping_add(1);
-        let queue = &mut self.waiting[class as usize];
-        if self.pending & pending::waits(class) == 0 {
-            self.pending |= pending::waits(class);
-            queue.head = id;
-        } else {
-            arena.slot_mut(queue.tail).next = id;
-        }
-        queue.tail = id;
+    /// Puts a TLP behind those of its class that wait. Says whether it may have to be picked before others.
+    pub(crate) fn wait(&mut self, arena: &mut Arena, id: TlpId) -> bool {
+        self.waiting.push(arena, id);
+        self.pending |= self.waiting.classes();
+        self.waiting.has_relaxed()
     }
 
-    /// Takes the first TLP of `class` that waits, if its turn can be fixed: its credits will be there, and it would not pass a posted request,
-    /// which neither a non-posted request nor a completion may do (PCIe base specification, 'Transaction Ordering').
+    /// Takes the next TLP of `class` whose turn can be fixed.
     #[inline]
-    pub(crate) fn next_turn(&mut self, arena: &Arena, class: Class, now: Time) -> Option<(TlpId, Turn)> {
-        if self.pending & pending::waits(class) == 0 {
-            return None;
-        }
-        let id = self.waiting[class as usize].head;
-        let slot = arena.slot(id);
-        if class != Class::Posted && self.pending & pending::waits(Class::Posted) != 0 {
-            let posted = arena.slot(self.waiting[Class::Posted as usize].head).order;
-            // Which is older, also if the counter has begun anew.
-            if posted.wrapping_sub(slot.order) as i32 <= 0 {
-                return None;
-            }
-        }
-        let at = self.credits[class as usize].reserve(slot.weight.cost, now)?;
-        self.waiting[class as usize].head = slot.next;
-        if slot.next == TlpId::NONE {
-            self.pending &= !pending::waits(class);
-        }
-        Some((id, self.fix(slot.weight, at, now)))
+    pub(crate) fn next_turn(&mut self, arena: &mut Arena, class: Class, now: Time) -> Option<(TlpId, Turn)> {
+        let credits = &mut self.credits;
+        let (id, at) =
+            self.waiting.pick_in(arena, class, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
+        self.show_waiting();
+        Some((id, self.fix(arena, id, at, now)))
     }
 
     /// Whether anything but posted requests waits.

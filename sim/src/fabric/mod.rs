@@ -2,10 +2,12 @@
 //!
 //! A TLP is decoded once, where it enters, and lives in a slot of an arena until it's consumed. Each hop is one event: a transmitter takes
 //! credits, occupies the wire, and the TLP arrives at the other end when the wire, the flight and the receiver's latency are over. A receive
-//! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return.
+//! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return. What waits for credits goes on in an
+//! order that the [ordering table](crate::ordering) allows; links may have several virtual channels, each with credits of its own.
 
 mod acs;
 mod arena;
+mod channels;
 mod clock;
 mod containment;
 mod core;
@@ -26,6 +28,7 @@ pub mod rules;
 mod slots;
 mod special;
 mod switch;
+mod waiting;
 
 use std::fmt;
 
@@ -330,6 +333,8 @@ impl Fabric {
         self.core.now = at;
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
+            Event::ArriveSpecially(port, owner, tlp) => self.arrive_specially(port, owner, tlp),
+            Event::Arbitrate(port) => self.core.arbitrate_when_due(port),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Fault(token) => self.fault_due(token),
@@ -351,7 +356,22 @@ impl Fabric {
         }
     }
 
-    #[inline]
+    /// A TLP has arrived over a virtual channel.
+    #[cold]
+    fn arrive_specially(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
+        if self.core.takes_class(port, tlp) {
+            return self.arrive(port, owner, tlp);
+        }
+        // Whatever the header is, the buffer is that of this port.
+        let _ = self.core.hold(port, tlp);
+        if self.links.is_down(port) {
+            return self.lose(tlp);
+        }
+        self.core.count(|faults| faults.malformed += 1);
+        self.core.consume(tlp);
+    }
+
+    #[inline(always)]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         let Ok(slot) = self.core.hold(port, tlp) else {
             return self.core.refuse_malformed(port, tlp);

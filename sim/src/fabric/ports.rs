@@ -2,7 +2,7 @@
 
 use crate::config::{
     Acs, AcsCapability, AerCapability, CapabilityId, ConfigError, ConfigSpace, DpcCapability, MsiCapability,
-    PcieCapability, PortType, PowerCapability, Slot, Type1,
+    PcieCapability, PortType, PowerCapability, Slot, Type1, VcCapability,
 };
 use crate::profile::Link;
 
@@ -101,6 +101,11 @@ fn build(
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;
+    let channels = &link.virtual_channels;
+    if !channels.is_empty() {
+        let (extended, low_priority) = (channels.credits().len() as u8, channels.low_priority());
+        config.add(&VcCapability { extended, low_priority, arbitrates_ports: true })?;
+    }
     if msi {
         config.add(&MsiCapability)?;
     }

@@ -218,6 +218,8 @@ impl Fabric {
         self.change(node, number, |config| config.set_link(None));
         self.reroute(node);
         let below = self.core.owner(link.peer()).node;
+        // What is below is reset, and with it the channels of its end.
+        self.core.reset_channels(link.peer());
         match &mut self.nodes[usize::from(below.0)] {
             Node::Switch(switch) => {
                 switch.link_down = true;
@@ -236,6 +238,7 @@ impl Fabric {
             port.config.reset(reset);
             port.after_reset();
             if let Some(link) = port.port {
+                self.core.reset_channels(link);
                 self.tell_below(link, PortEvent::SlotReset);
             }
         }

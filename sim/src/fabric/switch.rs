@@ -292,10 +292,16 @@ impl Switch {
         let request = *core.header(tlp);
         let (register, enables, completer) = (request.register(), request.first_be(), request.target());
         if !request.has_data() {
-            let config = match target {
-                ConfigTarget::Upstream => &self.config,
-                ConfigTarget::Downstream(number) => &self.downstream[number].config,
+            let (own, config) = match target {
+                ConfigTarget::Upstream => (Some(self.upstream), &mut self.config),
+                ConfigTarget::Downstream(number) => {
+                    let downstream = &mut self.downstream[number];
+                    (downstream.port, &mut downstream.config)
+                }
             };
+            if let Some(own) = own {
+                core.show_channels(own, config);
+            }
             let (value, digest) = (config.read(register), config.generates_ecrc());
             core.consume(tlp);
             return answer_dword(core, port, &request, completer, value, digest);
@@ -319,6 +325,10 @@ impl Switch {
             }
             ConfigTarget::Downstream(number) => (number, self.downstream[number].write(register, enables, value)),
         };
+        match target {
+            ConfigTarget::Upstream => core.set_channels_by(self.upstream, &self.config),
+            ConfigTarget::Downstream(number) => self.downstream[number].set_channels(core),
+        }
         self.reroute();
         core.complete(port, &request, completer, Status::Successful);
         let node = core.owner(self.upstream).node;

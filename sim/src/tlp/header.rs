@@ -18,6 +18,7 @@ pub struct Header {
 pub(super) const T9: u32 = 1 << 23;
 pub(super) const T8: u32 = 1 << 19;
 pub(super) const IDO: u32 = 1 << 18;
+const RO: u32 = 1 << 13;
 pub(super) const LN: u32 = 1 << 17;
 pub(super) const TH: u32 = 1 << 16;
 pub(super) const TD: u32 = 1 << 15;
@@ -152,6 +153,12 @@ impl Header {
     #[inline]
     pub const fn attr(&self) -> Attr {
         Attr::from_bits((self.dw[0] >> 16 & 4 | self.dw[0] >> 12 & 3) as u8)
+    }
+
+    /// Whether Relaxed or ID-based Ordering is set, or a traffic class other than TC0.
+    #[inline]
+    pub(crate) const fn has_own_order(&self) -> bool {
+        self.dw[0] & (IDO | RO | 7 << 20) != 0
     }
 
     /// The address type of a memory request.

@@ -17,6 +17,8 @@ pub(crate) const BAR: u64 = 1 << 16;
 pub(crate) enum Manner {
     /// Reads of the BAR give bytes that count up from the offset; writes are taken.
     Answer,
+    /// The BAR is memory.
+    Remember,
     /// Memory requests vanish.
     Mute,
     /// Memory requests are aborted.
@@ -41,7 +43,11 @@ pub(crate) struct Agent {
     pub(crate) manner: Manner,
     /// Whether completions go to the DMA engine, or are only noted.
     pub(crate) dma_takes_completions: bool,
+    /// What was written to the BAR, if that's memory.
+    pub(crate) memory: Vec<u8>,
     pub(crate) sent: Vec<Header>,
+    /// The same, with when and with what payload.
+    pub(crate) made: Vec<(Time, Header, Vec<u8>)>,
     pub(crate) received: Vec<Received>,
     /// What happened to its link and its slot.
     pub(crate) events: Vec<(Time, PortEvent)>,
@@ -65,7 +71,9 @@ impl Agent {
             ended: Vec::new(),
             manner: Manner::Answer,
             dma_takes_completions: false,
+            memory: Vec::new(),
             sent: Vec::new(),
+            made: Vec::new(),
             received: Vec::new(),
             events: Vec::new(),
         }
@@ -73,6 +81,7 @@ impl Agent {
 
     pub(crate) fn send(&mut self, core: &mut Core, header: Header, payload: &[u8]) {
         self.sent.push(header);
+        self.made.push((core.now(), header, payload.to_vec()));
         core.send_new(self.function.port(), header, payload);
     }
 
@@ -90,19 +99,35 @@ impl Agent {
         }
     }
 
+    fn remembered(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        self.memory.resize(BAR as usize, 0);
+        &mut self.memory[offset..offset + len]
+    }
+
     fn memory(&mut self, core: &mut Core, tlp: TlpId, offset: u64) {
         let (header, id, port) = (*core.header(tlp), self.function.id(), self.function.port());
         match self.manner {
             Manner::Abort => return core.refuse(port, tlp, id, Status::CompleterAbort),
             Manner::Mute => return core.consume(tlp),
-            Manner::Answer | Manner::NotReady(_) => {}
+            Manner::Answer | Manner::Remember | Manner::NotReady(_) => {}
         }
         match header.kind() {
             Kind::MRd32 | Kind::MRd64 => {
                 core.consume(tlp);
-                let data: Vec<u8> = (0..header.length_dw() * 4).map(|byte| (offset as u32 + byte) as u8).collect();
-                self.sent.push(Header::completion_for(&header, id, Status::Successful).unwrap());
+                let len = header.length_dw() as usize * 4;
+                let data: Vec<u8> = match self.manner {
+                    Manner::Remember => self.remembered(offset as usize, len).to_vec(),
+                    _ => (0..len).map(|byte| (offset as usize + byte) as u8).collect(),
+                };
+                let answer = Header::completion_for(&header, id, Status::Successful).unwrap();
+                self.sent.push(answer);
+                self.made.push((core.now(), answer, data.clone()));
                 self.function.answer(core, &header, &data);
+            }
+            Kind::MWr32 | Kind::MWr64 if self.manner == Manner::Remember => {
+                let payload = core.payload(tlp).to_vec();
+                self.remembered(offset as usize, payload.len()).copy_from_slice(&payload);
+                core.consume(tlp);
             }
             kind if kind.is_message() || matches!(kind, Kind::MWr32 | Kind::MWr64) => core.consume(tlp),
             _ => core.refuse(port, tlp, id, Status::UnsupportedRequest),

@@ -14,7 +14,7 @@ use mlx5_twin_sim::endpoint::MemoryEndpoint;
 use mlx5_twin_sim::fabric::{NodeId, PortIdentity, RootSpec, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
 
 pub(crate) struct Tree {
     pub(crate) simulation: Simulation,
@@ -57,7 +57,13 @@ pub(crate) fn link(generation: u8, lanes: u8) -> Link {
         completion_headers: 0,
         completion_data: 0,
     };
-    Link { generation, lanes, propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() }, credits }
+    Link {
+        generation,
+        lanes,
+        propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() },
+        credits,
+        virtual_channels: VirtualChannels::NONE,
+    }
 }
 
 /// A root complex with 64 MiB, a switch, and `count` endpoints with a BAR of 1 MiB each.

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use mlx5_twin_sim::config::PortType;
+use mlx5_twin_sim::config::{PortType, VcCapability};
 use mlx5_twin_sim::fabric::{
     Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, msi_port_config, port_config,
 };
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::probe::{Deliver, Direction, Probe, Transmit};
+use mlx5_twin_sim::ordering::{Appearance, Checker, Lane, Report, Topology};
+use mlx5_twin_sim::probe::{Deliver, Direction, LinkId, Probe, Transmit};
 use mlx5_twin_sim::profile::{Link, Timing};
 use mlx5_twin_sim::tlp::{Bdf, Header};
 use mlx5_twin_sim::{Fabric, Time};
 
 use super::agent::{Agent, agent};
+use proptest::prelude::*;
 
 /// What is plugged in at a port.
 #[derive(Clone, Debug)]
@@ -23,6 +25,13 @@ pub(crate) enum Shape {
     HotPlug,
     /// A switch, with what's below each of its ports.
     Switch(Vec<Shape>),
+}
+
+/// Any tree below one root port: switches in up to three levels, and at most 9 agents.
+pub(crate) fn trees() -> impl Strategy<Value = [Shape; 1]> {
+    let below =
+        Just(Shape::Agent).prop_recursive(2, 9, 3, |inner| prop::collection::vec(inner, 1..=3).prop_map(Shape::Switch));
+    prop::collection::vec(below, 1..=3).prop_map(|below| [Shape::Switch(below)])
 }
 
 /// What a plant is made of.
@@ -70,7 +79,14 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
     match shape {
         Shape::Agent | Shape::HotPlug => {
             let make = |node, port| -> Box<dyn mlx5_twin_sim::fabric::Device> {
-                Box::new(Agent::new(node, port, spec.tags, timeout))
+                let mut agent = Agent::new(node, port, spec.tags, timeout);
+                let (extended, low_priority) =
+                    (link.virtual_channels.credits().len() as u8, link.virtual_channels.low_priority());
+                if extended > 0 {
+                    let channels = VcCapability { extended, low_priority, arbitrates_ports: false };
+                    agent.function.config_mut().add(&channels).unwrap();
+                }
+                Box::new(agent)
             };
             agents.push(fabric.plug(above, &link, make).unwrap());
         }
@@ -117,7 +133,10 @@ pub(crate) fn plant(shapes: &[Shape], spec: &Spec) -> Plant {
         Settings { map: Default::default(), max_payload: spec.max_payload, max_read_request: spec.max_read_request };
     plant.found = plant.simulation.run(async move { configure(&host, settings).await }).unwrap();
     for &node in &plant.agents {
-        agent(plant.simulation.fabric_mut(), node, |agent, _| agent.received.clear());
+        agent(plant.simulation.fabric_mut(), node, |agent, _| {
+            agent.received.clear();
+            agent.made.clear();
+        });
     }
     plant.before = plant.simulation.fabric().faults();
     plant
@@ -179,6 +198,33 @@ impl Plant {
     pub(crate) fn settle(&mut self) {
         let rests = (0..2_000_000).any(|_| !self.simulation.step());
         assert!(rests, "the fabric doesn't come to rest: {:?}", self.simulation);
+    }
+
+    /// What the checker of order says of all that a recorder saw, and of the order in which agents made their TLPs. `transit` is the longest
+    /// time from a first symbol to the queues of the next node.
+    pub(crate) fn judge(&mut self, log: &Log, transit: Time) -> Report {
+        let mut checker = Checker::new(Topology::of(self.simulation.fabric())).with_transit(transit);
+        let mut made: Vec<_> = Vec::new();
+        for number in 0..self.agents.len() {
+            let node = self.agents[number].number();
+            let all = self.agent(number, |agent, _| agent.made.clone());
+            made.extend(all.into_iter().map(|(at, header, payload)| (at, node, header, payload)));
+        }
+        made.sort_by_key(|(at, ..)| *at);
+        let mut seen: Vec<&Seen> = log.transmitted.iter().collect();
+        seen.sort_by_key(|seen| seen.at);
+        let mut made = made.into_iter().peekable();
+        for seen in seen {
+            while let Some((at, node, header, payload)) = made.next_if(|(at, ..)| *at <= seen.at) {
+                let mut bytes = [0; 16];
+                let len = header.encode(&mut bytes);
+                checker.made(node, at, &bytes[..len], &payload).unwrap();
+            }
+            let direction = if seen.down { Direction::Downstream } else { Direction::Upstream };
+            let lane = Lane { link: LinkId(seen.link), direction };
+            checker.see(&Appearance { at: seen.at, lane, header: &seen.header, payload: &seen.payload });
+        }
+        checker.report()
     }
 
     /// Lets a host program run to its end.

@@ -6,7 +6,7 @@ use mlx5_twin_sim::Fabric;
 use mlx5_twin_sim::fabric::{Core, Device, PortId, PortIdentity, RootSpec, TlpId, port_config};
 use mlx5_twin_sim::host::{AddressMap, Settings, Simulation};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, ByteEnables, Header};
 use proptest::prelude::*;
@@ -128,7 +128,13 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
         completion_headers: 0,
         completion_data: 0,
     };
-    let link = Link { generation: 4, lanes: 8, propagation: Range { min_ps: 1_000, max_ps: 1_000 }, credits };
+    let link = Link {
+        generation: 4,
+        lanes: 8,
+        propagation: Range { min_ps: 1_000, max_ps: 1_000 },
+        credits,
+        virtual_channels: Default::default(),
+    };
     let timing = Timing {
         endpoint_ns: 100,
         switch_ns: 100,

@@ -14,6 +14,7 @@ pub mod pcie;
 pub mod pm;
 pub mod slot;
 pub mod sriov;
+pub mod vc;
 
 use super::space::{Legal, Row};
 use super::{ConfigError, Watch};
@@ -53,6 +54,8 @@ impl CapabilityId {
     pub const ARI: CapabilityId = CapabilityId::Extended { id: 0x000e, version: 1 };
     /// Single Root I/O Virtualization.
     pub const SRIOV: CapabilityId = CapabilityId::Extended { id: 0x0010, version: 1 };
+    /// Virtual Channel, for a function without multi-function virtual channels.
+    pub const VIRTUAL_CHANNEL: CapabilityId = CapabilityId::Extended { id: 0x0002, version: 1 };
     /// Vendor-specific extended capability.
     pub const VENDOR_EXTENDED: CapabilityId = CapabilityId::Extended { id: 0x000b, version: 1 };
 

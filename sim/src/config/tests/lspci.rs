@@ -113,7 +113,29 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
     let upstream_lines = ["Express (v2) Upstream Port", "MaxPayload 512 bytes"];
     let downstream_lines = ["Express (v2) Downstream Port (Slot+)", "PresDet+ Interlock-"];
 
-    let functions: [(&str, ConfigSpace, &[&str]); 7] = [
+    // Two channels beyond VC0: one that the other end has, too, and one that it hasn't.
+    let mut channels = port(PortType::Downstream)?;
+    let at = channels.add(&VcCapability { extended: 2, low_priority: 1, arbitrates_ports: true })?;
+    for (offset, value) in [(0x14, 0x8000_000f), (0x20, 0x8100_0070), (0x2c, 0x8300_0080)] {
+        write(&mut channels, at + offset, value);
+    }
+    channels.set_working_channels(0b011);
+    let channel_lines = [
+        "v1] Virtual Channel",
+        "Caps:\tLPEVC=1 RefClk=100ns PATEntryBits=1",
+        "Arb:\tFixed+ WRR32- WRR64- WRR128-",
+        "Ctrl:\tArbSelect=Fixed",
+        "Status:\tInProgress-",
+        "VC0:\tCaps:\tPATOffset=00 MaxTimeSlots=1 RejSnoopTrans-",
+        "Ctrl:\tEnable+ ID=0 ArbSelect=Fixed TC/VC=0f",
+        "Ctrl:\tEnable+ ID=1 ArbSelect=Fixed TC/VC=70",
+        "Status:\tNegoPending- InProgress-",
+        "Ctrl:\tEnable+ ID=3 ArbSelect=Fixed TC/VC=80",
+        "Status:\tNegoPending+ InProgress-",
+    ];
+
+    let functions: [(&str, ConfigSpace, &[&str]); 8] = [
+
         ("function", function, &function_lines),
         ("function with virtual ones", sriov, &sriov_lines),
         ("virtual function", virtual_function, &virtual_lines),
@@ -121,6 +143,7 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
         ("root port", root, &root_lines),
         ("upstream port", port(PortType::Upstream)?, &upstream_lines),
         ("downstream port", port(PortType::Downstream)?, &downstream_lines),
+        ("virtual channels", channels, &channel_lines),
     ];
     let mut checked = 0;
     for (name, space, lines) in functions {
@@ -136,7 +159,7 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
             assert!(!text.contains(strange), "{name}: lspci says {strange:?}:\n{text}");
         }
     }
-    println!("lspci said what it should in {checked} places of 7 configuration spaces");
+    println!("lspci said what it should in {checked} places of 8 configuration spaces");
     Ok(())
 }
 

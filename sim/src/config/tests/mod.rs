@@ -7,6 +7,7 @@ mod lspci;
 mod msix;
 mod registers;
 mod sriov;
+mod vc;
 
 use super::*;
 

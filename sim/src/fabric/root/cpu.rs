@@ -127,11 +127,17 @@ impl RootComplex {
         let number = usize::from(target.device()).checked_sub(1)?;
         let root_port = self.ports.get_mut(number).filter(|_| target.function() == 0)?;
         match *access {
-            Access::ConfigRead { register, .. } => Some(Data::new(&root_port.config.read(register).to_le_bytes())),
+            Access::ConfigRead { register, .. } => {
+                if let Some(port) = root_port.port {
+                    core.show_channels(port, &mut root_port.config);
+                }
+                Some(Data::new(&root_port.config.read(register).to_le_bytes()))
+            }
             Access::ConfigWrite { register, byte_enables, value, .. } => {
                 for affair in root_port.write(register, byte_enables, value) {
                     core.set_timer(self.node, core.now(), affair.token(number as u16));
                 }
+                root_port.set_channels(core);
                 self.reroute();
                 Some(Data::EMPTY)
             }
