@@ -8,6 +8,7 @@ mod arena;
 mod clock;
 mod core;
 mod credits;
+pub mod dll;
 mod dma;
 mod downstream;
 mod function;
