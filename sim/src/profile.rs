@@ -38,7 +38,7 @@ pub struct Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credits {
-    /// Posted headers, 0 to 127.
+    /// Posted headers, 0 to 127. All six may be larger if the link is exact and can do 16 GT/s: 2,032 headers, 32,752 units of data.
     pub posted_headers: u32,
     /// Posted data, 0 to 2,047.
     pub posted_data: u32,
@@ -50,6 +50,17 @@ pub struct Credits {
     pub completion_headers: u32,
     /// Completion data, 0 to 2,047.
     pub completion_data: u32,
+}
+
+/// How the data link layer of a link is simulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataLink {
+    /// As a rate: data link packets take `timing.dllp_permille` of the bytes, and credits come back after `timing.update_fc_ns`. Nothing is lost.
+    #[default]
+    Rated,
+    /// Packet by packet: sequence numbers, Ack and Nak, replays, InitFC and UpdateFC, all of which take their time on the wire.
+    Exact,
 }
 
 /// A link: its speed, its length, and the buffers at both ends.
@@ -64,6 +75,9 @@ pub struct Link {
     pub propagation: Range,
     /// What the receiver at each end advertises.
     pub credits: Credits,
+    /// How the data link layer is simulated: `rated` if nothing is said.
+    #[serde(default)]
+    pub data_link: DataLink,
 }
 
 impl Link {
@@ -81,16 +95,27 @@ impl Link {
         check(section, "propagation.min_ps", min_ps, min_ps <= max_ps, "0 to propagation.max_ps")?;
         let data = max_payload.div_ceil(16);
         let c = &self.credits;
+        // An exact link of ports that can do 16 GT/s scales its credits (3.4.2): then there may be sixteen times as many.
+        let scaled = self.data_link == DataLink::Exact && self.generation >= 4;
+        let (headers_most, data_most) = if scaled { (2032, 32_752) } else { (127, 2047) };
         for (field, value) in [
             ("credits.posted_headers", c.posted_headers),
             ("credits.nonposted_headers", c.nonposted_headers),
             ("credits.completion_headers", c.completion_headers),
         ] {
-            check(section, field, value, value <= 127, "0 (infinite) to 127")?;
+            check(
+                section,
+                field,
+                value,
+                value <= headers_most,
+                "0 (infinite) to 127, or 2032 if the link is exact and can do 16 GT/s",
+            )?;
         }
         for (field, value) in [("credits.posted_data", c.posted_data), ("credits.completion_data", c.completion_data)] {
-            let enough = value == 0 || (data..=2047).contains(&value);
-            check(section, field, value, enough, "0 (infinite), or max_payload / 16 to 2047")?;
+            let enough = value == 0 || (data..=data_most).contains(&value);
+            let allowed =
+                "0 (infinite), or max_payload / 16 to 2047, or to 32752 if the link is exact and can do 16 GT/s";
+            check(section, field, value, enough, allowed)?;
         }
         // The largest non-posted request is a 128-byte deferrable memory write; an atomic has up to 32 bytes.
         let enough = c.nonposted_data == 0 || (8..=2047).contains(&c.nonposted_data);
@@ -174,8 +199,13 @@ impl Default for Topology {
             completion_headers: 32,
             completion_data: 256,
         };
-        let link =
-            |credits, min_ps, max_ps| Link { generation: 5, lanes: 16, propagation: Range { min_ps, max_ps }, credits };
+        let link = |credits, min_ps, max_ps| Link {
+            generation: 5,
+            lanes: 16,
+            propagation: Range { min_ps, max_ps },
+            credits,
+            data_link: DataLink::Rated,
+        };
         Topology {
             max_payload: 256,
             max_read_request: 512,
@@ -332,7 +362,8 @@ mod tests {
             completion_headers: 0,
             completion_data: 0,
         };
-        Link { generation, lanes, propagation: Range { min_ps: 0, max_ps: 0 }, credits }
+        let propagation = Range { min_ps: 0, max_ps: 0 };
+        Link { generation, lanes, propagation, credits, data_link: DataLink::Rated }
     }
 
     #[test]

@@ -38,7 +38,13 @@ fn credits() -> impl Strategy<Value = Credits> {
 }
 
 fn spec(credits: Credits, timing: Timing, seed: u64) -> Spec {
-    let link = Link { generation: 3, lanes: 1, propagation: Range { min_ps: 0, max_ps: 5_000 }, credits };
+    let link = Link {
+        generation: 3,
+        lanes: 1,
+        propagation: Range { min_ps: 0, max_ps: 5_000 },
+        credits,
+        data_link: Default::default(),
+    };
     Spec { link, timing, seed, max_payload: MAX_PAYLOAD, max_read_request: 128, ..Spec::default() }
 }
 

@@ -56,7 +56,13 @@ pub(crate) fn link(generation: u8, lanes: u8) -> Link {
         completion_headers: 0,
         completion_data: 0,
     };
-    Link { generation, lanes, propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() }, credits }
+    Link {
+        generation,
+        lanes,
+        propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() },
+        credits,
+        data_link: Default::default(),
+    }
 }
 
 /// A root complex with 64 MiB, a switch, and `count` endpoints with a BAR of 1 MiB each.

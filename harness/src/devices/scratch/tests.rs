@@ -128,7 +128,13 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
         completion_headers: 0,
         completion_data: 0,
     };
-    let link = Link { generation: 4, lanes: 8, propagation: Range { min_ps: 1_000, max_ps: 1_000 }, credits };
+    let link = Link {
+        generation: 4,
+        lanes: 8,
+        propagation: Range { min_ps: 1_000, max_ps: 1_000 },
+        credits,
+        data_link: Default::default(),
+    };
     let timing = Timing {
         endpoint_ns: 100,
         switch_ns: 100,

@@ -14,6 +14,8 @@ pub enum Verdict {
     BadLcrc,
     /// A Bad TLP error: one before it is missing.
     OutOfSequence,
+    /// One before it is missing and has been asked for already. It's thrown away; the error was reported with the Nak (our reading of 3.6.3.1).
+    Awaited,
     /// Its sender took it back (end bad, inverted LCRC): it's thrown away; no error.
     Nullified,
 }
@@ -71,6 +73,12 @@ impl Acceptor {
         self.nak_scheduled
     }
 
+    /// Whether the TLP of that number has been taken; it's one of the last 2,048 or of those that are yet to come.
+    pub const fn has_taken(&self, sequence: Sequence) -> bool {
+        let behind = self.next.after(sequence);
+        behind != 0 && behind <= Sequence::COUNT / 2
+    }
+
     /// A TLP has been received, whose sequence number is believed only if it's whole. `latency`: the Ack limit.
     pub fn receive(&mut self, sequence: Sequence, integrity: Integrity, now: Time, latency: Time) -> Verdict {
         match integrity {
@@ -93,8 +101,9 @@ impl Acceptor {
             self.ack = Some(now);
             return Verdict::Duplicate;
         }
+        let awaited = self.nak_scheduled;
         self.schedule_nak();
-        Verdict::OutOfSequence
+        if awaited { Verdict::Awaited } else { Verdict::OutOfSequence }
     }
 
     fn schedule_nak(&mut self) {
@@ -144,11 +153,11 @@ mod tests {
         one.receive(N(0), Integrity::Good, Time::ZERO, LIMIT);
         assert_eq!(one.receive(N(1), Integrity::Bad, Time::ns(1), LIMIT), Verdict::BadLcrc);
         assert_eq!(one.due(), Some(Time::ZERO));
-        assert_eq!(one.receive(N(2), Integrity::Good, Time::ns(2), LIMIT), Verdict::OutOfSequence);
+        assert_eq!(one.receive(N(2), Integrity::Good, Time::ns(2), LIMIT), Verdict::Awaited);
         assert_eq!(one.take(), Dllp::Nak(N(0)), "it acknowledges what is good");
         assert_eq!(one.due(), None);
         // More of the kind: nothing is said until the right one has come.
-        assert_eq!(one.receive(N(3), Integrity::Good, Time::ns(3), LIMIT), Verdict::OutOfSequence);
+        assert_eq!(one.receive(N(3), Integrity::Good, Time::ns(3), LIMIT), Verdict::Awaited);
         assert_eq!(one.receive(N(1), Integrity::Bad, Time::ns(3), LIMIT), Verdict::BadLcrc);
         assert_eq!((one.due(), one.nak_scheduled()), (None, true));
         assert_eq!(one.receive(N(1), Integrity::Good, Time::ns(4), LIMIT), Verdict::Taken);

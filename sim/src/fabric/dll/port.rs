@@ -88,6 +88,8 @@ pub enum Frame<T> {
         item: T,
         /// Its bytes without framing.
         bytes: u32,
+        /// It has been sent before.
+        again: bool,
     },
     /// A data link layer packet.
     Dllp(Dllp),
@@ -140,6 +142,8 @@ pub struct Reaction {
     pub error: Option<LinkError>,
     /// The TLP goes up.
     pub taken: bool,
+    /// The TLP was received well but is thrown away for the error: it won't come again.
+    pub dropped: bool,
     /// There may be credits now for what waits.
     pub credits: bool,
     /// The link must be retrained before the port goes on: [`Port::hold`] both ends.
@@ -147,7 +151,7 @@ pub struct Reaction {
 }
 
 impl Reaction {
-    const NOTHING: Reaction = Reaction { error: None, taken: false, credits: false, retrain: false };
+    const NOTHING: Reaction = Reaction { error: None, taken: false, dropped: false, credits: false, retrain: false };
 
     const fn error(error: LinkError) -> Reaction {
         Reaction { error: Some(error), ..Reaction::NOTHING }
@@ -228,10 +232,9 @@ impl<T: Copy> Port<T> {
         self.outgoing.drain(..).for_each(|outgoing| lost(None, outgoing.item));
     }
 
-    /// Whether this end has taken the TLP of that number of the link's present life.
-    pub const fn has_taken(&self, sequence: Sequence) -> bool {
-        let behind = self.acceptor.next_sequence().after(sequence);
-        behind != 0 && behind <= Sequence::COUNT / 2
+    /// The receiver of TLPs: it keeps its state after the link is down, until it's up again.
+    pub const fn receiver(&self) -> &Acceptor {
+        &self.acceptor
     }
 
     /// Nothing is sent before `until`: the link is retrained.
@@ -338,13 +341,13 @@ impl<T: Copy> Port<T> {
         }
         if let Some(entry) = self.retry.next_replay().copied() {
             self.retry.replay_sent(now + tlp_time(entry.bytes));
-            return Some(Frame::Tlp { sequence: entry.sequence, item: entry.item, bytes: entry.bytes });
+            return Some(Frame::Tlp { sequence: entry.sequence, item: entry.item, bytes: entry.bytes, again: true });
         }
         let first = self.outgoing.front().filter(|first| self.retry.may_send(first.bytes))?;
         let Outgoing { item, bytes } = *first;
         self.outgoing.pop_front();
         let sequence = self.retry.send(item, bytes, now + tlp_time(bytes));
-        Some(Frame::Tlp { sequence, item, bytes })
+        Some(Frame::Tlp { sequence, item, bytes, again: false })
     }
 
     /// The next UpdateFC, if it's the time of one.
@@ -439,8 +442,7 @@ impl<T: Copy> Port<T> {
         if self.state < LinkState::Init {
             return Reaction::NOTHING;
         }
-        let (latency, verdict) = (self.latency(), self.acceptor);
-        let before = verdict;
+        let latency = self.latency();
         let verdict = self.acceptor.receive(sequence, integrity, now, latency);
         if verdict.is_bad() {
             return Reaction::error(LinkError::BadTlp);
@@ -450,15 +452,14 @@ impl<T: Copy> Port<T> {
         }
         self.note_payload(payload);
         let amount = Amount::of_payload(payload);
+        // The link has done its part: what there's no room for is acknowledged all the same.
         let Some(state) = self.channels.get_mut(usize::from(channel)) else {
-            self.acceptor = before;
-            return Reaction::error(LinkError::FlowControlProtocol);
+            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
         };
         let opened = state.init.receive_tlp();
         let class = class as usize % 3;
-        // A TLP without credit is thrown away, and acknowledged all the same: the link has done its part.
         if state.ledgers[class].receive(amount).is_err() {
-            return Reaction::error(LinkError::ReceiverOverflow);
+            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
         }
         state.held[class].headers += amount.headers;
         state.held[class].data += amount.data;
