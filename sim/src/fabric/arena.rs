@@ -37,6 +37,8 @@ pub(crate) struct Weight {
     pub(crate) cost: Cost,
     /// Its bytes on the link, framing excluded.
     pub(crate) bytes: u16,
+    /// The virtual channel of the link that it's on, by the number in which the link has them. Plain ports leave it alone.
+    pub(crate) channel: u8,
 }
 
 /// A TLP under way: its decoded header, the header as the wire has it, and its payload.
@@ -116,7 +118,7 @@ impl Arena {
         slot.held_by = NO_PORT;
         slot.ticket = NO_TICKET;
         let bytes = (header_len + payload) as u16;
-        slot.weight = Weight { class: header.class(), cost: Cost::of_payload(payload), bytes };
+        slot.weight = Weight { class: header.class(), cost: Cost::of_payload(payload), bytes, channel: 0 };
         slot.payload = payload as u16;
         slot.long = long;
         slot.extra = NONE;
@@ -136,7 +138,7 @@ impl Arena {
             held_by: NO_PORT,
             ticket: NO_TICKET,
             order: 0,
-            weight: Weight { class: header.class(), cost: Cost::of_payload(0), bytes: 0 },
+            weight: Weight { class: header.class(), cost: Cost::of_payload(0), bytes: 0, channel: 0 },
             payload: 0,
             long: NONE,
             extra: NONE,

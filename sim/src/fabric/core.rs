@@ -1,6 +1,7 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
+use super::exact::LinkAffair;
 use super::link::{Transmitter, Turn};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
@@ -54,6 +55,8 @@ pub(crate) enum Event {
     Arrive(PortId, Owner, TlpId),
     /// A TLP begins on the link of a port, whose probe is to see it now.
     Transmit(PortId, TlpId),
+    /// Something happens at a port of a link whose data link layer is exact.
+    Link(PortId, LinkAffair),
     /// A node asked to be called.
     Timer(NodeId, u64),
     /// A host program's sleep ends.
@@ -84,6 +87,8 @@ pub struct Core {
     pub(crate) probe: Option<Box<dyn Probe>>,
     pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
+    /// TLPs that were lost with exact links.
+    pub(crate) lost: u64,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -127,6 +132,7 @@ impl Core {
             probe: None,
             decode_at_each_hop: false,
             faults: Faults::default(),
+            lost: 0,
             woken: Vec::new(),
         }
     }
@@ -296,7 +302,7 @@ impl Core {
 
     /// Tells the root complex at `port` that the write of access `ticket` leaves at `at`.
     #[inline(never)]
-    fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
+    pub(super) fn tell_left(&mut self, port: PortId, ticket: u32, at: Time) {
         if ticket != NO_TICKET {
             let owner = self.owner(port).node;
             self.queue.push(at, Event::Timer(owner, timer::RETIRED | u64::from(ticket)));
@@ -414,7 +420,7 @@ impl Core {
 
     /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one.
     #[inline]
-    fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
+    pub(super) fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
         if held_by == NO_PORT {
             return;
         }
@@ -426,6 +432,9 @@ impl Core {
 
     #[inline(never)]
     fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        if self.is_exact(sender) {
+            return self.free_exactly(sender, weight, at);
+        }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {
             self.pump(sender);
         }

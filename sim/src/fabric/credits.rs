@@ -1,5 +1,6 @@
 //! Flow-control credits of one class, as a transmitter counts them: headers and data in one word, and what is on its way back.
 
+use super::dll::Amount;
 use crate::time::Time;
 
 /// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
@@ -19,6 +20,11 @@ impl Cost {
     #[inline]
     pub(crate) const fn of_payload(bytes: usize) -> Cost {
         Cost(1 << HEADERS | bytes.div_ceil(DATA_CREDIT_BYTES) as u64)
+    }
+
+    /// The same as two counts.
+    pub(crate) const fn amount(self) -> Amount {
+        Amount { headers: (self.0 >> HEADERS) as u32, data: self.0 as u32 }
     }
 }
 
@@ -228,6 +234,9 @@ mod tests {
             assert_eq!(credits.reserve(cost, Time::ZERO), Some(Time::ZERO));
             credits.give_back_in_all_cases(cost, Time(at));
         }
-        assert_eq!([1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))), [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|_| credits.reserve(cost, Time(10))),
+            [Some(Time(20)), Some(Time(40)), Some(Time(50)), None]
+        );
     }
 }

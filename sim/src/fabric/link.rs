@@ -3,6 +3,7 @@
 use super::arena::{Arena, TlpId, Weight};
 use super::core::Owner;
 use super::credits::Credits;
+use super::exact::Exact;
 use super::special::Special;
 use crate::profile;
 use crate::time::Time;
@@ -118,7 +119,7 @@ impl Transmitter {
 
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
-        self.pending & pending::WAITS == 0
+        self.pending & pending::WAITS == 0 && self.exact_ref().is_none_or(Exact::is_clear)
     }
 
     /// What the port has beyond the plain path, made if there was nothing. From then on all that it sends and gets back passes by it.
@@ -133,8 +134,21 @@ impl Transmitter {
         self.special.as_deref_mut()
     }
 
+    /// The port's end of a link whose data link layer is exact.
+    pub(super) fn exact(&mut self) -> Option<&mut Exact> {
+        self.special.as_mut()?.exact.as_deref_mut()
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn exact_ref(&self) -> Option<&Exact> {
+        self.special.as_ref()?.exact.as_deref()
+    }
+
     /// When all that was sent so far has arrived; `None` while something waits for credits.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
+        if let Some(exact) = self.exact_ref() {
+            return exact.quiet_at();
+        }
         let [posted, nonposted, completion] = self.latency;
         self.is_clear().then(|| self.busy_until + posted.max(nonposted).max(completion))
     }
@@ -190,7 +204,8 @@ impl Transmitter {
             }
         }
         let from = now.max(self.busy_until);
-        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from))) {
+        if at > from && (self.pending & pending::GAP == 0 || at.since(from) > self.gap.to.since(now.max(self.gap.from)))
+        {
             self.gap = Gap { from, to: at, classes: class };
             self.pending |= pending::GAP;
         }

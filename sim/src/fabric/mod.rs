@@ -11,6 +11,7 @@ mod credits;
 pub mod dll;
 mod dma;
 mod downstream;
+mod exact;
 mod function;
 mod link;
 mod ports;
@@ -27,12 +28,14 @@ pub use self::core::{Core, Faults, NodeId, PortId};
 pub use arena::{MAX_PAYLOAD, TlpId};
 pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
+pub use exact::{Fate, FrameKind, LinkCounters, Noise};
 pub use function::{Function, Inbound, answer_read};
 pub use ports::{PortIdentity, hot_plug_port_config, port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, Ticket};
 
 use self::core::{Event, Owner};
+use self::exact::Exact;
 use self::link::Transmitter;
 use self::reset::Links;
 use self::root::RootComplex;
@@ -243,7 +246,12 @@ impl Fabric {
         .ok_or(no_port)?;
         let mut transmitter = |receiver: Owner, reaction_ns: [u64; 3]| {
             let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
-            Transmitter::new(receiver, link, flight, reaction_ns.map(Time::ns), &self.timing)
+            let reaction = reaction_ns.map(Time::ns);
+            let mut transmitter = Transmitter::new(receiver, link, flight, reaction, &self.timing);
+            if link.data_link == profile::DataLink::Exact {
+                transmitter.make_special().exact = Some(Box::new(Exact::new(link, flight, reaction)));
+            }
+            transmitter
         };
         let pair = [
             transmitter(Owner { node: below, number: Owner::UPWARDS }, [below_ns; 3]),
@@ -251,6 +259,9 @@ impl Fabric {
         ];
         self.core.transmitters.extend(pair);
         self.links.add(up);
+        if up {
+            self.core.exact_link_up(lower);
+        }
         Ok(lower)
     }
 
@@ -300,6 +311,7 @@ impl Fabric {
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
+            Event::Link(port, affair) => self.core.link_affair(port, affair),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }
