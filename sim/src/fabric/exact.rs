@@ -145,6 +145,8 @@ pub(crate) struct Exact {
     /// Frames of each kind so far, and what happens to which.
     sent: [u64; FrameKind::COUNT],
     planned: Vec<(FrameKind, u64, Fate)>,
+    /// TLPs whose LCRC is to be broken so often.
+    marked: Vec<(TlpId, u32)>,
     noise: Noise,
     rng: Rng,
 }
@@ -164,7 +166,13 @@ impl Exact {
         let away = flight + flight + super::dll::ack_latency(link.generation, link.lanes, 4096);
         let on_its_way = (u128::from(away.0) << 17) / u128::from(ps_per_byte_q16.max(1));
         let replay_bytes = (on_its_way as u64 + REPLAY_TLPS * LARGEST).min(u64::from(u32::MAX)) as u32;
-        let settings = Settings { generation: link.generation, lanes: link.lanes, rooms: vec![rooms], replay_bytes };
+        let settings = Settings {
+            generation: link.generation,
+            lanes: link.lanes,
+            rooms: vec![rooms],
+            replay_bytes,
+            round_trip: flight + flight,
+        };
         Exact {
             port: Port::new(settings),
             ps_per_byte_q16,
@@ -181,6 +189,7 @@ impl Exact {
             counters: LinkCounters::default(),
             sent: [0; FrameKind::COUNT],
             planned: Vec::new(),
+            marked: Vec::new(),
             noise: Noise::default(),
             rng: Rng::new(0),
         }
@@ -200,6 +209,15 @@ impl Exact {
             *number += 1;
             if let Some(at) = self.planned.iter().position(|plan| (plan.0, plan.1) == (kind, now)) {
                 fate = self.planned.swap_remove(at).2;
+            }
+        }
+        if let Frame::Tlp { item, .. } = frame
+            && let Some(at) = self.marked.iter().position(|marked| marked.0 == *item)
+        {
+            fate = Fate::Broken;
+            self.marked[at].1 -= 1;
+            if self.marked[at].1 == 0 {
+                self.marked.swap_remove(at);
             }
         }
         let (broken, lost) = match frame {
@@ -499,6 +517,7 @@ impl Core {
             let other = *other.port.receiver();
             let Some(exact) = self.exact(end) else { return };
             exact.dead = exact.flying.len();
+            exact.marked.clear();
             let mut lost = Vec::new();
             exact.port.link_down(|sequence, tlp| {
                 if sequence.is_none_or(|sequence| !other.has_taken(sequence)) {
@@ -514,6 +533,17 @@ impl Core {
         }
     }
 
+    /// Enables or disables a virtual channel of the link of `port`, at both ends. Does nothing if it isn't an exact one.
+    pub(crate) fn enable_exact_channel(&mut self, port: PortId, channel: u8, enabled: bool) {
+        let now = self.now;
+        for end in [port, port.peer()] {
+            if let Some(exact) = self.exact(end) {
+                exact.port.enable_channel(channel, enabled, now);
+                self.serve(end);
+            }
+        }
+    }
+
     /// Whether the link of `port` is an exact one.
     pub(super) fn is_exact(&self, port: PortId) -> bool {
         self.transmitters.get(usize::from(port.0)).is_some_and(|transmitter| transmitter.exact_ref().is_some())
@@ -523,6 +553,16 @@ impl Core {
     /// isn't an exact one.
     pub fn break_lcrc(&mut self, port: PortId, nth: u64) -> bool {
         self.meddle(port, FrameKind::Tlp, nth, Fate::Broken)
+    }
+
+    /// Breaks the LCRC of a TLP each time that `port` sends it, for so many times. To be called before it's sent. `false` if the link isn't an exact one.
+    pub(crate) fn break_lcrc_of(&mut self, port: PortId, tlp: TlpId, times: u32) -> bool {
+        self.exact(port).is_some_and(|exact| {
+            if times > 0 {
+                exact.marked.push((tlp, times));
+            }
+            true
+        })
     }
 
     /// Decides what becomes of a frame that `port` is going to send: the next one of its kind if `nth` is 0. `false` if the link isn't an exact one.

@@ -28,6 +28,8 @@ pub struct Settings {
     pub rooms: Vec<[Amount; 3]>,
     /// Bytes of the replay buffer.
     pub replay_bytes: u32,
+    /// What REPLAY_TIMER waits longer than the spec says: the flights of a link that's longer than the spec's formulae know.
+    pub round_trip: Time,
 }
 
 /// An error of the data link layer or of flow control, as AER names it.
@@ -40,7 +42,7 @@ pub enum LinkError {
     /// REPLAY_TIMER has expired.
     ReplayTimeout,
     /// REPLAY_NUM has rolled over: the link is retrained.
-    ReplayNumRollover,
+    ReplayRollover,
     /// An Ack or Nak of what can't be acknowledged.
     DataLinkProtocol,
     /// A TLP for which there was no credit.
@@ -57,7 +59,7 @@ impl LinkError {
         LinkError::BadTlp,
         LinkError::BadDllp,
         LinkError::ReplayTimeout,
-        LinkError::ReplayNumRollover,
+        LinkError::ReplayRollover,
         LinkError::DataLinkProtocol,
         LinkError::ReceiverOverflow,
         LinkError::FlowControlProtocol,
@@ -105,6 +107,8 @@ struct Outgoing<T> {
 /// Flow control of one virtual channel.
 #[derive(Clone, Debug)]
 struct Channel {
+    /// Software has enabled it at both ends; virtual channel 0 always is.
+    enabled: bool,
     init: FcInit,
     /// Known from FC_INIT2 on.
     gates: Option<[ClassGate; 3]>,
@@ -115,6 +119,12 @@ struct Channel {
     /// What stands in the receive buffer now, and what of it came before the link was down: its credits aren't given back.
     held: [Amount; 3],
     stale: [Amount; 3],
+}
+
+impl Channel {
+    fn is_being_initialized(&self) -> bool {
+        self.enabled && self.init.state() != InitState::Done
+    }
 }
 
 /// One end of a link.
@@ -186,6 +196,11 @@ impl<T: Copy> Port<T> {
         ack_latency(self.settings.generation, self.settings.lanes, self.max_payload)
     }
 
+    fn replay_limit(&self) -> Time {
+        let Settings { generation, lanes, round_trip, .. } = self.settings;
+        replay_timeout(generation, lanes, self.max_payload) + round_trip
+    }
+
     /// The physical layer says that the link is up: features and InitFCs go. Ports that can do 16 GT/s exchange features.
     pub fn link_up(&mut self, now: Time) {
         let local = (self.settings.generation >= 4).then_some(Features::SCALED_FLOW_CONTROL);
@@ -193,8 +208,7 @@ impl<T: Copy> Port<T> {
         self.state = LinkState::Feature;
         self.say_at = now;
         self.held_until = now;
-        let limit = replay_timeout(self.settings.generation, self.settings.lanes, self.max_payload);
-        self.retry = Retry::new(self.settings.replay_bytes, limit);
+        self.retry = Retry::new(self.settings.replay_bytes, self.replay_limit());
         self.acceptor = Acceptor::new();
         self.after_features(now);
     }
@@ -212,6 +226,7 @@ impl<T: Copy> Port<T> {
             // What stands in the buffer came over the link before it was down.
             let stale = old.get(index).map_or([Amount::default(); 3], |channel| channel.held);
             self.channels.push(Channel {
+                enabled: index == 0 || old.get(index).is_some_and(|channel| channel.enabled),
                 init: FcInit::new(index as u8),
                 gates: None,
                 ledgers: rooms.map(|room| ClassLedger::new(room, scaled)),
@@ -240,6 +255,24 @@ impl<T: Copy> Port<T> {
     /// Nothing is sent before `until`: the link is retrained.
     pub fn hold(&mut self, until: Time) {
         self.held_until = self.held_until.max(until);
+    }
+
+    /// Software has enabled or disabled a virtual channel other than 0, at both ends: it's initialized, or closed. Nothing may be under way on it.
+    pub fn enable_channel(&mut self, channel: u8, enabled: bool, now: Time) {
+        let scaled = self.features.common().scaled_flow_control();
+        let rooms = self.settings.rooms.get(usize::from(channel)).copied();
+        let state =
+            self.channels.get_mut(usize::from(channel)).filter(|state| channel != 0 && state.enabled != enabled);
+        if let (Some(state), Some(rooms)) = (state, rooms) {
+            state.enabled = enabled;
+            state.init = FcInit::new(channel);
+            state.gates = None;
+            state.ledgers = rooms.map(|room| ClassLedger::new(room, scaled));
+            state.updates = [UpdateTimer::new(now, FC_REPEAT); 3];
+            state.uncertain = [false; 3];
+            state.stale = state.held;
+            self.say_at = now;
+        }
     }
 
     /// Whether a virtual channel is initialized, so that TLPs may go.
@@ -294,7 +327,7 @@ impl<T: Copy> Port<T> {
     pub fn note_payload(&mut self, bytes: u32) {
         if bytes > self.max_payload {
             self.max_payload = bytes.next_power_of_two().min(4096);
-            let limit = replay_timeout(self.settings.generation, self.settings.lanes, self.max_payload);
+            let limit = self.replay_limit();
             self.retry.set_limit(limit);
         }
     }
@@ -318,7 +351,7 @@ impl<T: Copy> Port<T> {
 
     /// The next InitFC, if it's its time.
     fn next_init(&mut self, now: Time) -> Option<Dllp> {
-        let channel = self.channels.iter_mut().find(|channel| channel.init.state() != InitState::Done)?;
+        let channel = self.channels.iter_mut().find(|channel| channel.is_being_initialized())?;
         if !channel.init.is_within_sequence() && now < self.say_at {
             return None;
         }
@@ -381,7 +414,7 @@ impl<T: Copy> Port<T> {
     }
 
     fn init_due(&self) -> Option<Time> {
-        let channel = self.channels.iter().find(|channel| channel.init.state() != InitState::Done)?;
+        let channel = self.channels.iter().find(|channel| channel.is_being_initialized())?;
         Some(if channel.init.is_within_sequence() { Time::ZERO } else { self.say_at })
     }
 
@@ -413,9 +446,7 @@ impl<T: Copy> Port<T> {
         match self.retry.expired() {
             None => Reaction::NOTHING,
             Some(Replay::Begins) => Reaction::error(LinkError::ReplayTimeout),
-            Some(Replay::AfterRetraining) => {
-                Reaction { retrain: true, ..Reaction::error(LinkError::ReplayNumRollover) }
-            }
+            Some(Replay::AfterRetraining) => Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) },
         }
     }
 
@@ -453,7 +484,7 @@ impl<T: Copy> Port<T> {
         self.note_payload(payload);
         let amount = Amount::of_payload(payload);
         // The link has done its part: what there's no room for is acknowledged all the same.
-        let Some(state) = self.channels.get_mut(usize::from(channel)) else {
+        let Some(state) = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled) else {
             return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
         };
         let opened = state.init.receive_tlp();
@@ -506,7 +537,8 @@ impl<T: Copy> Port<T> {
             Dllp::Nak(named) => self.acknowledged(named, true, now, &mut purge),
             Dllp::FlowControl { stage, class, channel, headers, data } => {
                 let latency = self.latency();
-                let Some(state) = self.channels.get_mut(usize::from(channel)) else { return Reaction::NOTHING };
+                let state = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled);
+                let Some(state) = state else { return Reaction::NOTHING };
                 if state.init.state() == InitState::Done {
                     if stage != FcStage::Update {
                         // The other end hasn't heard that this one is ready: any UpdateFC tells it so.
@@ -551,7 +583,7 @@ impl<T: Copy> Port<T> {
         match self.retry.acknowledge(named, is_nak, now, |entry| purge(entry.item)) {
             Err(_) => Reaction::error(LinkError::DataLinkProtocol),
             Ok(done) if done.replay == Some(Replay::AfterRetraining) => {
-                Reaction { retrain: true, ..Reaction::error(LinkError::ReplayNumRollover) }
+                Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) }
             }
             Ok(_) => Reaction::NOTHING,
         }

@@ -62,6 +62,10 @@ impl Line {
         for port in &mut self.ports {
             port.link_up(self.now);
         }
+        self.settle();
+        for channel in 1..8 {
+            self.ports.iter_mut().for_each(|port| port.enable_channel(channel, true, self.now));
+        }
     }
 
     fn react(&mut self, end: usize, reaction: Reaction) {
@@ -167,7 +171,7 @@ impl Line {
 
 fn settings(generation: u8, rooms: &[[(u32, u32); 3]]) -> Settings {
     let rooms = rooms.iter().map(|rooms| rooms.map(|(headers, data)| Amount { headers, data })).collect();
-    Settings { generation, lanes: 8, rooms, replay_bytes: 20_000 }
+    Settings { generation, lanes: 8, rooms, replay_bytes: 20_000, round_trip: Time::ZERO }
 }
 
 #[test]
