@@ -403,14 +403,14 @@ impl Core {
             Frame::Tlp { sequence, item, .. } => {
                 // Of a TLP that has been taken before, the slot may be another's by now; then nothing but its number is looked at.
                 let weight = self.arena.slot(item).weight;
-                let payload = self.arena.payload(item).len() as u32;
+                let amount = weight.cost.amount();
                 let integrity = match fate {
                     Fate::Good => Integrity::Good,
                     Fate::Nullified => Integrity::Nullified,
                     Fate::Broken | Fate::Lost => Integrity::Bad,
                 };
                 let Some(exact) = self.exact(port) else { return };
-                let reaction = exact.port.receive_tlp(sequence, integrity, weight.channel, weight.class, payload, now);
+                let reaction = exact.port.receive_tlp(sequence, integrity, weight.channel, weight.class, amount, now);
                 self.react(port, reaction);
                 if reaction.taken {
                     let at = now + reaction_time[weight.class as usize % 3];
@@ -534,7 +534,7 @@ impl Core {
     }
 
     /// Enables or disables a virtual channel of the link of `port`, at both ends. Does nothing if it isn't an exact one.
-    pub(crate) fn enable_exact_channel(&mut self, port: PortId, channel: u8, enabled: bool) {
+    pub fn enable_exact_channel(&mut self, port: PortId, channel: u8, enabled: bool) {
         let now = self.now;
         for end in [port, port.peer()] {
             if let Some(exact) = self.exact(end) {
@@ -556,7 +556,7 @@ impl Core {
     }
 
     /// Breaks the LCRC of a TLP each time that `port` sends it, for so many times. To be called before it's sent. `false` if the link isn't an exact one.
-    pub(crate) fn break_lcrc_of(&mut self, port: PortId, tlp: TlpId, times: u32) -> bool {
+    pub fn break_lcrc_of(&mut self, port: PortId, tlp: TlpId, times: u32) -> bool {
         self.exact(port).is_some_and(|exact| {
             if times > 0 {
                 exact.marked.push((tlp, times));

@@ -460,18 +460,21 @@ impl<T: Copy> Port<T> {
         }
     }
 
-    /// A TLP has come.
+    /// A TLP has come, which takes `amount` of the receive buffer of a class of a virtual channel; that is looked at only if it's the next one.
     pub fn receive_tlp(
         &mut self,
         sequence: Sequence,
         integrity: Integrity,
         channel: u8,
         class: Class,
-        payload: u32,
+        amount: Amount,
         now: Time,
     ) -> Reaction {
         if self.state < LinkState::Init {
             return Reaction::NOTHING;
+        }
+        if integrity == Integrity::Good && sequence == self.acceptor.next_sequence() {
+            self.note_payload(amount.data * 16);
         }
         let latency = self.latency();
         let verdict = self.acceptor.receive(sequence, integrity, now, latency);
@@ -481,8 +484,6 @@ impl<T: Copy> Port<T> {
         if verdict != Verdict::Taken {
             return Reaction::NOTHING;
         }
-        self.note_payload(payload);
-        let amount = Amount::of_payload(payload);
         // The link has done its part: what there's no room for is acknowledged all the same.
         let Some(state) = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled) else {
             return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };

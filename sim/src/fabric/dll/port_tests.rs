@@ -132,7 +132,8 @@ impl Line {
             What::Frame(_, None) => {}
             What::Frame(Frame::Tlp { sequence, item, .. }, Some(integrity)) => {
                 let Item { channel, class, payload, .. } = item;
-                let reaction = self.ports[end].receive_tlp(sequence, integrity, channel, class, payload, self.now);
+                let amount = Amount::of_payload(payload);
+                let reaction = self.ports[end].receive_tlp(sequence, integrity, channel, class, amount, self.now);
                 self.react(end, reaction);
                 if reaction.taken {
                     self.got[end].push(item);
