@@ -258,6 +258,33 @@ fn replays_without_progress_retrain_the_link() {
     assert!(plant.simulation.fabric().now().since(begin) > Time::us(48));
 }
 
+/// A chosen TLP is broken as often as one says, whatever goes before and after it.
+#[test]
+fn a_chosen_tlp_is_broken_so_often() {
+    let mut plant = single(&spec(5, 8));
+    plant.settle();
+    let (agent, switch) = ends(&mut plant);
+    send_writes(&mut plant, 3, 64);
+    let me = plant.function(0).0;
+    core(&mut plant, |core| {
+        let tlp = core.create(Header::mem_write_bytes(me, 0, 3 * 64, 64).unwrap());
+        core.payload_mut(tlp).fill(4);
+        assert!(core.break_lcrc_of(agent, tlp, 2));
+        core.send(agent, tlp);
+    });
+    plant.settle();
+    check_writes(&mut plant, 4, 64);
+    let found = plant.fabric().link_counters(switch).unwrap();
+    assert_eq!(found.errors_of(LinkError::BadTlp), 2);
+    // A Nak for the first, REPLAY_TIMER for the second.
+    assert_eq!(plant.fabric().link_counters(agent).unwrap().errors_of(LinkError::ReplayTimeout), 1);
+    // Links without an exact data link layer have none of this.
+    let mut plant = single(&Spec::default());
+    let (agent, _) = ends(&mut plant);
+    assert!(!plant.fabric().meddle(agent, FrameKind::Dllp, 0, Fate::Lost));
+    assert_eq!(plant.fabric().link_counters(agent), None);
+}
+
 /// How many TLPs: many more by DLL_TLPS.
 fn tlps(default: u64) -> u64 {
     std::env::var("DLL_TLPS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)

@@ -282,6 +282,100 @@ fn the_same_seed_gives_the_same() {
     assert_ne!(run(5), run(6));
 }
 
+/// A port in DL_Active whose other end has one header and four units of data of each class, as it has itself.
+fn active() -> Port<Item> {
+    let mut line = Line::new(&settings(3, &[[(1, 4); 3]]), 1);
+    line.up();
+    line.settle();
+    line.ports[0].clone()
+}
+
+/// What breaks a rule is named, and changes nothing.
+#[test]
+fn errors_are_told_apart() {
+    let (now, good) = (Time::us(1), Integrity::Good);
+    let update = |class, channel, headers: u16, data: u16| {
+        let field = |value| super::super::dllp::FcField { scale: Scale::Unscaled, value };
+        Dllp::FlowControl { stage: FcStage::Update, class, channel, headers: field(headers), data: field(data) }
+    };
+    let posted = |count| update(Class::Posted, 0, count, 4);
+    let cases = [
+        (Dllp::Ack(Sequence::new(0)), Some(LinkError::DataLinkProtocol)),
+        (Dllp::Nak(Sequence::new(7)), Some(LinkError::DataLinkProtocol)),
+        (Dllp::Ack(Sequence::new(0xfff)), None),
+        (posted(129), Some(LinkError::FlowControlProtocol)),
+        (posted(255), Some(LinkError::FlowControlProtocol)),
+        (posted(2), None),
+        (update(Class::Posted, 3, 200, 9), None),
+        (Dllp::Nop, None),
+        (Dllp::Vendor([1, 2, 3]), None),
+    ];
+    for (dllp, error) in cases {
+        let mut port = active();
+        let before = port.credits(0, Class::Posted);
+        assert_eq!(port.receive_dllp(&dllp, now, |_| ()).error, error, "{dllp:?}");
+        if error.is_some() {
+            assert_eq!(port.credits(0, Class::Posted), before, "{dllp:?}");
+            assert_eq!(port.due(), None, "{dllp:?}");
+        }
+    }
+    let mut port = active();
+    let one = Amount { headers: 1, data: 4 };
+    let tlp = |port: &mut Port<Item>, number, channel, amount| {
+        let reaction = port.receive_tlp(Sequence::new(number), good, channel, Class::NonPosted, amount, now);
+        (reaction.error, reaction.taken, reaction.dropped)
+    };
+    assert_eq!(tlp(&mut port, 0, 0, one), (None, true, false));
+    let overflow = (Some(LinkError::ReceiverOverflow), false, true);
+    assert_eq!(tlp(&mut port, 1, 0, one), overflow);
+    port.free(0, Class::NonPosted, one, now);
+    assert_eq!(tlp(&mut port, 2, 0, Amount { headers: 1, data: 5 }), overflow);
+    assert_eq!(tlp(&mut port, 3, 0, one), (None, true, false), "what was dropped took nothing");
+    assert_eq!(tlp(&mut port, 4, 1, one), overflow, "a channel that isn't enabled has no buffer");
+    assert_eq!(tlp(&mut port, 6, 0, one), (Some(LinkError::BadTlp), false, false));
+    assert!(!port.receiver().has_taken(Sequence::new(5)) && port.receiver().has_taken(Sequence::new(4)));
+}
+
+/// An UpdateFC goes at once if the other end may be waiting for it, else when the limit is over; a Nak before all else.
+#[test]
+fn what_goes_first() {
+    let mut line = Line::new(&settings(3, &[[(8, 64); 3]]), 1);
+    line.up();
+    line.settle();
+    let mut port = line.ports[0].clone();
+    let now = Time::ms(1);
+    let amount = Amount { headers: 1, data: 8 };
+    for number in 0..2 {
+        port.receive_tlp(Sequence::new(number), Integrity::Good, 0, Class::Posted, amount, now);
+    }
+    let limit = ack_latency(3, 8, 128);
+    port.free(0, Class::Posted, amount, now);
+    assert_eq!(port.due(), Some(now + limit), "there's no hurry");
+    let item = Item { number: 0, channel: 0, class: Class::Posted, payload: 0 };
+    assert!(port.take_credits(0, Class::Posted, Amount { headers: 1, data: 0 }));
+    port.send(item, 12);
+    for _ in 0..6 {
+        port.receive_tlp(Sequence::new(9), Integrity::Bad, 0, Class::Posted, amount, now);
+    }
+    let later = now + limit;
+    let mut order = Vec::new();
+    while let Some(frame) = port.next(later, |_| Time::ZERO) {
+        order.push(frame);
+    }
+    let headers = port.channels[0].ledgers[0].headers.field();
+    let data = port.channels[0].ledgers[0].data.field();
+    let update = Dllp::FlowControl { stage: FcStage::Update, class: Class::Posted, channel: 0, headers, data };
+    let tlp = Frame::Tlp { sequence: Sequence::new(0), item, bytes: 12, again: false };
+    assert_eq!(order, [Frame::Dllp(Dllp::Nak(Sequence::new(1))), Frame::Dllp(update), tlp]);
+    // The buffer is full, so what's freed is told at once.
+    let mut port = line.ports[0].clone();
+    for number in 0..8 {
+        port.receive_tlp(Sequence::new(number), Integrity::Good, 0, Class::Posted, amount, now);
+    }
+    port.free(0, Class::Posted, amount, now);
+    assert!(matches!(port.next(now, |_| Time::ZERO), Some(Frame::Dllp(Dllp::FlowControl { .. }))));
+}
+
 /// What still stands in the buffer when the link is down isn't given back to the next life of the link.
 #[test]
 fn buffers_outlive_the_link() {

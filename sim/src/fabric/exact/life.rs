@@ -1,8 +1,9 @@
 //! Exact links that come up and go down, and what they show of themselves.
 
+use super::super::Fabric;
 use super::super::core::{Core, PortId};
 use super::super::dll::Amount;
-use super::{Exact, LinkCounters};
+use super::{Exact, Fate, FrameKind, LinkCounters, Noise};
 use crate::tlp::Class;
 
 impl Core {
@@ -69,5 +70,22 @@ impl Core {
     /// isn't initialized.
     pub fn exact_credits(&self, port: PortId, channel: u8, class: Class) -> Option<Amount> {
         self.transmitters.get(usize::from(port.0))?.exact_ref()?.port.credits(channel, class)
+    }
+}
+
+impl Fabric {
+    /// What `port` has sent and which errors of its data link layer it has found. `None` if its link isn't an exact one.
+    pub fn link_counters(&self, port: PortId) -> Option<LinkCounters> {
+        self.core.link_counters(port)
+    }
+
+    /// Decides what becomes of a frame that `port` is going to send: see [`Core::meddle`].
+    pub fn meddle(&mut self, port: PortId, kind: FrameKind, nth: u64, fate: Fate) -> bool {
+        self.core.meddle(port, kind, nth, fate)
+    }
+
+    /// Lets frames that `port` sends be broken or lost by chance: see [`Core::set_noise`].
+    pub fn set_noise(&mut self, port: PortId, noise: Noise, seed: u64) -> bool {
+        self.core.set_noise(port, noise, seed)
     }
 }
