@@ -36,13 +36,13 @@ impl FrameKind {
     pub(super) const COUNT: usize = 4;
 
     fn fits(self, frame: &Frame<TlpId>) -> bool {
-        match (self, frame) {
+        matches!(
+            (self, frame),
             (FrameKind::Tlp, Frame::Tlp { .. })
-            | (FrameKind::Dllp, Frame::Dllp(_))
-            | (FrameKind::AckNak, Frame::Dllp(Dllp::Ack(_) | Dllp::Nak(_)))
-            | (FrameKind::UpdateFc, Frame::Dllp(Dllp::FlowControl { stage: FcStage::Update, .. })) => true,
-            _ => false,
-        }
+                | (FrameKind::Dllp, Frame::Dllp(_))
+                | (FrameKind::AckNak, Frame::Dllp(Dllp::Ack(_) | Dllp::Nak(_)))
+                | (FrameKind::UpdateFc, Frame::Dllp(Dllp::FlowControl { stage: FcStage::Update, .. }))
+        )
     }
 
     const ALL: [FrameKind; FrameKind::COUNT] =

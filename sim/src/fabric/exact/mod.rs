@@ -107,13 +107,8 @@ pub(crate) struct Exact {
 impl Exact {
     /// The end of a link that sends to a port which takes `reaction` to act on a TLP of each class. Its link is down.
     pub(crate) fn new(link: &profile::Link, flight: Time, reaction: [Time; 3]) -> Exact {
-        let c = &link.credits;
-        let room = |headers, data| Amount { headers, data };
-        let rooms = [
-            room(c.posted_headers, c.posted_data),
-            room(c.nonposted_headers, c.nonposted_data),
-            room(c.completion_headers, c.completion_data),
-        ];
+        let rooms = vec![room(&link.credits)];
+        let waiting = rooms.iter().map(|_| Queues::default()).collect();
         let ps_per_byte_q16 = with_skips(link.ps_per_byte_q16(), link.generation);
         // What is sent until an Ack can be there: two flights, and the largest Ack limit at both ends.
         let away = flight + flight + ack_latency(link.generation, link.lanes, 4096);
@@ -122,7 +117,7 @@ impl Exact {
         let settings = Settings {
             generation: link.generation,
             lanes: link.lanes,
-            rooms: vec![rooms],
+            rooms,
             replay_bytes,
             round_trip: flight + flight,
         };
@@ -136,7 +131,7 @@ impl Exact {
             quiet_at: Time::ZERO,
             flying: VecDeque::new(),
             dead: 0,
-            waiting: vec![Queues::default()],
+            waiting,
             next_order: 0,
             serve_at: Time::MAX,
             counters: LinkCounters::default(),
@@ -163,6 +158,15 @@ impl Exact {
         let quiet = self.is_clear() && self.port.backlog() == 0;
         quiet.then(|| self.quiet_at.max(self.busy_until + self.flight))
     }
+}
+
+/// A receive buffer by class.
+fn room(credits: &profile::Credits) -> [Amount; 3] {
+    [
+        Amount { headers: credits.posted_headers, data: credits.posted_data },
+        Amount { headers: credits.nonposted_headers, data: credits.nonposted_data },
+        Amount { headers: credits.completion_headers, data: credits.completion_data },
+    ]
 }
 
 /// The time of a byte with the ordered sets that come between: a SKP of four symbols in 1,180 symbols at least (8b/10b), one block in 370
