@@ -1,7 +1,6 @@
 //! What all nodes of the fabric share: the clock, the event queue, the TLPs under way and the links.
 
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
-use super::exact::LinkAffair;
 use super::link::{Transmitter, Turn};
 use super::root::timer;
 use crate::event::{EventQueue, Wheel};
@@ -56,7 +55,7 @@ pub(crate) enum Event {
     /// A TLP begins on the link of a port, whose probe is to see it now.
     Transmit(PortId, TlpId),
     /// Something happens at a port of a link whose data link layer is exact.
-    Link(PortId, LinkAffair),
+    Link(PortId, u32),
     /// A node asked to be called.
     Timer(NodeId, u64),
     /// A host program's sleep ends.
@@ -432,6 +431,18 @@ impl Core {
 
     #[inline(never)]
     fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
+        let transmitter = &mut self.transmitters[usize::from(sender.0)];
+        if transmitter.is_special() {
+            return self.free_specially(sender, weight, at);
+        }
+        if transmitter.credit_freed_in_all_cases(weight, at) {
+            self.pump(sender);
+        }
+    }
+
+    /// Frees what a TLP took of the receive buffer at the other end of the link of `sender`, which has more than the plain path.
+    #[cold]
+    fn free_specially(&mut self, sender: PortId, weight: Weight, at: Time) {
         if self.is_exact(sender) {
             return self.free_exactly(sender, weight, at);
         }

@@ -128,6 +128,12 @@ impl Transmitter {
         self.special.get_or_insert_default()
     }
 
+    /// Whether the port has more than the plain path.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.pending & pending::SPECIAL != 0
+    }
+
     /// What the port has beyond the plain path.
     #[inline]
     pub(crate) fn special(&mut self) -> Option<&mut Special> {

@@ -311,7 +311,7 @@ impl Fabric {
         match event {
             Event::Arrive(port, owner, tlp) => self.arrive(port, owner, tlp),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
-            Event::Link(port, affair) => self.core.link_affair(port, affair),
+            Event::Link(port, token) => self.core.link_affair(port, token),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),
         }

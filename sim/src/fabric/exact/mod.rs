@@ -28,14 +28,41 @@ const REPLAY_TLPS: u64 = 4;
 const LARGEST: u64 = 4096 + 32;
 
 /// What happens at a port of an exact link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkAffair {
     /// The first frame on the wire towards it has come.
     Frame,
     /// It's time to look at what it has to send.
     Serve,
-    /// What a TLP took of its receive buffer is free.
+    /// What a TLP with so many units of data took of its receive buffer is free.
     Free { channel: u8, class: Class, data: u16 },
+}
+
+impl LinkAffair {
+    /// As the number that an event carries, so that events stay as simple as they are: data, class, channel, and what it is in two bits.
+    const fn token(self) -> u32 {
+        match self {
+            LinkAffair::Frame => 0,
+            LinkAffair::Serve => 1,
+            LinkAffair::Free { channel, class, data } => {
+                2 | (channel as u32 & 7) << 2 | (class as u32) << 5 | (data as u32) << 16
+            }
+        }
+    }
+
+    /// What a number stands for.
+    const fn of(token: u32) -> LinkAffair {
+        let class = match token >> 5 & 3 {
+            0 => Class::Posted,
+            1 => Class::NonPosted,
+            _ => Class::Completion,
+        };
+        match token & 3 {
+            0 => LinkAffair::Frame,
+            1 => LinkAffair::Serve,
+            _ => LinkAffair::Free { channel: (token >> 2 & 7) as u8, class, data: (token >> 16) as u16 },
+        }
+    }
 }
 
 /// What a port of an exact link has sent and what went wrong there.
@@ -173,4 +200,20 @@ fn room(credits: &profile::Credits) -> [Amount; 3] {
 /// (128b/130b) (base spec 4.2.7).
 fn with_skips(ps_per_byte_q16: u64, generation: u8) -> u64 {
     if generation >= 3 { ps_per_byte_q16 * 371 / 370 } else { ps_per_byte_q16 * 1184 / 1180 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_as_they_were_written() {
+        let classes = [Class::Posted, Class::NonPosted, Class::Completion];
+        let frees = classes.into_iter().flat_map(|class| {
+            [(0, 0), (7, 256), (3, u16::MAX)].map(|(channel, data)| LinkAffair::Free { channel, class, data })
+        });
+        for affair in [LinkAffair::Frame, LinkAffair::Serve].into_iter().chain(frees) {
+            assert_eq!(LinkAffair::of(affair.token()), affair);
+        }
+    }
 }

@@ -83,7 +83,7 @@ impl Core {
             let at = due.max(exact.busy_until).max(now.after(Time(1)));
             if at < exact.serve_at {
                 exact.serve_at = at;
-                self.queue.push(at, Event::Link(port, LinkAffair::Serve));
+                self.queue.push(at, Event::Link(port, LinkAffair::Serve.token()));
             }
         }
     }
@@ -111,7 +111,7 @@ impl Core {
         exact.busy_until = now + wire;
         exact.flying.push_back(Flying { frame, fate });
         let arrival = exact.busy_until + exact.flight;
-        self.queue.push(arrival, Event::Link(port.peer(), LinkAffair::Frame));
+        self.queue.push(arrival, Event::Link(port.peer(), LinkAffair::Frame.token()));
         if let Some(probe) = &mut self.probe {
             let whole = fate == Fate::Good;
             probe.frame(&LinkFrame { at: now, link: port.link(), direction: port.direction(), what, whole });
@@ -123,8 +123,9 @@ impl Core {
 
     /// What happens at a port of an exact link.
     #[cold]
-    pub(crate) fn link_affair(&mut self, port: PortId, affair: LinkAffair) {
-        match affair {
+    #[inline(never)]
+    pub(crate) fn link_affair(&mut self, port: PortId, token: u32) {
+        match LinkAffair::of(token) {
             LinkAffair::Serve => self.serve(port),
             LinkAffair::Frame => self.frame_arrived(port),
             LinkAffair::Free { channel, class, data } => {
@@ -234,9 +235,9 @@ impl Core {
         let Amount { data, .. } = weight.cost.amount();
         let affair = LinkAffair::Free { channel: weight.channel, class: weight.class, data: data as u16 };
         if at > self.now {
-            self.queue.push(at, Event::Link(port, affair));
+            self.queue.push(at, Event::Link(port, affair.token()));
         } else {
-            self.link_affair(port, affair);
+            self.link_affair(port, affair.token());
         }
     }
 
