@@ -222,7 +222,7 @@ impl Core {
         let slot = self.arena.slot_mut(tlp);
         let (held_by, weight) = (std::mem::replace(&mut slot.held_by, NO_PORT), slot.weight);
         let ticket = std::mem::replace(&mut slot.ticket, NO_TICKET);
-        self.free_buffer(held_by, weight, now);
+        self.free_buffer(held_by, weight, tlp, now);
         self.tell_left(port, ticket, now);
         if self.probe.is_some() {
             self.show(port, tlp, now);
