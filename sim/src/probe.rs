@@ -1,6 +1,8 @@
-//! What an observer of the fabric is told: every TLP on every link, every TLP that arrived, and what happens to links and slots (ours).
+//! What an observer of the fabric is told: every TLP on every link, every TLP that arrived, every frame of exact links, and what happens to links
+//! and slots (ours).
 
 use crate::fabric::PortEvent;
+use crate::fabric::dll::{Dllp, Sequence};
 use crate::time::Time;
 use crate::tlp::Header;
 
@@ -47,10 +49,44 @@ pub struct Deliver<'a> {
     pub header: &'a Header,
 }
 
+/// What occupies the wire of a link whose data link layer is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWire {
+    /// A TLP. If it isn't sent again, [`Probe::transmit`] is called for it as well.
+    Tlp {
+        /// Its number on the link.
+        sequence: Sequence,
+        /// It's a replay.
+        again: bool,
+    },
+    /// A data link layer packet.
+    Dllp(Dllp),
+}
+
+/// A frame that a port of an exact link has begun to send.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkFrame {
+    /// When the first symbol left.
+    pub at: Time,
+    /// The link.
+    pub link: LinkId,
+    /// The direction on that link.
+    pub direction: Direction,
+    /// What it is.
+    pub what: OnWire,
+    /// Whether it comes to the other end as it was sent.
+    pub whole: bool,
+}
+
 /// An observer of the fabric. It sees; it can't change anything.
 pub trait Probe: Send {
     /// A TLP begins on a link.
     fn transmit(&mut self, event: &Transmit<'_>);
+
+    /// A frame begins on a link whose data link layer is exact. A probe without this doesn't look at the data link layer.
+    fn frame(&mut self, frame: &LinkFrame) {
+        let _ = frame;
+    }
 
     /// A TLP has arrived where it is consumed.
     fn deliver(&mut self, event: &Deliver<'_>) {

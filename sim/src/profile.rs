@@ -44,7 +44,7 @@ pub struct Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credits {
-    /// Posted headers, 0 to 127.
+    /// Posted headers, 0 to 127. All six may be larger if the link is exact and can do 16 GT/s: 2,032 headers, 32,752 units of data.
     pub posted_headers: u32,
     /// Posted data, 0 to 2,047.
     pub posted_data: u32,
@@ -69,22 +69,46 @@ impl Credits {
         completion_data: 0,
     };
 
-    fn validate(&self, section: &str, max_payload: u32) -> Result<(), OutOfRange> {
+    /// Checks each of them. Scaled ones may be sixteen times as many.
+    fn validate(&self, section: &str, max_payload: u32, scaled: bool) -> Result<(), OutOfRange> {
         let data = max_payload.div_ceil(16);
+        let (headers_most, data_most) = if scaled { (2032, 32_752) } else { (127, 2047) };
         for (field, value) in [
             ("posted_headers", self.posted_headers),
             ("nonposted_headers", self.nonposted_headers),
             ("completion_headers", self.completion_headers),
         ] {
-            check(section, field, value, value <= 127, "0 (infinite) to 127")?;
+            let allowed = "0 (infinite) to 127, or 2032 if the link is exact and can do 16 GT/s";
+            check(section, field, value, value <= headers_most, allowed)?;
         }
         for (field, value) in [("posted_data", self.posted_data), ("completion_data", self.completion_data)] {
-            let enough = value == 0 || (data..=2047).contains(&value);
-            check(section, field, value, enough, "0 (infinite), or max_payload / 16 to 2047")?;
+            let enough = value == 0 || (data..=data_most).contains(&value);
+            let allowed =
+                "0 (infinite), or max_payload / 16 to 2047, or to 32752 if the link is exact and can do 16 GT/s";
+            check(section, field, value, enough, allowed)?;
         }
         // The largest non-posted request is a 128-byte deferrable memory write; an atomic has up to 32 bytes.
         let enough = self.nonposted_data == 0 || (8..=2047).contains(&self.nonposted_data);
         check(section, "nonposted_data", self.nonposted_data, enough, "0 (infinite), or 8 to 2047")
+    }
+}
+
+/// How the data link layer of a link is simulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataLink {
+    /// As a rate: data link packets take `timing.dllp_permille` of the bytes, and credits come back after `timing.update_fc_ns`. Nothing is lost.
+    #[default]
+    Rated,
+    /// Packet by packet: sequence numbers, Ack and Nak, replays, InitFC and UpdateFC, all of which take their time on the wire and can be broken or
+    /// lost there. `timing.dllp_permille` and `timing.update_fc_ns` mean nothing; only ordered sets are still a rate (a SKP in 370 blocks).
+    Exact,
+}
+
+impl DataLink {
+    /// Is it a rate?
+    pub fn is_rated(&self) -> bool {
+        *self == DataLink::Rated
     }
 }
 
@@ -188,6 +212,9 @@ pub struct Link {
     /// them.
     #[serde(default, skip_serializing_if = "VirtualChannels::is_empty")]
     pub virtual_channels: VirtualChannels,
+    /// How the data link layer is simulated: `rated` if nothing is said.
+    #[serde(default, skip_serializing_if = "DataLink::is_rated")]
+    pub data_link: DataLink,
 }
 
 impl Link {
@@ -203,11 +230,15 @@ impl Link {
         let Range { min_ps, max_ps } = self.propagation;
         check(section, "propagation.max_ps", max_ps, max_ps <= 1_000_000_000, "0 to 1000000000 (1 ms)")?;
         check(section, "propagation.min_ps", min_ps, min_ps <= max_ps, "0 to propagation.max_ps")?;
-        self.credits.validate(&format!("{section}.credits"), max_payload)?;
+        // An exact link of ports that can do 16 GT/s scales its credits (3.4.2): then there may be sixteen times as many.
+        let scaled = self.data_link == DataLink::Exact && self.generation >= 4;
+        self.credits.validate(&format!("{section}.credits"), max_payload, scaled)?;
         for (number, credits) in self.virtual_channels.credits().iter().enumerate() {
-            credits.validate(&format!("{section}.virtual_channels.credits[{number}]"), max_payload)?;
+            credits.validate(&format!("{section}.virtual_channels.credits[{number}]"), max_payload, scaled)?;
         }
-        Ok(())
+        let channels = self.virtual_channels.credits().len() as u64;
+        let ok = self.data_link == DataLink::Rated || channels == 0;
+        check(section, "virtual_channels", channels, ok, "none if the link is exact")
     }
 
     /// Picoseconds per byte on the wire in 1/65,536, encoding included (8b/10b up to generation 2, 128b/130b from 3).
@@ -293,6 +324,7 @@ impl Default for Topology {
             propagation: Range { min_ps, max_ps },
             credits,
             virtual_channels: VirtualChannels::NONE,
+            data_link: DataLink::Rated,
         };
         Topology {
             max_payload: 256,
@@ -352,7 +384,11 @@ pub struct Timing {
     pub update_fc_ns: u64,
     /// Completion timeout of every requester, in us: 50 to 64,000,000 (the ranges of Device Control 2).
     pub completion_timeout_us: u64,
-    /// Share of a link's bytes that data link packets and ordered sets take, in thousandths, 0 to 500.
+    /// Share of a link's bytes that data link packets and ordered sets take, in thousandths, 0 to 500. Exact links have none of it.
+    ///
+    /// The profiles' 13 is derived for eight lanes whose two directions are full of TLPs with 256 bytes: per Ack limit, 203 symbols of eight bytes, an
+    /// Ack and an UpdateFC of eight bytes each, which is 9.9 thousandths, and a SKP in 371 blocks, 2.7. The same sum gives 8.7 for 16 lanes, 21.4 for 4. A test
+    /// holds exact links against it: with both directions full they are faster by 1 (x8), by 5 (x16), and slower by 4 (x4); by 10 if one is empty.
     pub dllp_permille: u64,
     /// Virtual time that one poll by software takes, in ns, 1 to 1,000,000.
     pub poll_ns: u64,
@@ -448,6 +484,7 @@ mod tests {
             propagation: Range { min_ps: 0, max_ps: 0 },
             credits: Credits::INFINITE,
             virtual_channels: VirtualChannels::NONE,
+            data_link: DataLink::Rated,
         }
     }
 
@@ -460,6 +497,24 @@ mod tests {
             let ps = (link(generation, lanes).ps_per_byte_q16() * bytes_per_us) >> 16;
             assert!((999_000..=1_001_000).contains(&ps), "generation {generation} x{lanes}: {ps} ps");
         }
+    }
+
+    #[test]
+    fn exact_links_scale_their_credits() {
+        let mut link = link(5, 8);
+        link.credits.posted_headers = 2032;
+        link.credits.posted_data = 32_752;
+        assert!(link.validate("topology.host.link", 256).is_err());
+        link.data_link = DataLink::Exact;
+        assert_eq!(link.validate("topology.host.link", 256), Ok(()));
+        link.generation = 3;
+        assert!(link.validate("topology.host.link", 256).is_err());
+        // What's usual isn't written down.
+        let text = serde_json::to_string(&link).unwrap();
+        assert!(text.contains("\"data_link\":\"exact\""), "{text}");
+        assert_eq!(serde_json::from_str::<Link>(&text).unwrap(), link);
+        let text = serde_json::to_string(&Link { data_link: DataLink::Rated, ..link }).unwrap();
+        assert!(!text.contains("data_link"), "{text}");
     }
 
     #[test]

@@ -100,7 +100,9 @@ fn grown(seed: u64) -> Plant {
         completion_headers: if seed.is_multiple_of(2) { 4 } else { 0 },
         completion_data: if seed.is_multiple_of(3) { 32 } else { 0 },
     };
-    let link = Link { generation: 3, lanes: 4, propagation: Range { min_ps: 500, max_ps: 5_000 }, credits };
+    let propagation = Range { min_ps: 500, max_ps: 5_000 };
+    let (virtual_channels, data_link) = Default::default();
+    let link = Link { generation: 3, lanes: 4, propagation, credits, virtual_channels, data_link };
     let timing = Timing { completion_timeout_us: 1_000, ..common::TIMING };
     plant(&shapes, &Spec { timing, link, seed, tags: 16, ..Spec::default() })
 }

@@ -6,8 +6,9 @@ use common::agent::Manner;
 use common::plant::{Plant, Recorder, Shape, Spec, configure, plant};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::config::Reset;
-use mlx5_twin_sim::fabric::PortEvent;
+use mlx5_twin_sim::fabric::{Noise, PortEvent};
 use mlx5_twin_sim::host::{Access, AccessError, Data, Found, Host, Settings};
+use mlx5_twin_sim::probe::LinkId;
 use mlx5_twin_sim::profile::Timing;
 use mlx5_twin_sim::tlp::{Bdf, Header, Status};
 use proptest::prelude::*;
@@ -222,6 +223,17 @@ async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     (first.unwrap(), second.unwrap())
 }
 
+/// All of the above on links whose data link layer is exact: what waits for an Ack or for the wire is lost with the link, what was taken isn't.
+#[test]
+fn the_same_on_exact_links() {
+    common::with_exact(|| {
+        what_each_means_does();
+        registers_show_the_link();
+        what_was_under_way_is_lost();
+        completions_under_way_are_lost();
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Read(usize),
@@ -252,13 +264,33 @@ proptest! {
     /// the same twice is the same.
     #[test]
     fn links_come_and_go(steps in steps()) {
-        let runs = [run(&steps), run(&steps)];
+        let runs = [run(&steps, None), run(&steps, None)];
+        prop_assert!(runs[0] == runs[1], "two runs differ");
+    }
+
+    /// The same on exact links, with errors on the wire.
+    #[test]
+    fn exact_links_come_and_go(steps in steps(), seed in any::<u64>()) {
+        let runs = [(); 2].map(|()| common::with_exact(|| run(&steps, Some(seed))));
         prop_assert!(runs[0] == runs[1], "two runs differ");
     }
 }
 
-fn run(steps: &[Step]) -> (u64, usize) {
+/// Breaks and loses frames of all links.
+fn make_noise(plant: &mut Plant, noise: Noise, seed: u64) {
+    for link in 0..3 {
+        for end in plant.fabric().ends(LinkId(link)).unwrap() {
+            assert!(plant.agent(0, |_, core| core.set_noise(end.port, noise, seed ^ u64::from(link))));
+        }
+    }
+}
+
+fn run(steps: &[Step], seed: Option<u64>) -> (u64, usize) {
     let mut plant = pair();
+    if let Some(seed) = seed {
+        let noise = Noise { broken_tlps: 20_000, lost_tlps: 20_000, broken_dllps: 20_000, lost_dllps: 20_000 };
+        make_noise(&mut plant, noise, seed);
+    }
     let recorder = Recorder::default();
     plant.fabric().set_probe(Some(Box::new(recorder.clone())));
     let bridges: Vec<Found> = plant.found.iter().filter(|function| function.bridge).cloned().collect();

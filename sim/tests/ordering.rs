@@ -48,6 +48,7 @@ fn spec(credits: Credits, timing: Timing, seed: u64) -> Spec {
         propagation: Range { min_ps: 0, max_ps: 5_000 },
         credits,
         virtual_channels: VirtualChannels::NONE,
+        data_link: Default::default(),
     };
     Spec { link, timing, seed, max_payload: MAX_PAYLOAD, max_read_request: 128, ..Spec::default() }
 }

@@ -14,7 +14,7 @@ use mlx5_twin_sim::fabric::{
 };
 use mlx5_twin_sim::host::{Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::profile::{Credits, Timing, Topology};
+use mlx5_twin_sim::profile::{Credits, DataLink, Timing, Topology};
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::tlp::{Bdf, Header};
 
@@ -148,11 +148,13 @@ impl Size {
 
 /// Root complexes, each with a switch and endpoints below it, found and configured. Links and times are those of the default profile, with credits
 /// changed by `change`. Every receiver decodes the header from its bytes.
-fn load(size: Size, change: impl Fn(&mut Credits)) -> Load {
+fn load(size: Size, data_link: DataLink, change: impl Fn(&mut Credits)) -> Load {
     let (timing, topology) = (Timing::default(), Topology::default());
     let (mut upper, mut lower) = (topology.host.link, topology.internal_link);
-    change(&mut upper.credits);
-    change(&mut lower.credits);
+    for link in [&mut upper, &mut lower] {
+        change(&mut link.credits);
+        link.data_link = data_link;
+    }
     let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 256 };
     let port = |port, number, link| port_config(identity, port, number, link).expect("a port");
     let span = size.memory_mib << 20;
@@ -198,7 +200,12 @@ impl Load {
 
     /// The same of any size, on links whose credits `change` has changed.
     pub(crate) fn with_credits(size: Size, change: impl Fn(&mut Credits)) -> Load {
-        let mut load = load(size, change);
+        Load::on_links(size, DataLink::Rated, change)
+    }
+
+    /// The same, the data link layer of the links as a rate or exact.
+    pub(crate) fn on_links(size: Size, data_link: DataLink, change: impl Fn(&mut Credits)) -> Load {
+        let mut load = load(size, data_link, change);
         let endpoints = u64::from(size.roots) * u64::from(size.endpoints);
         load.run(endpoints * 1_000_u64.div_ceil(endpoints).max(2 * u64::from(size.tags)));
         load

@@ -6,8 +6,8 @@ use crate::config::{
     AriCapability, Bar, Changed, ConfigError, ConfigSpace, PcieCapability, PortType, SriovCapability, Type0,
 };
 use crate::fabric::{
-    Core, Device, FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, PortEvent, PortId, TlpId,
-    VirtualSpec,
+    Core, Detected, Device, FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, PortEvent, PortId,
+    TlpId, VirtualSpec,
 };
 use crate::memory::Memory;
 use crate::tlp::{Kind, Status};
@@ -205,8 +205,7 @@ impl Device for MultiEndpoint {
         match self.device.receive(core, tlp) {
             MultiInbound::Memory { function, offset, .. } => self.access(core, tlp, function, offset),
             MultiInbound::Completion(_) => {
-                core.count(|faults| faults.unexpected_completion += 1);
-                core.consume(tlp);
+                core.refuse_completion(self.device.port(), tlp);
             }
             MultiInbound::Configured(function, changed) => {
                 if changed.contains(Changed::FUNCTION_LEVEL_RESET) {
@@ -219,6 +218,10 @@ impl Device for MultiEndpoint {
     }
 
     fn timer(&mut self, _core: &mut Core, _token: u64) {}
+
+    fn error(&mut self, core: &mut Core, _port: PortId, error: &Detected) {
+        self.device.report(core, error);
+    }
 
     fn port_event(&mut self, _core: &mut Core, _port: PortId, event: PortEvent) {
         if let PortEvent::LinkDown(reset) = event {

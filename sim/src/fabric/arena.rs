@@ -39,7 +39,7 @@ pub(crate) struct Weight {
     pub(crate) cost: Cost,
     /// Its bytes on the link, framing excluded.
     pub(crate) bytes: u16,
-    /// The virtual channel of the link over which it came: the number of the receiver's VC resource. Of no meaning on a plain link.
+    /// The virtual channel of the link over which it came: the number of the receiver's VC resource. Plain ports leave it alone.
     pub(crate) channel: u8,
 }
 

@@ -91,13 +91,18 @@ impl Channels {
 
 impl Transmitter {
     /// The credits and the queues of a channel; those of VC0 if there's no such.
-    fn channel(&mut self, channel: usize) -> (&mut [Credits; 3], &mut Waiting) {
+    pub(super) fn channel(&mut self, channel: usize) -> (&mut [Credits; 3], &mut Waiting) {
         let pools = self.special.as_deref_mut().and_then(|special| special.channels.as_mut());
         let pool = pools.and_then(|channels| channels.pools.get_mut(channel.checked_sub(1)?));
         match pool {
             Some(pool) => (&mut pool.credits, &mut pool.waiting),
             None => (&mut self.credits, &mut self.waiting),
         }
+    }
+
+    /// Whether the port has more than the plain VC0.
+    pub(super) fn has_channels(&self) -> bool {
+        self.channels().is_some()
     }
 
     /// The virtual channels, if the port has more than the plain VC0.

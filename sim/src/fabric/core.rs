@@ -75,6 +75,8 @@ pub(crate) enum Event {
     Arbitrate(PortId),
     /// A TLP begins on the link of a port, whose probe is to see it now.
     Transmit(PortId, TlpId),
+    /// Something happens at a port of a link whose data link layer is exact.
+    Link(PortId, u32),
     /// A node asked to be called.
     Timer(NodeId, u64),
     /// Something that a fault rule has made happen is due.
@@ -113,6 +115,8 @@ pub struct Core {
     pub(super) found: VecDeque<(PortId, Found)>,
     /// Faults by rule; mostly none.
     pub(crate) rules: Option<Box<Work>>,
+    /// TLPs that were lost with exact links.
+    pub(crate) lost: u64,
     /// Host programs whose sleep has ended.
     pub(crate) woken: Vec<u32>,
 }
@@ -159,6 +163,7 @@ impl Core {
             errors: [0; ERRORS.len()],
             found: VecDeque::new(),
             rules: None,
+            lost: 0,
             woken: Vec::new(),
         }
     }
@@ -463,7 +468,7 @@ impl Core {
 
     /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one.
     #[inline(always)]
-    fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
+    pub(super) fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
         if held_by == NO_PORT {
             return;
         }
@@ -473,12 +478,10 @@ impl Core {
         }
     }
 
+    /// Frees at `at` what a TLP took of the receive buffer at the other end of the link of `sender`.
     #[inline(never)]
     pub(super) fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
-        if self.rules.is_some() && self.keeps_credits(sender, weight, at) {
-            return;
-        }
-        if self.channel_freed(sender, weight, at) {
+        if self.transmitters[usize::from(sender.0)].is_special() && self.freed_specially(sender, weight, at) {
             return;
         }
         if self.transmitters[usize::from(sender.0)].credit_freed_in_all_cases(weight, at) {

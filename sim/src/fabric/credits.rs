@@ -1,5 +1,6 @@
 //! Flow-control credits of one class, as a transmitter counts them: headers and data in one word, and what is on its way back.
 
+use super::dll::Amount;
 use crate::time::Time;
 
 /// One flow-control credit for data is four dwords (PCIe base specification, 'Flow Control Rules').
@@ -19,6 +20,11 @@ impl Cost {
     #[inline]
     pub(crate) const fn of_payload(bytes: usize) -> Cost {
         Cost(1 << HEADERS | bytes.div_ceil(DATA_CREDIT_BYTES) as u64)
+    }
+
+    /// The same as two counts.
+    pub(crate) const fn amount(self) -> Amount {
+        Amount { headers: (self.0 >> HEADERS) as u32, data: self.0 as u32 }
     }
 }
 
@@ -138,7 +144,7 @@ impl Credits {
 
     /// Whether all are free, or on their way back.
     pub(crate) fn are_whole(&self) -> bool {
-        let Returns { ring, entered, left } = &self.returning;
+        let Returns { ring, entered, left, .. } = &self.returning;
         let back: u64 = (*left..*entered).map(|place| ring[place % RETURNS].1).sum();
         self.available + back == self.limit
     }

@@ -140,7 +140,7 @@ impl Function {
 
     /// Looks at a TLP that has what few have. `false` if it has ended here.
     #[cold]
-    fn inspect(&self, core: &mut Core, tlp: TlpId) -> bool {
+    pub(super) fn inspect(&self, core: &mut Core, tlp: TlpId) -> bool {
         match look(core, &self.config, tlp) {
             Look::Good => true,
             Look::Bad(kind) => {

@@ -4,6 +4,7 @@ use super::arena::{Arena, TlpId, Weight};
 use super::channels::{Channels, credits_of};
 use super::core::Owner;
 use super::credits::Credits;
+use super::exact::Exact;
 use super::special::Special;
 use super::waiting::{LOOK_BACK, Waiting, passes_all};
 use crate::profile;
@@ -119,7 +120,9 @@ impl Transmitter {
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
         let channels = self.special.as_deref().and_then(|special| special.channels.as_ref());
-        self.pending & pending::WAITS == 0 && channels.is_none_or(Channels::is_clear)
+        self.pending & pending::WAITS == 0
+            && channels.is_none_or(Channels::is_clear)
+            && self.exact_ref().is_none_or(Exact::is_clear)
     }
 
     /// Takes over which classes of VC0 have something waiting.
@@ -138,14 +141,33 @@ impl Transmitter {
         self.special.get_or_insert_default()
     }
 
+    /// Whether the port has more than the plain path.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.pending & pending::SPECIAL != 0
+    }
+
     /// What the port has beyond the plain path.
     #[inline]
     pub(crate) fn special(&mut self) -> Option<&mut Special> {
         self.special.as_deref_mut()
     }
 
+    /// The port's end of a link whose data link layer is exact.
+    pub(super) fn exact(&mut self) -> Option<&mut Exact> {
+        self.special.as_mut()?.exact.as_deref_mut()
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn exact_ref(&self) -> Option<&Exact> {
+        self.special.as_ref()?.exact.as_deref()
+    }
+
     /// When all that was sent so far has arrived; `None` while something waits for credits.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
+        if let Some(exact) = self.exact_ref() {
+            return exact.quiet_at();
+        }
         let [posted, nonposted, completion] = self.latency;
         self.is_clear().then(|| self.busy_until + posted.max(nonposted).max(completion))
     }
@@ -189,9 +211,11 @@ impl Transmitter {
         self.stall(now, Time(once.as_ps() * u64::from(times)));
     }
 
-    /// The same weight without the credits that are infinite.
-    pub(crate) fn finite(&self, weight: Weight) -> Weight {
-        Weight { cost: self.credits[weight.class as usize].finite(weight.cost), ..weight }
+    /// The weight of a TLP that came over this link, in what's finite of its credits, and with the virtual channel that it came over.
+    pub(crate) fn kept_weight(&mut self, weight: Weight) -> Weight {
+        let channel = if self.has_channels() || self.exact_ref().is_some() { weight.channel } else { 0 };
+        let (credits, _) = self.channel(usize::from(channel));
+        Weight { cost: credits[weight.class as usize].finite(weight.cost), channel, ..weight }
     }
 
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're

@@ -12,9 +12,11 @@ mod clock;
 mod containment;
 mod core;
 mod credits;
+pub mod dll;
 mod dma;
 mod downstream;
 pub mod error;
+mod exact;
 mod function;
 mod inspect;
 mod link;
@@ -37,6 +39,7 @@ pub use arena::{MAX_PAYLOAD, TlpId};
 pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
 pub use error::{Detected, ErrorKind};
+pub use exact::{Fate, FrameKind, LinkCounters, Noise};
 pub use function::{Function, Inbound, answer_read};
 pub use multi::{FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, VirtualSpec};
 pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config, slot_port_config};
@@ -44,6 +47,7 @@ pub use requester::{Outcome, Requester};
 pub use root::{RootSpec, SystemError, Ticket};
 
 use self::core::{Event, Owner};
+use self::exact::Exact;
 use self::link::Transmitter;
 use self::reset::Links;
 use self::root::RootComplex;
@@ -263,7 +267,12 @@ impl Fabric {
         .ok_or(no_port)?;
         let mut transmitter = |receiver: Owner, reaction_ns: [u64; 3]| {
             let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
-            Transmitter::new(receiver, link, flight, reaction_ns.map(Time::ns), &self.timing)
+            let reaction = reaction_ns.map(Time::ns);
+            let mut transmitter = Transmitter::new(receiver, link, flight, reaction, &self.timing);
+            if link.data_link == profile::DataLink::Exact {
+                transmitter.make_special().exact = Some(Box::new(Exact::new(link, flight, reaction)));
+            }
+            transmitter
         };
         let pair = [
             transmitter(Owner { node: below, number: Owner::UPWARDS }, [below_ns; 3]),
@@ -271,6 +280,9 @@ impl Fabric {
         ];
         self.core.transmitters.extend(pair);
         self.links.add(up);
+        if up {
+            self.core.exact_link_up(lower);
+        }
         if self.core.rules.is_some() {
             self.watch();
         }
@@ -336,6 +348,7 @@ impl Fabric {
             Event::ArriveSpecially(port, owner, tlp) => self.arrive_specially(port, owner, tlp),
             Event::Arbitrate(port) => self.core.arbitrate_when_due(port),
             Event::Transmit(port, tlp) => self.core.show(port, tlp, at),
+            Event::Link(port, token) => self.core.link_affair(port, token),
             Event::Timer(node, token) => self.timer(node, token),
             Event::Fault(token) => self.fault_due(token),
             Event::Wake(sleeper) => self.core.woken.push(sleeper),

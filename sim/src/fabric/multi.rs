@@ -7,6 +7,7 @@
 use super::answer_dword;
 use super::arena::TlpId;
 use super::core::{Core, PortId};
+use super::error::Detected;
 use super::function::{Function, answer_read, extent};
 use crate::config::{BarKind, Changed, ConfigError, ConfigSpace, Reset, SriovCapability};
 use crate::tlp::{Bdf, Header, Kind, Route, Status};
@@ -225,6 +226,17 @@ impl MultiFunction {
     /// Looks at a TLP that has arrived at the device's port.
     pub fn receive(&mut self, core: &mut Core, tlp: TlpId) -> MultiInbound {
         let header = *core.header(tlp);
+        if core.is_special(tlp) {
+            let by = match header.route() {
+                Route::Address => self.decode(&header).map(|(function, ..)| function),
+                Route::Id if header.kind().is_completion() => self.by_id(header.requester()),
+                _ => None,
+            };
+            let function = self.function(by.unwrap_or(FunctionKey::Physical(0)));
+            if function.is_some_and(|function| !function.inspect(core, tlp)) {
+                return MultiInbound::Done;
+            }
+        }
         match header.route() {
             Route::Address => match self.decode(&header) {
                 Some((function, bar, offset)) => MultiInbound::Memory { function, bar: usize::from(bar), offset },
@@ -233,8 +245,7 @@ impl MultiFunction {
             Route::Id if header.kind().is_completion() => match self.by_id(header.requester()) {
                 Some(function) => MultiInbound::Completion(function),
                 None => {
-                    core.count(|faults| faults.unexpected_completion += 1);
-                    core.consume(tlp);
+                    core.refuse_completion(self.port, tlp);
                     MultiInbound::Done
                 }
             },
@@ -245,6 +256,18 @@ impl MultiFunction {
                 core.consume(tlp);
                 MultiInbound::Done
             }
+        }
+    }
+
+    /// Lets the function that found an error record and report it ([`Function::report`]). If nobody knows whose it is, that's all physical ones, as
+    /// for an error that isn't specific to a function (section 6.2.4).
+    pub fn report(&mut self, core: &mut Core, error: &Detected) {
+        let one = error.function.and_then(|id| self.by_id(id)).and_then(|key| self.function_mut(key));
+        if let Some(function) = one {
+            return function.report(core, error);
+        }
+        for physical in &mut self.physical {
+            physical.function.report(core, error);
         }
     }
 
@@ -354,9 +377,9 @@ impl MultiFunction {
         let Some(function) = self.function_mut(key) else { return self.refuse(core, tlp) };
         if !request.has_data() {
             let hidden = if is_virtual { function.config().hides(register) } else { 0 };
-            let value = function.config().read(register) & !hidden;
+            let (value, digest) = (function.config().read(register) & !hidden, function.config().generates_ecrc());
             core.consume(tlp);
-            answer_dword(core, self.port, request, completer, value);
+            answer_dword(core, self.port, request, completer, value, digest);
             return MultiInbound::Done;
         }
         let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));

@@ -1,8 +1,8 @@
 //! The registers of ports: of a root complex and of a switch.
 
 use crate::config::{
-    Acs, AcsCapability, AerCapability, CapabilityId, ConfigError, ConfigSpace, DpcCapability, MsiCapability,
-    PcieCapability, PortType, PowerCapability, Slot, Type1, VcCapability,
+    Acs, AcsCapability, AerCapability, ConfigError, ConfigSpace, DpcCapability, MsiCapability, PcieCapability,
+    PortType, PowerCapability, Slot, Type1, VcCapability,
 };
 use crate::profile::Link;
 
@@ -77,7 +77,13 @@ pub fn slot_port_config(
     slot: Slot,
 ) -> Result<ConfigSpace, ConfigError> {
     let link_up = slot.present || !slot.hot_plug;
-    build(identity, number, link, PcieCapability { slot: Some(slot), link_up, ..PcieCapability::new(port) }, slot.hot_plug)
+    build(
+        identity,
+        number,
+        link,
+        PcieCapability { slot: Some(slot), link_up, ..PcieCapability::new(port) },
+        slot.hot_plug,
+    )
 }
 
 fn build(

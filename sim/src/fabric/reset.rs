@@ -67,7 +67,7 @@ impl Fabric {
 
     /// TLPs that were lost because their link had gone down before they arrived.
     pub fn lost(&self) -> u64 {
-        self.links.lost
+        self.links.lost + self.core.lost
     }
 
     /// A TLP has arrived over a link that's down by now: it never gets there, and its buffer is free.
@@ -215,6 +215,7 @@ impl Fabric {
         let Some(link) = port.port.filter(|_| was == LinkState::Up) else { return };
         self.links.set(link, true);
         self.core.link_went_down(link.link());
+        self.core.exact_link_down(link);
         self.change(node, number, |config| config.set_link(None));
         self.reroute(node);
         let below = self.core.owner(link.peer()).node;
@@ -261,6 +262,7 @@ impl Fabric {
         }
         self.links.set(link, false);
         self.core.link_came_up(link.link());
+        self.core.exact_link_up(link);
         self.change(node, number, |config| config.set_link(Some(config.link_capability())));
         self.reroute(node);
         let below = self.core.owner(link.peer()).node;

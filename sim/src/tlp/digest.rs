@@ -28,7 +28,8 @@ const fn table() -> [u32; 256] {
     table
 }
 
-fn update(crc: u32, bytes: &[u8]) -> u32 {
+/// Takes more bytes into a CRC-32 of this polynomial, bit 0 of each first, as the digest and the LCRC are made of.
+pub(crate) fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(crc, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
@@ -36,14 +37,14 @@ fn update(crc: u32, bytes: &[u8]) -> u32 {
 pub fn ecrc(prefixes: &Prefixes, header: &Header, payload: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for prefix in prefixes.end_to_end() {
-        crc = update(crc, &prefix.dw().to_be_bytes());
+        crc = crc32(crc, &prefix.dw().to_be_bytes());
     }
     let mut bytes = [0; 16];
     let mut invariant = *header;
     invariant.dw[0] |= 1 << 24 | EP;
     invariant.encode(&mut bytes);
-    crc = update(crc, bytes.get(..header.header_len()).unwrap_or(&bytes));
-    (!update(crc, payload)).swap_bytes()
+    crc = crc32(crc, bytes.get(..header.header_len()).unwrap_or(&bytes));
+    (!crc32(crc, payload)).swap_bytes()
 }
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn check_value_of_the_polynomial() {
-        assert_eq!(!update(u32::MAX, b"123456789"), 0xcbf4_3926);
+        assert_eq!(!crc32(u32::MAX, b"123456789"), 0xcbf4_3926);
         assert_eq!(as_in_the_spec(b"123456789"), 0xcbf4_3926_u32.swap_bytes());
     }
 

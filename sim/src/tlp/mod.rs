@@ -24,6 +24,7 @@ pub mod strategy;
 
 pub use be::{ByteEnables, MAX_BYTES, offset_in_dw};
 pub use build::Atomic;
+pub(crate) use digest::crc32;
 pub use digest::ecrc;
 pub use field::{AddressType, Attr, ConfigType, Status};
 pub use header::Header;

@@ -47,7 +47,7 @@ pub use regular::Regular;
 pub use run::{RunError, Running};
 
 use crate::config;
-use crate::profile::{self, Credits, Range};
+use crate::profile::{self, Credits, DataLink, Range, VirtualChannels};
 
 /// The most root ports that a root complex has here: the devices 1 to 31 of bus 0.
 pub const ROOT_PORTS: usize = 31;
@@ -104,21 +104,28 @@ pub struct LinkKind {
     pub lanes: u8,
     /// Time of flight.
     pub propagation: Range,
-    /// What the receiver at each end advertises.
+    /// What the receiver at each end advertises, for VC0.
     pub credits: Credits,
+    /// The virtual channels beyond VC0: none.
+    #[serde(skip_serializing_if = "VirtualChannels::is_empty")]
+    pub virtual_channels: VirtualChannels,
+    /// How the data link layer is simulated: `rated`.
+    #[serde(skip_serializing_if = "DataLink::is_rated")]
+    pub data_link: DataLink,
 }
 
 impl Default for LinkKind {
     fn default() -> LinkKind {
-        let profile::Link { generation, lanes, propagation, credits } = profile::Topology::default().internal_link;
-        LinkKind { generation, lanes, propagation, credits }
+        let profile::Link { generation, lanes, propagation, credits, virtual_channels, data_link } =
+            profile::Topology::default().internal_link;
+        LinkKind { generation, lanes, propagation, credits, virtual_channels, data_link }
     }
 }
 
 impl From<LinkKind> for profile::Link {
     fn from(kind: LinkKind) -> profile::Link {
-        let LinkKind { generation, lanes, propagation, credits } = kind;
-        profile::Link { generation, lanes, propagation, credits }
+        let LinkKind { generation, lanes, propagation, credits, virtual_channels, data_link } = kind;
+        profile::Link { generation, lanes, propagation, credits, virtual_channels, data_link }
     }
 }
 

@@ -14,7 +14,7 @@ use mlx5_twin_sim::endpoint::MemoryEndpoint;
 use mlx5_twin_sim::fabric::{NodeId, PortIdentity, RootSpec, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
+use mlx5_twin_sim::profile::{Credits, DataLink, Link, Range, Timing, VirtualChannels};
 
 pub(crate) struct Tree {
     pub(crate) simulation: Simulation,
@@ -38,6 +38,7 @@ pub(crate) const TIMING: Timing = Timing {
 
 thread_local! {
     static JITTER: Cell<u64> = const { Cell::new(0) };
+    static EXACT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `f` with links whose flight time is a range.
@@ -45,6 +46,14 @@ pub(crate) fn with_jitter<T>(f: impl FnOnce() -> T) -> T {
     JITTER.set(500);
     let result = f();
     JITTER.set(0);
+    result
+}
+
+/// Runs `f` with links whose data link layer is exact.
+pub(crate) fn with_exact<T>(f: impl FnOnce() -> T) -> T {
+    EXACT.set(true);
+    let result = f();
+    EXACT.set(false);
     result
 }
 
@@ -63,6 +72,7 @@ pub(crate) fn link(generation: u8, lanes: u8) -> Link {
         propagation: Range { min_ps: 1_000, max_ps: 1_000 + JITTER.get() },
         credits,
         virtual_channels: VirtualChannels::NONE,
+        data_link: if EXACT.get() { DataLink::Exact } else { DataLink::Rated },
     }
 }
 

@@ -134,6 +134,7 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
         propagation: Range { min_ps: 1_000, max_ps: 1_000 },
         credits,
         virtual_channels: Default::default(),
+        data_link: Default::default(),
     };
     let timing = Timing {
         endpoint_ns: 100,

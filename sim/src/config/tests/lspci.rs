@@ -135,7 +135,6 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
     ];
 
     let functions: [(&str, ConfigSpace, &[&str]); 8] = [
-
         ("function", function, &function_lines),
         ("function with virtual ones", sriov, &sriov_lines),
         ("virtual function", virtual_function, &virtual_lines),

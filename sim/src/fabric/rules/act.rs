@@ -9,6 +9,7 @@ use crate::event::EventQueue;
 use crate::fabric::Fabric;
 use crate::fabric::arena::{MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_TICKET, Slot, TlpId};
 use crate::fabric::core::{Core, Event, PortId};
+use crate::fabric::exact::{self, FrameKind};
 use crate::probe::{Direction, LinkId};
 use crate::time::Time;
 use crate::tlp::{Header, Malformed, Tlp};
@@ -137,8 +138,15 @@ impl Core {
         copy
     }
 
-    /// A TLP is to arrive with a wrong LCRC so often. Where the data link layer is only a matter of time, this is its loss of time.
+    /// A TLP is to arrive with a wrong LCRC so often. Where the data link layer is only a matter of time, this is its loss of time;
+    /// on an exact link that happens to as many frames of TLPs, from the next one on.
     fn bad_lcrc(&mut self, port: PortId, tlp: TlpId, replays: u8) {
+        if self.is_exact(port) {
+            for nth in 0..u64::from(replays) {
+                self.meddle(port, FrameKind::Tlp, nth, exact::Fate::Broken);
+            }
+            return;
+        }
         let weight = self.arena.slot(tlp).weight;
         self.transmitters[usize::from(port.0)].replay(weight, self.now, replays);
     }
@@ -292,9 +300,8 @@ impl Core {
     /// Whether the credits of a buffer that's freed at `at` aren't to be given back to `sender` now.
     #[cold]
     pub(crate) fn keeps_credits(&mut self, sender: PortId, weight: crate::fabric::arena::Weight, at: Time) -> bool {
-        let transmitter = &self.transmitters[usize::from(sender.0)];
-        let weight = transmitter.finite(weight);
-        self.rules.as_mut().is_some_and(|work| work.keeps(sender, weight, 0, at))
+        let weight = self.transmitters[usize::from(sender.0)].kept_weight(weight);
+        self.rules.as_mut().is_some_and(|work| work.keeps(sender, weight, at))
     }
 }
 

@@ -61,13 +61,16 @@ struct Held {
     past: u32,
 }
 
+/// The most virtual channels that a link has.
+const CHANNELS: u8 = 8;
+
 /// Credits that a receiver doesn't give back.
 #[derive(Clone, Copy, Debug)]
 struct Withheld {
     /// The transmitter that waits for them.
     port: PortId,
     class: Class,
-    channel: Option<u8>,
+    channel: u8,
     until: Option<Time>,
     /// What was freed meanwhile, as if it were one TLP.
     kept: Option<Weight>,
@@ -154,8 +157,15 @@ impl Work {
         self.release(number)
     }
 
-    /// From now on no credits come back to a port.
+    /// From now on no credits come back to a port, of one virtual channel or of all.
     pub(crate) fn withhold(&mut self, port: PortId, class: Class, channel: Option<u8>, until: Option<Time>) {
+        match channel {
+            Some(channel) => self.withhold_of(port, class, channel, until),
+            None => (0..CHANNELS).for_each(|channel| self.withhold_of(port, class, channel, until)),
+        }
+    }
+
+    fn withhold_of(&mut self, port: PortId, class: Class, channel: u8, until: Option<Time>) {
         let same = |entry: &&mut Withheld| entry.port == port && entry.class == class && entry.channel == channel;
         match self.withheld.iter_mut().find(same) {
             Some(entry) => entry.until = entry.until.zip(until).map(|(one, other)| one.max(other)),
@@ -163,12 +173,12 @@ impl Work {
         }
     }
 
-    /// Keeps what would be freed for a port at `at`, if its credits are withheld then. `channel` is its virtual channel.
-    pub(crate) fn keeps(&mut self, port: PortId, freed: Weight, channel: u8, at: Time) -> bool {
+    /// Keeps what would be freed for a port at `at`, if its credits are withheld then.
+    pub(crate) fn keeps(&mut self, port: PortId, freed: Weight, at: Time) -> bool {
         let entry = self.withheld.iter_mut().find(|entry| {
             entry.port == port
                 && entry.class == freed.class
-                && entry.channel.is_none_or(|only| only == channel)
+                && entry.channel == freed.channel
                 && entry.until.is_none_or(|until| at < until)
         });
         let Some(entry) = entry else { return false };

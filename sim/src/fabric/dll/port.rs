@@ -1,0 +1,598 @@
+//! One end of a link: the state machines together, and what goes on the wire next.
+//!
+//! A port knows no clock and no wire. Its owner asks [`Port::next`] whenever the wire is free, puts the frame on it, and tells the port at the other end
+//! when it has come. [`Port::due`] says when to ask again if nothing is said.
+
+use std::collections::VecDeque;
+
+use super::accept::{Acceptor, Integrity, Verdict};
+use super::dllp::{Dllp, FcStage, Features, Sequence};
+use super::flow::{Amount, ClassGate, ClassLedger, UpdateTimer};
+use super::init::{FcInit, FeatureExchange, InitState};
+use super::limits::{FC_REPEAT, ack_latency, replay_timeout};
+use super::retry::{Replay, Retry};
+use crate::time::Time;
+use crate::tlp::Class;
+
+/// Features and InitFCs that weren't heard are repeated after this time (ours; the spec's limit is 34 us).
+const INIT_REPEAT: Time = Time::us(1);
+
+/// What a port of a link is like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// 1 to 5.
+    pub generation: u8,
+    /// 1 to 32.
+    pub lanes: u8,
+    /// The receive buffer by virtual channel and class; 0 means infinite. The first one is virtual channel 0, at most eight.
+    pub rooms: Vec<[Amount; 3]>,
+    /// Bytes of the replay buffer.
+    pub replay_bytes: u32,
+    /// What REPLAY_TIMER waits longer than the spec says: the flights of a link that's longer than the spec's formulae know.
+    pub round_trip: Time,
+}
+
+/// An error of the data link layer or of flow control, as AER names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkError {
+    /// A TLP with a wrong LCRC, or out of sequence.
+    BadTlp,
+    /// A DLLP with a wrong CRC.
+    BadDllp,
+    /// REPLAY_TIMER has expired.
+    ReplayTimeout,
+    /// REPLAY_NUM has rolled over: the link is retrained.
+    ReplayRollover,
+    /// An Ack or Nak of what can't be acknowledged.
+    DataLinkProtocol,
+    /// A TLP for which there was no credit.
+    ReceiverOverflow,
+    /// A flow control DLLP that breaks a rule.
+    FlowControlProtocol,
+}
+
+impl LinkError {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+    /// All, in the order of their numbers.
+    pub const ALL: [LinkError; LinkError::COUNT] = [
+        LinkError::BadTlp,
+        LinkError::BadDllp,
+        LinkError::ReplayTimeout,
+        LinkError::ReplayRollover,
+        LinkError::DataLinkProtocol,
+        LinkError::ReceiverOverflow,
+        LinkError::FlowControlProtocol,
+    ];
+}
+
+/// How far a link has come up, as one end sees it (3.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkState {
+    /// DL_Inactive.
+    Inactive,
+    /// DL_Feature.
+    Feature,
+    /// DL_Init: virtual channel 0 is initialized.
+    Init,
+    /// DL_Active.
+    Active,
+}
+
+/// What occupies the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<T> {
+    /// A TLP with its sequence number.
+    Tlp {
+        /// The number.
+        sequence: Sequence,
+        /// Which TLP.
+        item: T,
+        /// Its bytes without framing.
+        bytes: u32,
+        /// It has been sent before.
+        again: bool,
+    },
+    /// A data link layer packet.
+    Dllp(Dllp),
+}
+
+/// A TLP that is to be sent, and has its credits.
+#[derive(Clone, Copy, Debug)]
+struct Outgoing<T> {
+    item: T,
+    bytes: u32,
+}
+
+/// Flow control of one virtual channel.
+#[derive(Clone, Debug)]
+struct Channel {
+    /// Software has enabled it at both ends; virtual channel 0 always is.
+    enabled: bool,
+    init: FcInit,
+    /// Known from FC_INIT2 on.
+    gates: Option<[ClassGate; 3]>,
+    ledgers: [ClassLedger; 3],
+    updates: [UpdateTimer; 3],
+    /// Classes of which an UpdateFC may have been lost, so that the next regular one tells the transmitter something.
+    uncertain: [bool; 3],
+    /// What stands in the receive buffer now, and what of it came before the link was down: its credits aren't given back.
+    held: [Amount; 3],
+    stale: [Amount; 3],
+}
+
+impl Channel {
+    fn is_being_initialized(&self) -> bool {
+        self.enabled && self.init.state() != InitState::Done
+    }
+}
+
+/// One end of a link.
+#[derive(Clone, Debug)]
+pub struct Port<T> {
+    settings: Settings,
+    state: LinkState,
+    features: FeatureExchange,
+    channels: Vec<Channel>,
+    retry: Retry<T>,
+    acceptor: Acceptor,
+    outgoing: VecDeque<Outgoing<T>>,
+    /// When features or InitFCs are repeated.
+    say_at: Time,
+    /// The link is retrained until then: nothing is sent.
+    held_until: Time,
+    /// The largest payload so far, as a Max_Payload_Size: the limits go by it.
+    max_payload: u32,
+}
+
+/// What happened when a frame came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaction {
+    /// What is to be reported.
+    pub error: Option<LinkError>,
+    /// The TLP goes up.
+    pub taken: bool,
+    /// The TLP was received well but is thrown away for the error: it won't come again.
+    pub dropped: bool,
+    /// There may be credits now for what waits.
+    pub credits: bool,
+    /// The link must be retrained before the port goes on: [`Port::hold`] both ends.
+    pub retrain: bool,
+}
+
+impl Reaction {
+    const NOTHING: Reaction = Reaction { error: None, taken: false, dropped: false, credits: false, retrain: false };
+
+    const fn error(error: LinkError) -> Reaction {
+        Reaction { error: Some(error), ..Reaction::NOTHING }
+    }
+}
+
+impl<T: Copy> Port<T> {
+    /// A port whose link is down.
+    pub fn new(settings: Settings) -> Port<T> {
+        let retry = Retry::new(settings.replay_bytes, Time::ZERO);
+        Port {
+            state: LinkState::Inactive,
+            features: FeatureExchange::new(None),
+            channels: Vec::new(),
+            retry,
+            acceptor: Acceptor::new(),
+            outgoing: VecDeque::new(),
+            say_at: Time::ZERO,
+            held_until: Time::ZERO,
+            max_payload: 128,
+            settings,
+        }
+    }
+
+    /// How far the link is up.
+    pub const fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// The Ack limit, which is that of UpdateFCs, too.
+    fn latency(&self) -> Time {
+        ack_latency(self.settings.generation, self.settings.lanes, self.max_payload)
+    }
+
+    fn replay_limit(&self) -> Time {
+        let Settings { generation, lanes, round_trip, .. } = self.settings;
+        replay_timeout(generation, lanes, self.max_payload) + round_trip
+    }
+
+    /// The physical layer says that the link is up: features and InitFCs go. Ports that can do 16 GT/s exchange features.
+    pub fn link_up(&mut self, now: Time) {
+        let local = (self.settings.generation >= 4).then_some(Features::SCALED_FLOW_CONTROL);
+        self.features = FeatureExchange::new(local);
+        self.state = LinkState::Feature;
+        self.say_at = now;
+        self.held_until = now;
+        self.retry = Retry::new(self.settings.replay_bytes, self.replay_limit());
+        self.acceptor = Acceptor::new();
+        self.after_features(now);
+    }
+
+    /// Goes on to DL_Init if the features are exchanged.
+    fn after_features(&mut self, now: Time) {
+        if self.state != LinkState::Feature || !self.features.is_done() {
+            return;
+        }
+        self.state = LinkState::Init;
+        self.say_at = now;
+        let scaled = self.features.common().scaled_flow_control();
+        let old = std::mem::take(&mut self.channels);
+        for (index, rooms) in self.settings.rooms.iter().enumerate() {
+            // What stands in the buffer came over the link before it was down.
+            let stale = old.get(index).map_or([Amount::default(); 3], |channel| channel.held);
+            self.channels.push(Channel {
+                enabled: index == 0 || old.get(index).is_some_and(|channel| channel.enabled),
+                init: FcInit::new(index as u8),
+                gates: None,
+                ledgers: rooms.map(|room| ClassLedger::new(room, scaled)),
+                updates: [UpdateTimer::new(now, FC_REPEAT); 3],
+                uncertain: [false; 3],
+                held: stale,
+                stale,
+            });
+        }
+    }
+
+    /// The link is down: all that waits for the wire or for an Ack is given out, the oldest first, with its sequence number if it has been
+    /// sent: whether the other end has it, that one knows.
+    pub fn link_down(&mut self, mut lost: impl FnMut(Option<Sequence>, T)) {
+        self.state = LinkState::Inactive;
+        self.retry.unacknowledged().for_each(|entry| lost(Some(entry.sequence), entry.item));
+        self.retry = Retry::new(self.settings.replay_bytes, Time::ZERO);
+        self.outgoing.drain(..).for_each(|outgoing| lost(None, outgoing.item));
+    }
+
+    /// The receiver of TLPs: it keeps its state after the link is down, until it's up again.
+    pub const fn receiver(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
+    /// Nothing is sent before `until`: the link is retrained.
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = self.held_until.max(until);
+    }
+
+    /// Software has enabled or disabled a virtual channel other than 0, at both ends: it's initialized, or closed. Nothing may be under way on it.
+    pub fn enable_channel(&mut self, channel: u8, enabled: bool, now: Time) {
+        let scaled = self.features.common().scaled_flow_control();
+        let rooms = self.settings.rooms.get(usize::from(channel)).copied();
+        let state =
+            self.channels.get_mut(usize::from(channel)).filter(|state| channel != 0 && state.enabled != enabled);
+        if let (Some(state), Some(rooms)) = (state, rooms) {
+            state.enabled = enabled;
+            state.init = FcInit::new(channel);
+            state.gates = None;
+            state.ledgers = rooms.map(|room| ClassLedger::new(room, scaled));
+            state.updates = [UpdateTimer::new(now, FC_REPEAT); 3];
+            state.uncertain = [false; 3];
+            state.stale = state.held;
+            self.say_at = now;
+        }
+    }
+
+    /// Whether a virtual channel is initialized, so that TLPs may go.
+    pub fn is_open(&self, channel: u8) -> bool {
+        self.channels.get(usize::from(channel)).is_some_and(|channel| channel.init.state() == InitState::Done)
+    }
+
+    /// Credits left of a class of a virtual channel: headers and data; `u32::MAX` means infinite. `None` if it isn't initialized.
+    pub fn credits(&self, channel: u8, class: Class) -> Option<Amount> {
+        let gate = self.channels.get(usize::from(channel))?.gates.as_ref()?.get(class as usize)?;
+        Some(Amount { headers: gate.headers.unused(), data: gate.data.unused() })
+    }
+
+    /// What a receiver has allowed and what hasn't been used of it, as [`Port::credits`] of the other end.
+    pub fn allowed(&self, channel: u8, class: Class) -> Option<Amount> {
+        let ledger = self.channels.get(usize::from(channel))?.ledgers.get(class as usize)?;
+        Some(Amount { headers: ledger.headers.unused(), data: ledger.data.unused() })
+    }
+
+    /// Whether a TLP can ever get its credits.
+    pub fn can_ever_take(&self, channel: u8, class: Class, need: Amount) -> bool {
+        let room = self.settings.rooms.get(usize::from(channel)).map(|rooms| rooms[class as usize % 3]);
+        room.is_some_and(|room| {
+            (room.headers == 0 || need.headers <= room.headers) && (room.data == 0 || need.data <= room.data)
+        })
+    }
+
+    /// Takes the credits of a TLP, if the channel is initialized and they're there.
+    pub fn take_credits(&mut self, channel: u8, class: Class, need: Amount) -> bool {
+        let Some(channel) = self.channels.get_mut(usize::from(channel)) else { return false };
+        let open = channel.init.state() == InitState::Done;
+        let gate = channel.gates.as_mut().and_then(|gates| gates.get_mut(class as usize));
+        open && gate.is_some_and(|gate| gate.take(need))
+    }
+
+    /// A TLP that has its credits goes as soon as its turn comes.
+    pub fn send(&mut self, item: T, bytes: u32) {
+        self.outgoing.push_back(Outgoing { item, bytes });
+    }
+
+    /// Whether nothing waits for the wire or for an Ack.
+    pub fn is_quiet(&self) -> bool {
+        self.outgoing.is_empty() && self.retry.unacknowledged().len() == 0
+    }
+
+    /// TLPs that wait for the wire.
+    pub fn backlog(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Notes the size of a payload that passes: limits go by the Max_Payload_Size that it shows.
+    pub fn note_payload(&mut self, bytes: u32) {
+        if bytes > self.max_payload {
+            self.max_payload = bytes.next_power_of_two().min(4096);
+            let limit = self.replay_limit();
+            self.retry.set_limit(limit);
+        }
+    }
+
+    /// The next frame for the wire, which is free now, in the order that 3.5.2.1 recommends. `wire` gives the time that a frame of so many bytes, framing
+    /// included, takes. `None` if nothing is to be sent now.
+    pub fn next(&mut self, now: Time, tlp_time: impl Fn(u32) -> Time) -> Option<Frame<T>> {
+        if now < self.held_until {
+            return None;
+        }
+        match self.state {
+            LinkState::Inactive => None,
+            LinkState::Feature => (now >= self.say_at).then(|| {
+                self.say_at = now + INIT_REPEAT;
+                Frame::Dllp(self.features.next())
+            }),
+            LinkState::Init => self.next_init(now).map(Frame::Dllp),
+            LinkState::Active => self.next_active(now, tlp_time),
+        }
+    }
+
+    /// The next InitFC, if it's its time.
+    fn next_init(&mut self, now: Time) -> Option<Dllp> {
+        let channel = self.channels.iter_mut().find(|channel| channel.is_being_initialized())?;
+        if !channel.init.is_within_sequence() && now < self.say_at {
+            return None;
+        }
+        let dllp = channel.init.next(&channel.ledgers);
+        self.say_at = now + INIT_REPEAT;
+        self.after_init(now);
+        dllp
+    }
+
+    fn next_active(&mut self, now: Time, tlp_time: impl Fn(u32) -> Time) -> Option<Frame<T>> {
+        if self.acceptor.due().is_some_and(|due| due <= now) {
+            return Some(Frame::Dllp(self.acceptor.take()));
+        }
+        if let Some(update) = self.next_update(now) {
+            return Some(Frame::Dllp(update));
+        }
+        // Other virtual channels are initialized while TLPs go.
+        if let Some(init) = self.next_init(now) {
+            return Some(Frame::Dllp(init));
+        }
+        if let Some(entry) = self.retry.next_replay().copied() {
+            self.retry.replay_sent(now + tlp_time(entry.bytes));
+            return Some(Frame::Tlp { sequence: entry.sequence, item: entry.item, bytes: entry.bytes, again: true });
+        }
+        let first = self.outgoing.front().filter(|first| self.retry.may_send(first.bytes))?;
+        let Outgoing { item, bytes } = *first;
+        self.outgoing.pop_front();
+        let sequence = self.retry.send(item, bytes, now + tlp_time(bytes));
+        Some(Frame::Tlp { sequence, item, bytes, again: false })
+    }
+
+    /// The next UpdateFC, if it's the time of one.
+    fn next_update(&mut self, now: Time) -> Option<Dllp> {
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            let parts = channel.updates.iter_mut().zip(&channel.ledgers).zip(&mut channel.uncertain);
+            for (class, ((timer, ledger), uncertain)) in CLASSES.into_iter().zip(parts) {
+                let repeat = *uncertain && timer.repeat_due() <= now;
+                if repeat || timer.owed().is_some_and(|owed| owed <= now) {
+                    timer.sent(now);
+                    *uncertain = false;
+                    let (headers, data) = (ledger.headers.field(), ledger.data.field());
+                    let channel = index as u8;
+                    return Some(Dllp::FlowControl { stage: FcStage::Update, class, channel, headers, data });
+                }
+            }
+        }
+        None
+    }
+
+    /// When to ask for the next frame if nothing happens until then. `None` if nothing is going to be sent. Regular UpdateFCs that would tell nothing new
+    /// are left out: a link at rest stays at rest.
+    pub fn due(&self) -> Option<Time> {
+        let due = match self.state {
+            LinkState::Inactive => None,
+            LinkState::Feature => Some(self.say_at),
+            LinkState::Init => self.init_due(),
+            LinkState::Active => self.active_due(),
+        };
+        due.map(|due| due.max(self.held_until))
+    }
+
+    fn init_due(&self) -> Option<Time> {
+        let channel = self.channels.iter().find(|channel| channel.is_being_initialized())?;
+        Some(if channel.init.is_within_sequence() { Time::ZERO } else { self.say_at })
+    }
+
+    fn active_due(&self) -> Option<Time> {
+        let sends = self.retry.next_replay().is_some()
+            || self.outgoing.front().is_some_and(|first| self.retry.may_send(first.bytes));
+        if sends {
+            return Some(Time::ZERO);
+        }
+        let updates = self.channels.iter().flat_map(|channel| {
+            channel
+                .updates
+                .iter()
+                .zip(&channel.uncertain)
+                .filter_map(|(timer, uncertain)| if *uncertain { Some(timer.due()) } else { timer.owed() })
+        });
+        updates.chain(self.acceptor.due()).chain(self.init_due()).chain(self.retry.timer()).min()
+    }
+
+    /// REPLAY_TIMER may have expired: what follows from that.
+    pub fn check_timer(&mut self, now: Time) -> Reaction {
+        if self.retry.timer().is_none_or(|at| at > now) {
+            return Reaction::NOTHING;
+        }
+        if now < self.held_until {
+            // It doesn't run while the link is retrained.
+            return Reaction::NOTHING;
+        }
+        match self.retry.expired() {
+            None => Reaction::NOTHING,
+            Some(Replay::Begins) => Reaction::error(LinkError::ReplayTimeout),
+            Some(Replay::AfterRetraining) => Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) },
+        }
+    }
+
+    /// An UpdateFC of this port has been lost or broken on its way, as far as its owner can see: the next regular one is needed.
+    pub fn update_was_lost(&mut self, dllp: &Dllp) {
+        if let Dllp::FlowControl { stage: FcStage::Update, class, channel, .. } = *dllp
+            && let Some(channel) = self.channels.get_mut(usize::from(channel))
+            && let Some(uncertain) = channel.uncertain.get_mut(class as usize)
+        {
+            *uncertain = true;
+        }
+    }
+
+    /// A TLP has come, which takes `amount` of the receive buffer of a class of a virtual channel; that is looked at only if it's the next one.
+    pub fn receive_tlp(
+        &mut self,
+        sequence: Sequence,
+        integrity: Integrity,
+        channel: u8,
+        class: Class,
+        amount: Amount,
+        now: Time,
+    ) -> Reaction {
+        if self.state < LinkState::Init {
+            return Reaction::NOTHING;
+        }
+        if integrity == Integrity::Good && sequence == self.acceptor.next_sequence() {
+            self.note_payload(amount.data * 16);
+        }
+        let latency = self.latency();
+        let verdict = self.acceptor.receive(sequence, integrity, now, latency);
+        if verdict.is_bad() {
+            return Reaction::error(LinkError::BadTlp);
+        }
+        if verdict != Verdict::Taken {
+            return Reaction::NOTHING;
+        }
+        // The link has done its part: what there's no room for is acknowledged all the same.
+        let Some(state) = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled) else {
+            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
+        };
+        let opened = state.init.receive_tlp();
+        let class = class as usize % 3;
+        if state.ledgers[class].receive(amount).is_err() {
+            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
+        }
+        state.held[class].headers += amount.headers;
+        state.held[class].data += amount.data;
+        if opened {
+            self.after_init(now);
+        }
+        Reaction { taken: true, credits: opened, ..Reaction::NOTHING }
+    }
+
+    /// What a TLP took of the receive buffer is free again.
+    pub fn free(&mut self, channel: u8, class: Class, amount: Amount, now: Time) {
+        let latency = self.latency();
+        let largest = Amount { headers: 1, data: self.max_payload.div_ceil(16) };
+        let Some(channel) = self.channels.get_mut(usize::from(channel)) else { return };
+        let class = class as usize % 3;
+        let (held, stale) = (&mut channel.held[class], &mut channel.stale[class]);
+        held.headers = held.headers.saturating_sub(amount.headers);
+        held.data = held.data.saturating_sub(amount.data);
+        // What was there before the link was down isn't given back.
+        let (headers, data) = (stale.headers.min(amount.headers), stale.data.min(amount.data));
+        stale.headers -= headers;
+        stale.data -= data;
+        let amount = Amount { headers: amount.headers - headers, data: amount.data - data };
+        let ledger = &mut channel.ledgers[class];
+        if self.state < LinkState::Init || ledger.is_infinite() || amount == Amount::default() {
+            return;
+        }
+        let within = if ledger.is_short(largest) { Time::ZERO } else { latency };
+        ledger.free(amount);
+        channel.updates[class].freed(now, within);
+    }
+
+    /// A DLLP has come, and its check is right.
+    pub fn receive_dllp(&mut self, dllp: &Dllp, now: Time, mut purge: impl FnMut(T)) -> Reaction {
+        if self.state == LinkState::Inactive {
+            return Reaction::NOTHING;
+        }
+        if self.state == LinkState::Feature && self.features.receive(dllp) {
+            self.say_at = now;
+            self.after_features(now);
+        }
+        match *dllp {
+            Dllp::Ack(named) => self.acknowledged(named, false, now, &mut purge),
+            Dllp::Nak(named) => self.acknowledged(named, true, now, &mut purge),
+            Dllp::FlowControl { stage, class, channel, headers, data } => {
+                let latency = self.latency();
+                let state = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled);
+                let Some(state) = state else { return Reaction::NOTHING };
+                if state.init.state() == InitState::Done {
+                    if stage != FcStage::Update {
+                        // The other end hasn't heard that this one is ready: any UpdateFC tells it so.
+                        state.updates[class as usize % 3].freed(now, latency);
+                        return Reaction::NOTHING;
+                    }
+                    let gate = state.gates.as_mut().and_then(|gates| gates.get_mut(class as usize));
+                    return match gate.map(|gate| gate.update(headers, data)) {
+                        Some(Err(_)) => Reaction::error(LinkError::FlowControlProtocol),
+                        _ => Reaction { credits: true, ..Reaction::NOTHING },
+                    };
+                }
+                // Values count until FC_INIT1 is over, UpdateFCs from then on.
+                if stage == FcStage::Update
+                    && let Some(gate) = state.gates.as_mut().and_then(|gates| gates.get_mut(class as usize))
+                    && gate.update(headers, data).is_err()
+                {
+                    return Reaction::error(LinkError::FlowControlProtocol);
+                }
+                let changed = state.init.receive(stage, class, headers, data);
+                if state.gates.is_none() {
+                    state.gates = state.init.gates();
+                }
+                if changed {
+                    self.after_init(now);
+                }
+                Reaction { credits: changed, ..Reaction::NOTHING }
+            }
+            Dllp::Feature { .. } | Dllp::Power(_) | Dllp::Vendor(_) | Dllp::Nop => Reaction::NOTHING,
+        }
+    }
+
+    /// Goes on to DL_Active when virtual channel 0 is initialized.
+    fn after_init(&mut self, now: Time) {
+        if self.state == LinkState::Init && self.is_open(0) {
+            self.state = LinkState::Active;
+            self.say_at = now;
+        }
+    }
+
+    fn acknowledged(&mut self, named: Sequence, is_nak: bool, now: Time, purge: &mut impl FnMut(T)) -> Reaction {
+        match self.retry.acknowledge(named, is_nak, now, |entry| purge(entry.item)) {
+            Err(_) => Reaction::error(LinkError::DataLinkProtocol),
+            Ok(done) if done.replay == Some(Replay::AfterRetraining) => {
+                Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) }
+            }
+            Ok(_) => Reaction::NOTHING,
+        }
+    }
+}
+
+const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
+
+#[cfg(test)]
+#[path = "port_tests.rs"]
+mod tests;

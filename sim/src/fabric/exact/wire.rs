@@ -1,0 +1,254 @@
+//! TLPs and DLLPs on the wire of exact links: from the queue at one end to the buffer at the other and back.
+
+use super::super::arena::{NO_PORT, NO_TICKET, TlpId, Weight};
+use super::super::core::{Core, Event, PortId};
+use super::super::dll::{Amount, BadDllp, Dllp, Frame, Integrity, LinkError, LinkState, Reaction};
+use super::fate::{Fate, broken};
+use super::{Flying, LinkAffair, RECOVERY};
+use crate::event::EventQueue;
+use crate::probe::{LinkFrame, OnWire};
+use crate::time::Time;
+use crate::tlp::Class;
+
+impl Core {
+    /// Sends a TLP from a port of an exact link.
+    pub(crate) fn send_exactly(&mut self, port: PortId, tlp: TlpId) {
+        let slot = self.arena.slot(tlp);
+        let (weight, ticket) = (slot.weight, slot.ticket);
+        let channel = weight.channel;
+        let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
+        if exact.port.state() == LinkState::Inactive {
+            return self.lose_exactly(port, tlp);
+        }
+        let possible = exact.port.can_ever_take(channel, weight.class, weight.cost.amount());
+        let queue = exact.waiting.get_mut(usize::from(channel)).filter(|_| possible);
+        let Some(queue) = queue.and_then(|queues| queues.get_mut(weight.class as usize)) else {
+            // Larger than the receiver's buffer, or on a virtual channel that the link hasn't: it would wait for ever.
+            self.faults.malformed += 1;
+            self.tell_left(port, ticket, self.now);
+            return self.consume(tlp);
+        };
+        queue.push_back((exact.next_order, tlp));
+        exact.next_order += 1;
+        self.serve(port);
+    }
+
+    /// Gives those that wait and may go their credits: in each virtual channel the oldest of the three heads first; what is behind a posted
+    /// request doesn't pass it.
+    fn take_exact_credits(&mut self, port: PortId) {
+        let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
+        for (channel, queues) in exact.waiting.iter_mut().enumerate() {
+            if !exact.port.is_open(channel as u8) {
+                continue;
+            }
+            let mut untried = [true; 3];
+            loop {
+                let heads = queues.iter().enumerate().filter(|(class, _)| untried[*class]);
+                let heads = heads.filter_map(|(class, queue)| queue.front().map(|(order, tlp)| (*order, class, *tlp)));
+                let Some((_, class, tlp)) = heads.min_by_key(|head| head.0) else { break };
+                let Weight { class: kind, cost, bytes, .. } = self.arena.slot(tlp).weight;
+                if exact.port.take_credits(channel as u8, kind, cost.amount()) {
+                    queues[class].pop_front();
+                    exact.port.send(tlp, bytes.into());
+                    continue;
+                }
+                if kind == Class::Posted {
+                    break;
+                }
+                untried[class] = false;
+            }
+        }
+    }
+
+    /// Does all that a port of an exact link can do now, and sees that it's called when there's more.
+    pub(crate) fn serve(&mut self, port: PortId) {
+        let now = self.now;
+        let Some(exact) = self.exact(port) else { return };
+        if exact.serve_at <= now {
+            exact.serve_at = Time::MAX;
+        }
+        let reaction = exact.port.check_timer(now);
+        self.react(port, reaction);
+        self.take_exact_credits(port);
+        let Some(exact) = self.exact(port) else { return };
+        if exact.busy_until <= now {
+            let (rate, framing) = (exact.ps_per_byte_q16, exact.framing_bytes);
+            let tlp_time = |bytes: u32| Time(((u64::from(bytes) + framing) * rate) >> 16);
+            if let Some(frame) = exact.port.next(now, tlp_time) {
+                self.put_on_wire(port, frame);
+            }
+        }
+        let Some(exact) = self.exact(port) else { return };
+        if let Some(due) = exact.port.due() {
+            let at = due.max(exact.busy_until).max(now.after(Time(1)));
+            if at < exact.serve_at {
+                exact.serve_at = at;
+                self.queue.push(at, Event::Link(port, LinkAffair::Serve.token()));
+            }
+        }
+    }
+
+    /// Puts a frame on the wire, which is free.
+    fn put_on_wire(&mut self, port: PortId, frame: Frame<TlpId>) {
+        let now = self.now;
+        let Some(exact) = self.exact(port) else { return };
+        let fate = exact.fate(&frame);
+        let (wire, what, first) = match frame {
+            Frame::Dllp(dllp) => {
+                exact.counters.dllps += 1;
+                if fate != Fate::Good {
+                    exact.port.update_was_lost(&dllp);
+                }
+                (exact.wire(Dllp::WIRE_BYTES), OnWire::Dllp(dllp), None)
+            }
+            Frame::Tlp { sequence, item, bytes, again } => {
+                exact.counters.tlps += u64::from(!again);
+                exact.counters.replayed += u64::from(again);
+                let wire = exact.wire(u64::from(bytes) + exact.framing_bytes);
+                (wire, OnWire::Tlp { sequence, again }, (!again).then_some(item))
+            }
+        };
+        exact.busy_until = now + wire;
+        exact.flying.push_back(Flying { frame, fate });
+        let arrival = exact.busy_until + exact.flight;
+        self.queue.push(arrival, Event::Link(port.peer(), LinkAffair::Frame.token()));
+        if let Some(probe) = &mut self.probe {
+            let whole = fate == Fate::Good;
+            probe.frame(&LinkFrame { at: now, link: port.link(), direction: port.direction(), what, whole });
+        }
+        if let Some(tlp) = first {
+            self.has_left_exactly(port, tlp);
+        }
+    }
+
+    /// What happens at a port of an exact link.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn link_affair(&mut self, port: PortId, token: u32) {
+        match LinkAffair::of(token) {
+            LinkAffair::Serve => self.serve(port),
+            LinkAffair::Frame => self.frame_arrived(port),
+            LinkAffair::Free { channel, class, data } => {
+                let now = self.now;
+                if let Some(exact) = self.exact(port) {
+                    exact.port.free(channel, class, Amount { headers: 1, data: data.into() }, now);
+                    self.serve(port);
+                }
+            }
+        }
+    }
+
+    /// The first frame on the wire towards `port` has come.
+    fn frame_arrived(&mut self, port: PortId) {
+        let now = self.now;
+        let sender = port.peer();
+        let Some(from) = self.exact(sender) else { return };
+        let Some(Flying { frame, fate }) = from.flying.pop_front() else { return };
+        let reaction_time = from.reaction;
+        if from.dead > 0 {
+            from.dead -= 1;
+            return;
+        }
+        if fate == Fate::Lost {
+            return;
+        }
+        match frame {
+            Frame::Tlp { sequence, item, .. } => {
+                // Of a TLP that has been taken before, the slot may be another's by now; then nothing but its number is looked at.
+                let weight = self.arena.slot(item).weight;
+                let amount = weight.cost.amount();
+                let integrity = match fate {
+                    Fate::Good => Integrity::Good,
+                    Fate::Nullified => Integrity::Nullified,
+                    Fate::Broken | Fate::Lost => Integrity::Bad,
+                };
+                let Some(exact) = self.exact(port) else { return };
+                let reaction = exact.port.receive_tlp(sequence, integrity, weight.channel, weight.class, amount, now);
+                self.react(port, reaction);
+                if reaction.taken {
+                    let at = now + reaction_time[weight.class as usize % 3];
+                    if let Some(from) = self.exact(sender) {
+                        from.quiet_at = from.quiet_at.max(at);
+                    }
+                    let receiver = self.owner(port);
+                    self.queue.push(at, Event::Arrive(port, receiver, item));
+                } else if reaction.dropped {
+                    self.lose_exactly(sender, item);
+                }
+            }
+            Frame::Dllp(dllp) => {
+                let bytes = dllp.encode();
+                let received = if fate == Fate::Good { Dllp::decode(&bytes) } else { Dllp::decode(&broken(bytes)) };
+                let Some(exact) = self.exact(port) else { return };
+                let reaction = match received {
+                    Ok(dllp) => exact.port.receive_dllp(&dllp, now, |_| ()),
+                    Err(BadDllp::Crc { .. }) => Reaction { error: Some(LinkError::BadDllp), ..Reaction::default() },
+                    Err(BadDllp::Reserved(_)) => Reaction::default(),
+                };
+                self.react(port, reaction);
+            }
+        }
+        self.serve(port);
+    }
+
+    /// Does what follows from what a port has found.
+    fn react(&mut self, port: PortId, reaction: Reaction) {
+        if reaction.retrain {
+            let until = self.now + RECOVERY;
+            for end in [port, port.peer()] {
+                if let Some(exact) = self.exact(end) {
+                    exact.port.hold(until);
+                }
+            }
+        }
+        if let Some(error) = reaction.error {
+            self.link_error(port, error);
+        }
+    }
+
+    /// Reports an error that `port` has found in its data link layer or flow control.
+    #[cold]
+    pub(crate) fn link_error(&mut self, port: PortId, error: LinkError) {
+        if let Some(exact) = self.exact(port)
+            && let Some(count) = exact.counters.errors.get_mut(error as usize)
+        {
+            *count += 1;
+        }
+    }
+
+    /// A TLP has gone on the wire for the first time: it stands in no receive buffer until the other end has it.
+    fn has_left_exactly(&mut self, port: PortId, tlp: TlpId) {
+        let now = self.now;
+        let slot = self.arena.slot_mut(tlp);
+        let (held_by, weight) = (std::mem::replace(&mut slot.held_by, NO_PORT), slot.weight);
+        let ticket = std::mem::replace(&mut slot.ticket, NO_TICKET);
+        self.free_buffer(held_by, weight, now);
+        self.tell_left(port, ticket, now);
+        if self.probe.is_some() {
+            self.show(port, tlp, now);
+        }
+    }
+
+    /// What a TLP took of the receive buffer at the other end of `sender`'s link is free from `at` on.
+    pub(crate) fn free_exactly(&mut self, sender: PortId, weight: Weight, at: Time) {
+        let port = sender.peer();
+        let Amount { data, .. } = weight.cost.amount();
+        let affair = LinkAffair::Free { channel: weight.channel, class: weight.class, data: data as u16 };
+        if at > self.now {
+            self.queue.push(at, Event::Link(port, affair.token()));
+        } else {
+            self.link_affair(port, affair.token());
+        }
+    }
+
+    /// A TLP that was to go from `port` never gets to the other end.
+    pub(super) fn lose_exactly(&mut self, port: PortId, tlp: TlpId) {
+        self.lost += 1;
+        let ticket = std::mem::replace(&mut self.arena.slot_mut(tlp).ticket, NO_TICKET);
+        self.tell_left(port, ticket, self.now);
+        // It isn't delivered, so nobody is told that it was.
+        let probe = self.probe.take();
+        self.consume(tlp);
+        self.probe = probe;
+    }
+}
