@@ -64,7 +64,8 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
             "--take-over and --hand-over are for devices that two processes can open; that of sim is in this process";
         return Err(Failure::Input(rule.to_owned()));
     }
-    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture };
+    let (rounds, recoveries) = (arguments.host_rounds, arguments.host_recoveries.unwrap_or_default());
+    let plan = Plan { device, profile: loaded, seed, serving, console, rounds, recoveries, mistakes, capture };
     let report = run::run(plan).map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
@@ -87,6 +88,8 @@ fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Fai
         ("--profile", arguments.profile.path.is_some(), "its device is what it is"),
         ("--seed", arguments.seed.is_some(), "nothing in it is drawn"),
         ("--capture", arguments.capture.is_some(), "its links aren't seen here"),
+        ("--host-rounds", arguments.host_rounds.is_some(), "its host is elsewhere"),
+        ("--host-recoveries", arguments.host_recoveries.is_some(), "its host is elsewhere"),
     ] {
         if given {
             return Err(Failure::Input(format!("{option} is for the backend sim; of {choice}, {why}")));
