@@ -280,6 +280,10 @@ constants! {
     CQC_ST_ARMED: u8 = 0x9, "MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED";
     /// `st` of a completion queue context: the event was raised, or the queue was never armed.
     CQC_ST_FIRED: u8 = 0xa, "MLX5_CQC_ST_FIRED";
+    /// `status` of a completion queue context: it works.
+    CQC_STATUS_OK: u8 = 0x0, "MLX5_CQC_STATUS_OK";
+    /// `status` of a completion queue context: an entry found no room.
+    CQC_STATUS_OVERFLOW: u8 = 0x9, "MLX5_CQC_STATUS_CQ_OVERFLOW";
     /// `op_mod` of ARM_RQ: a shared receive queue.
     ARM_RQ_SRQ: u16 = 1, "MLX5_ARM_RQ_IN_OP_MOD_SRQ";
     /// `op_mod` of ARM_XRC_SRQ.

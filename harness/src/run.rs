@@ -35,6 +35,10 @@ pub struct Plan {
     pub serving: Serving,
     /// Where text comes from and goes to, for devices that have any.
     pub console: Console,
+    /// How many rounds the host program goes: see [`HostSettings::rounds`].
+    pub rounds: Option<u64>,
+    /// How many errors it may answer by a reset: see [`HostSettings::recoveries`].
+    pub recoveries: u64,
     /// What the emulation program does wrong.
     pub mistakes: Option<Arc<inject::Plan>>,
     /// Where TLPs are recorded.
@@ -75,7 +79,7 @@ pub enum RunError {
 /// What failed. What was captured until then is in the capture.
 pub fn run(plan: Plan) -> Result<Report, RunError> {
     let begin = Instant::now();
-    let Plan { device, profile, seed, serving, console, mistakes, capture, faults } = plan;
+    let Plan { device, profile, seed, serving, console, rounds, recoveries, mistakes, capture, faults } = plan;
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
@@ -83,8 +87,14 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
     let by_rule = machine.simulation.fabric_mut().witness_faults(faults.witness());
 
+    let enumeration = Settings {
+        map: AddressMap::default(),
+        max_payload: profile.profile.topology.max_payload,
+        max_read_request: profile.profile.topology.max_read_request,
+    };
+    let settings = HostSettings { rounds, recoveries, console, ..HostSettings::new(enumeration, seed) };
     let mut seen = Faults::default();
-    let ran = programs(machine, (device, &serving), &profile.profile, seed, console, mistakes.as_ref(), &mut seen);
+    let ran = programs(machine, &profile.profile, (device, &serving, settings), mistakes.as_ref(), &mut seen);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
     let Ran { host, emulation, end } = match (ran, &mistakes) {
@@ -124,21 +134,13 @@ struct Ran {
 /// Brings the device up and runs both programs to their ends. `seen` is what went wrong on the fabric, whatever comes of it.
 fn programs(
     machine: Machine,
-    (device, serving): (&Device, &Serving),
     profile: &Profile,
-    seed: u64,
-    console: Console,
+    (device, serving, settings): (&Device, &Serving, HostSettings),
     mistakes: Option<&Arc<inject::Plan>>,
     seen: &mut Faults,
 ) -> Result<Ran, RunError> {
     let sim = SimDevice::with_machine(machine, profile, Options::default())?;
     tracing::info!(at = %sim.now(), "the device is up");
-    let enumeration = Settings {
-        map: AddressMap::default(),
-        max_payload: profile.topology.max_payload,
-        max_read_request: profile.topology.max_read_request,
-    };
-    let settings = HostSettings { console, ..HostSettings::new(enumeration, seed) };
     let both = || play(&sim, device, serving, settings);
     let played = match mistakes {
         Some(plan) => inject::while_running(plan, both),

@@ -62,7 +62,7 @@ fn scratch_reports_to_standard_output() {
 fn text_comes_back_on_standard_output_alone() {
     let all_bytes: Vec<u8> = (0..=255).chain(b"\r\n\n".iter().copied()).chain((0..=255).rev()).collect();
     for input in [&b"hi\n"[..], b"no end of line", b"", &all_bytes] {
-        let output = piped(&["run", "serial"], input);
+        let output = piped(command(&["run", "serial"]), input);
         let report = text(&output.stderr);
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), input), "{report}");
         assert!(report.starts_with("serial on sim, profile bluefield3-ib ("), "{report}");
@@ -94,7 +94,7 @@ fn pieces_of_the_input_make_no_difference() {
     let folder = Folder::new("pieces");
     let lines = ["one\n", "two ", "halves\n", "end"];
     let whole = folder.file("whole.pcapng");
-    let output = piped(&["run", "serial", "--capture", &whole], lines.concat().as_bytes());
+    let output = piped(command(&["run", "serial", "--capture", &whole]), lines.concat().as_bytes());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 
     let pieces = folder.file("pieces.pcapng");
@@ -127,7 +127,7 @@ fn a_reader_that_reads_no_more_is_no_error() {
 
 #[test]
 fn json_has_the_count_and_the_hash_of_the_text() {
-    let output = piped(&["run", "serial", "--json"], b"foobar");
+    let output = piped(command(&["run", "serial", "--json"]), b"foobar");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");

@@ -4,9 +4,8 @@ mod common;
 /// Its unit tests run here.
 #[path = "../examples/dice.rs"]
 #[allow(dead_code, reason = "it's a program")]
-mod dice;
+mod example;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::text;
@@ -18,11 +17,6 @@ const EXAMPLE: &str = include_str!("../examples/dice.rs");
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
     GUIDE.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect()
-}
-
-/// What the guide's commands run: cargo has built it beside the program.
-fn example() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_mlx5-twin")).with_file_name("examples").join("dice")
 }
 
 /// The arguments of a block's command; a quoted one may have several lines.
@@ -57,10 +51,7 @@ fn its_commands_run() {
             println!("SKIPPED: commands of the guide with a Linux guest need MLX5_TWIN_GUEST_TESTS=1");
             continue;
         }
-        let ran = Command::new(example())
-            .args(&arguments)
-            .output()
-            .expect("'cargo test' builds examples, and with '--test guide' only '--example dice' does");
+        let ran = Command::new(common::dice()).args(&arguments).output().expect("it runs");
         let (stdout, stderr) = (text(&ran.stdout), text(&ran.stderr));
         // The one with a mistake fails, as the guide says.
         let fails = arguments.iter().any(|argument| argument == "--fault");

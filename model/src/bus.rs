@@ -17,6 +17,8 @@ pub struct Counters {
     pub gateway_unbound: u64,
     /// Events that found their queue full.
     pub eq_overruns: u64,
+    /// Completion queues that were overrun.
+    pub cq_overruns: u64,
     /// DMA of the device that didn't succeed.
     pub dma_errors: u64,
 }

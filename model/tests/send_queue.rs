@@ -46,10 +46,11 @@ struct Sender {
     pd: u64,
     cqn: u64,
     sqn: u64,
-    /// Where the queue, its doorbell record, and the completion queue are.
+    /// Where the queue and its doorbell record are, and the completion queue and its record.
     queue: u64,
     record: u64,
     completions: u64,
+    completion_record: u64,
     /// How much was posted, in entries, and how many completions were taken.
     posted: u16,
     taken: u64,
@@ -70,20 +71,23 @@ impl Sender {
         rig.enable_msix(8, false);
         let uar = rig.number(&plain(Opcode::ALLOC_UAR, 0, &[]), alloc_uar_out::UAR);
         let pd = rig.number(&plain(Opcode::ALLOC_PD, 0, &[]), alloc_pd_out::PD);
-        let events = Events::new(&mut rig, 4, uar, 5, 0);
+        let events = Events::new(&mut rig, 4, uar, 5, 1 << EventType::CQ_ERROR.0);
         events.update(&mut rig, true);
         let (queue, record, completions) = (rig.pages(4096), rig.pages(4096), rig.pages(4096));
+        let completion_record = record + 64;
         let context = |field: Field| field.within(create_cq_in::CQ_CONTEXT.bits());
         let fields = [
             (context(cqc::LOG_CQ_SIZE), LOG_ENTRIES),
             (context(cqc::UAR_PAGE), uar.into()),
             (context(cqc::C_EQN_OR_APU_ELEMENT), events.eqn.into()),
-            (context(cqc::DBR_ADDR), record + 64),
+            (context(cqc::DBR_ADDR), completion_record),
         ];
         let create = with_page(plain(Opcode::CREATE_CQ, 0, &fields), create_cq_in::PAS, completions);
         let cqn = rig.number(&create, create_cq_out::CQN).into();
         let (uar, pd) = (uar.into(), pd.into());
-        let mut sender = Sender { rig, uar, pd, cqn, sqn: 0, queue, record, completions, posted: 0, taken: 0, events };
+        let (sqn, posted, taken) = (0, 0, 0);
+        let mut sender =
+            Sender { rig, uar, pd, cqn, sqn, queue, record, completions, completion_record, posted, taken, events };
         for index in 0..ENTRIES {
             sender.rig.poke(completions + 64 * index + 63, &[EMPTY]);
         }
@@ -167,8 +171,46 @@ impl Sender {
             assert_eq!(get(cqe64::SOP_DROP_QPN) & 0xff_ffff, self.sqn);
             let syndrome = if opcode == CQE_REQ_ERR { get(err_cqe::SYNDROME) as u8 } else { 0 };
             all.push((opcode, get(cqe64::WQE_COUNTER) as u16, syndrome));
-            self.taken += 1;
+            self.take_one();
         }
+    }
+
+    /// A completion more is taken: the doorbell record says so.
+    fn take_one(&mut self) {
+        self.taken += 1;
+        self.rig.poke(self.completion_record, &(self.taken as u32 & 0xff_ffff).to_be_bytes());
+    }
+
+    /// The state of the completion queue, and how many completions it has had.
+    fn completion_queue(&mut self) -> (u8, u64) {
+        let answer = self.rig.ok(&plain(Opcode::QUERY_CQ, 0, &[(query_cq_in::CQN, self.cqn)]));
+        let get = |field: Field| field.within(query_cq_out::CQ_CONTEXT.bits()).get(&answer).expect("is there");
+        (get(cqc::STATUS) as u8, get(cqc::PRODUCER_COUNTER))
+    }
+
+    /// Has overruns of the completion queue ignored.
+    fn ignore_overruns(&mut self) {
+        let select = modify_field_select::MODIFY_FIELD_SELECT
+            .within(modify_cq_in::MODIFY_FIELD_SELECT_RESIZE_FIELD_SELECT.bits());
+        let fields = [
+            (modify_cq_in::CQN, self.cqn),
+            (select, CQ_MODIFY_OVERRUN.into()),
+            (cqc::OI.within(modify_cq_in::CQ_CONTEXT.bits()), 1),
+        ];
+        self.rig.ok(&plain(Opcode::MODIFY_CQ, 0, &fields));
+    }
+
+    /// Posts a packet that is told of.
+    fn send(&mut self) {
+        self.post(OPCODE_SEND, 4, TOLD);
+        self.ring();
+        self.rig.settle();
+    }
+
+    /// The next event: its type and its data.
+    fn event(&mut self) -> Option<(u8, Vec<u8>)> {
+        self.rig.settle();
+        self.events.next(&self.rig)
     }
 
     fn progress(&mut self) -> Progress {
@@ -333,14 +375,116 @@ fn destroyed_at_work() {
     }
 }
 
-/// What is overwritten when a driver makes its completion queue too small is for the driver to know.
+/// A completion that finds no room isn't written. The queue is in error from then on, the send queue too, and an event tells of it, once.
 #[test]
-fn a_completion_queue_overflows() {
+fn a_completion_queue_is_overrun() {
     let mut sender = Sender::new();
-    for _ in 0..ENTRIES + 2 {
-        sender.post(OPCODE_SEND, 4, TOLD);
+    for _ in 0..ENTRIES {
+        sender.send();
+    }
+    assert_eq!((sender.completion_queue(), sender.event()), ((CQC_STATUS_OK, ENTRIES), None));
+    sender.send();
+    let (kind, data) = sender.event().expect("tells of it");
+    assert_eq!(kind, EventType::CQ_ERROR.0);
+    assert_eq!((eqe_cq_err::CQN.get(&data), eqe_cq_err::SYNDROME.get(&data)), (Ok(sender.cqn), Ok(1)));
+    assert_eq!(sender.completion_queue(), (CQC_STATUS_OVERFLOW, ENTRIES));
+    assert_eq!(sender.progress(), (SQC_STATE_ERR, ENTRIES as u16), "the ninth isn't done: nobody can be told");
+    assert_eq!(sender.rig.counters().cq_overruns, 1);
+    // Nothing was overwritten. That there's room now changes nothing.
+    assert_eq!(sender.take(), (0..ENTRIES as u16).map(done).collect::<Vec<_>>());
+    sender.modify(SQC_STATE_ERR, SQC_STATE_RST);
+    sender.modify(SQC_STATE_RST, SQC_STATE_RDY);
+    sender.posted = 0;
+    sender.send();
+    assert_eq!((sender.take(), sender.event()), (vec![], None));
+    assert_eq!((sender.completion_queue().0, sender.progress().0), (CQC_STATUS_OVERFLOW, SQC_STATE_ERR));
+    assert_eq!(sender.rig.counters().cq_overruns, 1);
+}
+
+/// How far the driver is stands in its memory: it's read when the queue is full, and only then.
+#[test]
+fn room_is_looked_for_in_the_doorbell_record() {
+    for taken in 0..=ENTRIES {
+        let mut sender = Sender::new();
+        for _ in 0..ENTRIES {
+            sender.send();
+        }
+        for _ in 0..taken {
+            sender.take_one();
+        }
+        for _ in 0..taken {
+            sender.send();
+        }
+        assert_eq!((sender.completion_queue(), sender.event()), ((CQC_STATUS_OK, ENTRIES + taken), None));
+        sender.send();
+        assert_eq!(sender.completion_queue(), (CQC_STATUS_OVERFLOW, ENTRIES + taken), "{taken} were taken");
+    }
+}
+
+/// The doorbell that arms the queue says how far the driver is, too.
+#[test]
+fn room_is_told_by_the_doorbell() {
+    let mut sender = Sender::new();
+    for _ in 0..ENTRIES {
+        sender.send();
+    }
+    sender.take();
+    sender.arm();
+    // Nothing is read from it.
+    sender.rig.poke(sender.completion_record, &0_u32.to_be_bytes());
+    for _ in 0..ENTRIES {
+        sender.send();
+    }
+    assert_eq!(sender.completion_queue(), (CQC_STATUS_OK, 2 * ENTRIES));
+}
+
+/// A queue that stops tells of it by a completion as well: it needs room like any other.
+#[test]
+fn the_completion_of_an_error_finds_no_room() {
+    for taken in [0, 1] {
+        let mut sender = Sender::new();
+        for _ in 0..ENTRIES {
+            sender.send();
+        }
+        for _ in 0..taken {
+            sender.take_one();
+        }
+        sender.post(0x25, 4, 0);
         sender.ring();
         sender.rig.settle();
+        let expected = [(CQC_STATUS_OVERFLOW, ENTRIES), (CQC_STATUS_OK, ENTRIES + 1)];
+        assert_eq!(sender.completion_queue(), expected[taken]);
+        assert_eq!(sender.progress(), (SQC_STATE_ERR, ENTRIES as u16));
+    }
+}
+
+/// The doorbell is rung again while it's asked how far the driver is.
+#[test]
+fn rung_while_the_record_is_read() {
+    for events in 0..200 {
+        let mut sender = Sender::new();
+        for _ in 0..ENTRIES {
+            sender.send();
+        }
+        sender.take();
+        sender.post(OPCODE_SEND, 4, TOLD);
+        sender.ring();
+        for _ in 0..events {
+            sender.rig.machine.simulation.step();
+        }
+        sender.post(OPCODE_SEND, 4, TOLD);
+        sender.ring();
+        assert_eq!(sender.take(), [done(8), done(9)], "after {events} events");
+    }
+}
+
+/// A driver that has overruns ignored knows what it does: the oldest entries are overwritten.
+#[test]
+fn overruns_are_ignored() {
+    let mut sender = Sender::new();
+    sender.ignore_overruns();
+    for _ in 0..ENTRIES + 2 {
+        sender.send();
     }
     // The first two entries are of the second lap.
     let owners: Vec<u8> =
@@ -349,6 +493,7 @@ fn a_completion_queue_overflows() {
     sender.taken = 2;
     let left: Vec<Completion> = (2..10).map(done).collect();
     assert_eq!((sender.take(), sender.progress()), (left, (SQC_STATE_RDY, 10)));
+    assert_eq!((sender.completion_queue(), sender.event()), ((CQC_STATUS_OK, ENTRIES + 2), None));
 }
 
 /// Requests and doorbell records that can't be read, and completions that can't be written.

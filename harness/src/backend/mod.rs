@@ -6,6 +6,8 @@
 mod choice;
 mod error;
 mod limits;
+mod mapping;
+mod order;
 mod ranges;
 mod shared;
 mod stop;
@@ -263,6 +265,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Device`] if the device is gone.
     fn pause(&self) -> Result<bool, Error>;
+
+    /// Whether somebody has asked for the end ([`Stop`]): for programs that always find something to do, and so never wait. Never in a simulation.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 
     /// Time since some fixed point: virtual, or the machine's monotonic clock.
     fn now(&self) -> Duration;

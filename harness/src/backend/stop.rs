@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::Error;
 
 /// A request to end, for all contexts of a device: once made it can't be taken back. Afterwards [`super::Backend::wait`] gives [`super::Wake::Silent`]
-/// when no event is there, and [`super::Backend::pause`] gives `false`. Clones are the same request.
+/// when no event is there, [`super::Backend::pause`] gives `false`, and [`super::Backend::is_stopped`] `true`. Clones are the same request.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<OwnedFd>);
 
@@ -32,7 +32,7 @@ impl Stop {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Whether somebody has asked.
+    /// Whether somebody has asked. That's a system call: VFIO asks by the file itself, without this process.
     pub fn is_requested(&self) -> bool {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)

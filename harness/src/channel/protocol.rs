@@ -347,6 +347,9 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     /// The device is gone.
     fn pause(&mut self) -> Result<Waited, Error>;
 
+    /// Whether somebody has asked for the end: [`Backend::is_stopped`].
+    fn is_stopped(&self) -> bool;
+
     /// Sends one completion of a request.
     ///
     /// # Errors

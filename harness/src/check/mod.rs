@@ -1,10 +1,11 @@
 //! Trying the contract on a device: what is allowed, and which errno comes of what isn't.
 //!
-//! Each case has two contexts of its own and gives one line. The same cases on the simulation and on the kernel's driver, over the same device, give the same lines:
-//! a test compares them. Of hardware they tell what it makes of the same calls.
+//! Each case has two contexts of its own and gives one line. The same cases on the simulation, on the kernel's driver and by VFIO, over the same device, give the same lines:
+//! tests compare them. Of hardware they tell what it makes of the same calls. Mistakes that need a host are made by `run --fault`, with the same comparison.
 
 mod objects;
 mod pages;
+mod responses;
 mod shared;
 pub mod uverbs;
 
@@ -22,7 +23,7 @@ type Contexts<'a> = (&'a Arc<dyn Backend>, &'a Arc<dyn Backend>);
 type Case = (&'static str, fn(Contexts<'_>) -> Result<String, Error>);
 
 /// All cases, in the order in which they are tried.
-const CASES: &[&[Case]] = &[pages::CASES, shared::CASES, objects::CASES];
+const CASES: &[&[Case]] = &[pages::CASES, shared::CASES, responses::CASES, objects::CASES];
 
 /// What came of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

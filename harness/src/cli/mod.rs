@@ -85,6 +85,13 @@ struct RunArguments {
     seed: Option<u64>,
     #[command(flatten)]
     serving: ServingArguments,
+    /// How many rounds the host program goes: of scratch, on each function; of serial, lines. If it isn't given, scratch draws 24 to 40, and serial goes on to the
+    /// end of the text
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    host_rounds: Option<u64>,
+    /// How many errors the host program answers by a reset of the function (FLR), after which it sets it up and goes on; 0 if it isn't given
+    #[arg(long, value_name = "N")]
+    host_recoveries: Option<u64>,
     /// Write each TLP on each link to this file (pcapng)
     #[arg(long, value_name = "OUT.pcapng")]
     capture: Option<PathBuf>,
@@ -191,7 +198,8 @@ impl InjectArguments {
 /// A simulated host on the other side of the device.
 #[derive(Debug, Args)]
 struct HostArguments {
-    /// Run this device's host program on the host's side, as soon as software emulates a function: scratch or serial
+    /// Run this device's host program on the host's side, as soon as software emulates a function: scratch or serial. When it has ended, what a guest's command
+    /// started is told so by SIGTERM, once; a script goes on with its next command
     #[arg(long, value_name = "PROGRAM")]
     host: Option<String>,
     /// The text that the host program sends; what comes back goes to standard output
@@ -311,6 +319,8 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             profile,
             seed: None,
             serving: ServingArguments { ports: Ports(vec![0]), take_over: None, hand_over: None },
+            host_rounds: None,
+            host_recoveries: None,
             capture: None,
             faults: Vec::new(),
             rules: None,

@@ -70,7 +70,9 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
         return Err(Failure::Input(rule.to_owned()));
     }
     let record = Record::default();
-    let plan = Plan { device, profile: loaded, seed, serving, console, mistakes, capture, faults: record.clone() };
+    let (rounds, recoveries) = (arguments.host_rounds, arguments.host_recoveries.unwrap_or_default());
+    let faults = record.clone();
+    let plan = Plan { device, profile: loaded, seed, serving, console, rounds, recoveries, mistakes, capture, faults };
     let ran = run::run(plan);
     if let Some(path) = &arguments.fired {
         record.write(path).map_err(|error| Failure::Run(error.to_string()))?;
@@ -103,6 +105,8 @@ fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Fai
         ("--capture", arguments.capture.is_some(), "its links aren't seen here"),
         ("--faults", arguments.rules.is_some(), "its links are what they are"),
         ("--faults-fired", arguments.fired.is_some(), "its links aren't seen here"),
+        ("--host-rounds", arguments.host_rounds.is_some(), "its host is elsewhere"),
+        ("--host-recoveries", arguments.host_recoveries.is_some(), "its host is elsewhere"),
     ] {
         if given {
             return Err(Failure::Input(format!("{option} is for the backend sim; of {choice}, {why}")));

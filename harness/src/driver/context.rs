@@ -378,7 +378,11 @@ impl Backend for Context {
     }
 
     fn pause(&self) -> Result<bool, Error> {
-        Ok(self.driver.door.pause()? && !self.driver.door.is_stopped())
+        Ok(self.driver.door.pause()? && !self.is_stopped())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.driver.door.is_stopped()
     }
 
     fn now(&self) -> Duration {

@@ -96,7 +96,8 @@ pub(super) struct Service<B> {
     pub(super) functions: BTreeMap<Port, B>,
 }
 
-/// Serves functions until nothing will ever happen again, somebody asks for the end, or another process has taken over. Gives how they were then, by port.
+/// Serves functions until nothing will ever happen again, somebody asks for the end, or another process has taken over. Gives how they were then, by port. A host
+/// that is always busy doesn't keep it from ending ([`Channel::next`]); what it asks afterwards is ended by the device.
 ///
 /// # Errors
 /// The device doesn't speak our protocol, refuses a function, or is gone; what a [`Behaviour`] gives; [`Error::Serving`]; a hand-over that failed so that

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mlx5_twin_sim::config::ConfigSpace;
 use mlx5_twin_sim::tlp::{Bdf, Header, Kind, Status};
 
+use super::ending::Ending;
 use super::state::{Effect, Open, PutOff, State};
 use super::{
     Access, Counters, Description, Doorbell, Error, Limits, Message, Port, Read, Request, RequestId, Scope, Settings,
@@ -36,6 +37,7 @@ pub struct Channel {
     strict: bool,
     /// Whether this is the channel that may send: it wasn't imported, or has become primary, and hasn't handed over.
     pub(super) primary: bool,
+    ending: Ending,
     /// What requests led to that were answered here, but not at once.
     led_to: VecDeque<(Port, Request)>,
     pub(super) protocol: Box<dyn ChannelProtocol>,
@@ -59,6 +61,7 @@ impl Channel {
             silent: false,
             strict: settings.order == Order::Strict,
             primary: true,
+            ending: Ending::new(settings.ring_slots),
             led_to: VecDeque::new(),
             protocol,
         }
@@ -112,8 +115,9 @@ impl Channel {
 
     // --- What comes ---
 
-    /// Waits for the next request. `None` if nothing will ever happen again; real devices never say this. A [`Request::Credit`] is
-    /// the channel's; its port means nothing.
+    /// Waits for the next request. `None` if nothing will ever happen again: a simulation says so, and on a real device the end that somebody asked for is
+    /// told in the same words ([`Stop`](crate::backend::Stop)), at the latest when as many messages were taken since as the ring holds. A [`Request::Credit`] is the
+    /// channel's; its port means nothing.
     ///
     /// # Errors
     /// The device is gone, or wrote a message that breaks a rule. After the latter the next call goes on with the message after it.
@@ -128,7 +132,7 @@ impl Channel {
             if self.silent {
                 return Ok(None);
             }
-            self.silent = self.protocol.wait(None)? == Waited::Silent;
+            self.silent = self.is_over() || self.protocol.wait(None)? == Waited::Silent;
         }
     }
 
@@ -143,7 +147,7 @@ impl Channel {
         if found.is_some() {
             return Ok(found);
         }
-        self.silent = self.protocol.wait(Some(limit))? == Waited::Silent;
+        self.silent = self.is_over() || self.protocol.wait(Some(limit))? == Waited::Silent;
         self.take()
     }
 
@@ -153,13 +157,18 @@ impl Channel {
     /// As [`Channel::next`].
     pub fn poll(&mut self) -> Result<Option<(Port, Request)>, Error> {
         let found = self.take()?;
-        self.silent = found.is_none() && self.protocol.pause()? == Waited::Silent;
+        self.silent = found.is_none() && (self.is_over() || self.protocol.pause()? == Waited::Silent);
         Ok(found)
     }
 
-    /// Whether the last call found that nothing will ever happen again.
+    /// Whether the last call found that nothing will ever happen again, or that the end was asked for.
     pub fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// Whether nothing more is taken, since the end was asked for. What a channel's ring holds that isn't primary any more is bounded, and taken.
+    fn is_over(&self) -> bool {
+        self.primary && self.ending.is_over()
     }
 
     /// Goes through the messages that are there, up to one that the author gets.
@@ -167,7 +176,10 @@ impl Channel {
         if let Some(next) = self.led_to.pop_front() {
             return Ok(Some(next));
         }
-        while let Some(message) = self.protocol.poll()? {
+        while !self.is_over()
+            && let Some(message) = self.protocol.poll()?
+        {
+            self.ending.count(|| self.protocol.is_stopped());
             let (port, request) = match message {
                 channel::Message::Credit { port, id } => {
                     self.hold(id)?;

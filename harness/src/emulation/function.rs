@@ -30,7 +30,7 @@ impl Function {
         Ok(Function { channel, port })
     }
 
-    /// Waits for the next request. `None` if nothing will ever happen again; real devices never say this.
+    /// Waits for the next request. `None` if nothing will ever happen again, or somebody asked for the end: see [`Channel::next`].
     ///
     /// # Errors
     /// As [`Channel::next`].
@@ -55,7 +55,7 @@ impl Function {
         Ok(self.channel.poll()?.map(|(_, request)| request))
     }
 
-    /// Whether the last call found that nothing will ever happen again.
+    /// Whether the last call found that nothing will ever happen again, or that the end was asked for.
     pub fn is_silent(&self) -> bool {
         self.channel.is_silent()
     }

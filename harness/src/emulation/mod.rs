@@ -32,6 +32,7 @@ mod behaviour;
 mod channel;
 mod clock;
 mod description;
+mod ending;
 mod error;
 mod function;
 mod handover;

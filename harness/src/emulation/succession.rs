@@ -15,7 +15,7 @@
 //! | a successor goes, or says nothing for [`PATIENCE`], before `CLAIMED` | serves on, for the next one to come | |
 //! | it goes after that, before `PRIMARY` | becomes primary again, serves on | |
 //! | it says nothing for [`PATIENCE`] after that | becomes primary again if the device lets it; if not, the successor is, and this one ends | is refused by the device, if it's too late |
-//! | the one that serves ends or dies before `STATE` | | ends: what a device keeps in software is lost |
+//! | the one that serves ends or dies before `STATE` | | ends: what a device keeps in software is lost, and a host that goes on must reset the function |
 //! | it dies after `STATE` | | goes on, with all that it needs |
 //!
 //! The device decides who is primary, so there are never two.

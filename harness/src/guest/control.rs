@@ -73,7 +73,7 @@ pub enum Order {
         /// Whether it's there.
         present: bool,
     },
-    /// Tell the command, and what it started, to end: SIGTERM.
+    /// Tell what the command started to end: SIGTERM. A shell isn't told, unless a command has taken its place.
     Terminate,
 }
 

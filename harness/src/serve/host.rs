@@ -20,6 +20,9 @@ use crate::devices::{Console, Device, HostError, HostReport, HostSettings};
 /// How long the host's clock waits for the software of a function, in real time, if nothing else is said (ours).
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often in its patience the host looks whether it's at an end (ours): nobody is called when something begins to wait. So patience is at most a fourth longer.
+const LOOKS: u32 = 4;
+
 /// The program on the host's side of the device.
 #[derive(Debug)]
 pub struct HostOptions {
@@ -163,7 +166,7 @@ impl HostRun {
         }
     }
 
-    /// When this is to be called again: when the patience with some software is at its end. If it is, that one isn't waited for any more.
+    /// When this is to be called again: when the patience with some software is at its end, or may be. If it is, that one isn't waited for any more.
     pub(super) fn watch(&mut self, simulation: &mut Simulation, device: NodeId) -> Option<Duration> {
         let HostRun { waiting, patience, .. } = self;
         let over = |waiting: &Waiting| waiting.rest(*patience).is_some_and(|rest| rest.is_zero());
@@ -182,7 +185,9 @@ impl HostRun {
             let _ = simulation.fabric_mut().device(device, look);
             self.hold(simulation);
         }
-        self.waiting.iter().filter_map(|waiting| waiting.rest(self.patience)).min()
+        let rest = self.waiting.iter().filter_map(|waiting| waiting.rest(self.patience)).min();
+        let look = self.result().is_none().then_some(self.patience / LOOKS);
+        rest.into_iter().chain(look).min()
     }
 
     /// Whether it has ended and software outside holds nothing of it any more, or was given up.

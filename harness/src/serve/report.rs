@@ -158,6 +158,7 @@ impl Report {
                 ("stray_accesses", counters.stray_accesses),
                 ("gateway_unbound", counters.gateway_unbound),
                 ("eq_overruns", counters.eq_overruns),
+                ("cq_overruns", counters.cq_overruns),
                 ("dma_errors", counters.dma_errors),
             ]
             .into(),

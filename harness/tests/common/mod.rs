@@ -4,15 +4,27 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
 /// The program with these arguments.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mlx5-twin"));
+    program(Path::new(env!("CARGO_BIN_EXE_mlx5-twin")), arguments)
+}
+
+/// Another program with these arguments.
+pub(crate) fn program(path: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).env_remove("RUST_LOG");
     command
+}
+
+/// The example `dice`, which cargo has built beside the program.
+pub(crate) fn dice() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_mlx5-twin")).with_file_name("examples").join("dice");
+    assert!(path.exists(), "'cargo test' builds examples; with '--test NAME' only, 'cargo build --example dice' does");
+    path
 }
 
 /// Runs the program.
@@ -20,9 +32,8 @@ pub(crate) fn twin(arguments: &[&str]) -> Output {
     command(arguments).output().expect("the program runs")
 }
 
-/// Runs it with this standard input.
-pub(crate) fn piped(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = command(arguments);
+/// Runs a command with this standard input.
+pub(crate) fn piped(mut command: Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program runs");
     let (mut pipe, input) = (child.stdin.take().expect("a pipe"), input.to_vec());

@@ -176,3 +176,27 @@ fn a_process_that_stalls_stops_no_other() {
     assert!(programs.len() == 1 && programs[0][0] > 2000, "{programs:?}");
     nothing_is_alive(&result["server"]);
 }
+
+/// A program that is told to end while its host is always busy ends nevertheless. The host loses its function in the middle.
+#[test]
+fn a_program_ends_although_its_host_is_busy() {
+    let Some(guest) = Guest::new() else { return };
+    // The host's end is told to all that the script has started: to this program, which is gone by then, and to no other.
+    let guest = guest.arguments(&["--host", "scratch", "--host-rounds", "1000000", "--timeout", "60"]);
+    let script = format!(
+        "{UNTIL}\
+         mlx5-twin run scratch --backend uverbs --json 2>/tmp/said & program=$!; trap '' TERM\n\
+         until_ grep -q 'ends$' /tmp/said\n\
+         sleep 1; begin=${{EPOCHREALTIME/./}}; kill $program; wait $program\n\
+         echo \"code $?, $(((${{EPOCHREALTIME/./}} - begin) / 1000)) ms\" >&2\n\
+         {UNLOAD}"
+    );
+    let result = guest.json(&script);
+    let stderr = result["stderr"].as_str().expect("text");
+    println!("{} s: {stderr}{:#}", result["seconds"], result["server"]["host"]);
+    assert!(stderr.contains("code 0, "), "{stderr}");
+    let report: Value = serde_json::from_str(result["stdout"].as_str().expect("text")).expect("a report");
+    assert!(number(&report["emulation"]["reads"]) > 100, "the host wasn't busy: {report:#}");
+    assert!(result["server"]["host"]["ended"].is_null(), "it didn't come to its end");
+    nothing_is_alive(&result["server"]);
+}

@@ -12,7 +12,7 @@ use mlx5_twin_harness::profile;
 use mlx5_twin_model::profile::Profile;
 use serde_json::Value;
 
-use crate::common::{command, piped};
+use crate::common::{piped, program};
 
 /// The built-in profile.
 pub(crate) fn profile() -> Profile {
@@ -32,6 +32,8 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// `mlx5-twin guest`.
 pub(crate) struct Guest {
+    /// The program, whose `guest` it is.
+    program: PathBuf,
     arguments: Vec<String>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -41,10 +43,17 @@ impl Guest {
     pub(crate) fn new() -> Option<Guest> {
         if std::env::var_os("MLX5_TWIN_GUEST_TESTS").is_some_and(|value| value == "1") {
             let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-            return Some(Guest { arguments: vec!["guest".to_owned()], _turn: turn });
+            let program = PathBuf::from(env!("CARGO_BIN_EXE_mlx5-twin"));
+            return Some(Guest { program, arguments: vec!["guest".to_owned()], _turn: turn });
         }
         println!("SKIPPED: tests with a Linux guest need MLX5_TWIN_GUEST_TESTS=1, which downloads Debian packages");
         None
+    }
+
+    /// That of another program, with devices of its own.
+    pub(crate) fn of(mut self, program: PathBuf) -> Guest {
+        self.program = program;
+        self
     }
 
     /// With these arguments too.
@@ -55,8 +64,7 @@ impl Guest {
 
     /// Runs it, with this on standard input.
     pub(crate) fn run_with(&self, input: &[u8]) -> Ran {
-        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
-        let output = piped(&arguments, input);
+        let output = piped(self.command(), input);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ran { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr }
     }
@@ -69,7 +77,7 @@ impl Guest {
     /// The command that runs it, for whoever wants to do that otherwise.
     pub(crate) fn command(&self) -> Command {
         let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
-        command(&arguments)
+        program(&self.program, &arguments)
     }
 
     fn object(self, arguments: &[&str]) -> Value {

@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+use crate::common::{Folder, text, twin};
 pub(crate) use crate::driver::ACTIVE;
 use crate::driver::nothing_is_alive;
 use crate::rig::Guest;
+use crate::uverbs::{NO_TLP, NO_VIRTIO, cases, other};
 
 /// What all scripts need: `function` is the function's address, `to DRIVER` binds it to a driver, `run DEVICE ...` runs a device and tells on standard
 /// error how that ended. When the host's program has ended, the device's is told so by a signal, which the script itself survives.
@@ -96,10 +98,24 @@ fn the_device_is_as_in_the_simulation() {
     let [caps, device_caps, check, device_check] = &objects(&result)[..] else { panic!("four objects: {result:#}") };
     assert_eq!(device_caps["device"], "vfio:0000:01:00.0");
     assert_eq!(device_caps["pages"], caps["pages"]);
-    assert!(check["cases"].as_array().is_some_and(|cases| cases.len() >= 40), "{check:#}");
+    assert!(check["cases"].as_array().is_some_and(|cases| cases.len() >= 50), "{check:#}");
     assert_eq!(device_check["device"], "vfio:0000:01:00.0");
     assert_eq!(device_check["cases"], check["cases"]);
     nothing_is_alive(&result["server"]);
+}
+
+/// Each case has the outcome that it has in the simulation when the device lacks pages, too.
+#[test]
+fn a_device_without_pages_is_as_in_the_simulation() {
+    let folder = Folder::new("vfio-check");
+    for (name, lacks) in [("no-tlp.toml", NO_TLP), ("no-virtio.toml", NO_VIRTIO)] {
+        let path = other(&folder, name, &[lacks]);
+        let Some(guest) = guest(&["--profile", &path]) else { return };
+        let ran = guest.run(&format!("{ACTIVE}{TOOLS} to vfio-pci; mlx5-twin check --backend vfio"));
+        let real = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert_eq!(cases(&real), cases(&text(&twin(&["check", "--profile", &path]).stdout)), "{name}: {}", ran.stderr);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+    }
 }
 
 /// A program that is killed leaves a function that the next one finds as new, and so does one whose function is taken away.

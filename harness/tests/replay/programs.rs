@@ -30,6 +30,8 @@ pub(crate) fn scratch(profile: &Loaded, seed: u64) -> Vec<u8> {
         profile: profile.clone(),
         seed,
         console: Console::nobody(),
+        rounds: None,
+        recoveries: 0,
         mistakes: None,
         capture: Some((path.clone(), recorder)),
         faults: Record::default(),

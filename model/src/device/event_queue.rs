@@ -55,7 +55,8 @@ pub(super) fn set<E: std::fmt::Debug>(result: &Result<(), E>) {
     debug_assert!(result.is_ok(), "{result:?}");
 }
 
-fn post(dpu: &mut Dpu, core: &mut Core, event: EventType, subtype: u8, data: &[u8]) {
+/// Puts an event in each event queue that takes events of this type.
+pub(super) fn post(dpu: &mut Dpu, core: &mut Core, event: EventType, subtype: u8, data: &[u8]) {
     let eqns: Vec<u8> = dpu.firmware.resources().eqs_for_event(event).map(|(eqn, _)| eqn).collect();
     for eqn in eqns {
         post_to(dpu, core, eqn, (event, subtype), data);

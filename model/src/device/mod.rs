@@ -4,6 +4,7 @@
 
 mod bar0;
 mod command_queue;
+mod completion_queue;
 mod event_queue;
 mod init_segment;
 mod injection;
@@ -218,7 +219,7 @@ impl Dpu {
             match bar0::uar_store(&self.firmware, offset, bytes) {
                 Some(UarStore::Eq(doorbell)) => event_queue::doorbell(self, core, doorbell),
                 Some(UarStore::Cq(doorbell)) => {
-                    send_queue::arm(self, core, doorbell);
+                    completion_queue::arm(self, core, doorbell);
                     self.go_on(core);
                 }
                 Some(UarStore::Sq(sqn)) => {

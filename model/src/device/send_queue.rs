@@ -1,23 +1,21 @@
 //! Send queues of raw packets, as far as there's something to do without a network: what they send goes to a wire at whose other end
-//! nobody listens, and is completed. Completions are entries of completion queues, and events for those that are armed.
+//! nobody listens, and is completed.
 //!
 //! Requests that work on memory, or change packets, aren't carried out: such a queue stops, in error, and a completion tells of it.
 
 use std::collections::BTreeMap;
 
 use mlx5_twin_fw_cmds::constants::{
-    CQC_ST_ARMED, CQC_ST_FIRED, CQC_ST_SOLICITED, CQE_REQ, CQE_REQ_ERR, CQE_SIZE_64, CQE_SYNDROME_LOCAL_QP_OP_ERR,
-    OPCODE_LSO, OPCODE_NOP, OPCODE_SEND, SEND_WQE_BB, SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
+    CQE_REQ, CQE_REQ_ERR, CQE_SYNDROME_LOCAL_QP_OP_ERR, OPCODE_LSO, OPCODE_NOP, OPCODE_SEND, SEND_WQE_BB,
+    SQC_STATE_ERR, SQC_STATE_RDY, WQE_CQ_UPDATE,
 };
-use mlx5_twin_fw_cmds::event::EventType;
 use mlx5_twin_fw_cmds::field::Field;
-use mlx5_twin_fw_cmds::layout::{cqc, cqe64, eqe, err_cqe, sqc, wq, wqe_ctrl_seg};
-use mlx5_twin_sim::fabric::{Core, Dma};
+use mlx5_twin_fw_cmds::layout::{cqe64, err_cqe, sqc, wq, wqe_ctrl_seg};
+use mlx5_twin_sim::fabric::Core;
 
-use super::bar0::CqDoorbell;
-use super::{Dpu, event_queue};
+use super::{Dpu, completion_queue, event_queue};
 use crate::firmware::Firmware;
-use crate::firmware::resources::{Buffer, Cq, DoorbellRecord, Queue, Sq};
+use crate::firmware::resources::{Buffer, DoorbellRecord, Queue, Sq};
 
 /// What DMA reads for send queues have in their token: below is the queue's number, above which fetch it is.
 pub(super) const TOKEN: u64 = 1 << 32;
@@ -32,8 +30,8 @@ const COUNTER: u64 = 0xffff;
 /// In a doorbell record: the half of the send queue (`qp.h`, `MLX5_SND_DBR`).
 const SEND_RECORD: u64 = 4;
 
-/// Producer and consumer index of a completion queue count modulo 2^24.
-const INDEX: u64 = 0xff_ffff;
+/// Numbers of queues have 24 bits.
+const NUMBER: u64 = 0xff_ffff;
 
 /// What of a send queue is being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +42,22 @@ enum Piece {
     Request,
 }
 
+/// Whether it's asked how far the driver is with the completion queue, which seems to be full: before there's anything to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// No.
+    No,
+    /// That is what is being fetched. The piece is fetched once more afterwards.
+    Now,
+    /// It was asked: if the queue is full now, it's overrun.
+    Before,
+}
+
 /// A send queue at work.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     piece: Piece,
+    asked: Asked,
     /// The token of what is being fetched.
     token: u64,
     /// Whether its doorbell was rung since how much was posted has been read.
@@ -85,14 +95,20 @@ fn ready(firmware: &Firmware, sqn: u32) -> Option<(&Queue, u64)> {
 pub(super) fn doorbell(dpu: &mut Dpu, core: &mut Core, sqn: u32) {
     match dpu.sends.by_number.get_mut(&sqn) {
         Some(work) => work.rung = true,
-        None => fetch(dpu, core, sqn, Piece::Record, false),
+        None => fetch(dpu, core, sqn, (Piece::Record, Asked::No), false),
     }
 }
 
+/// The number of the completion queue of a send queue.
+fn cqn_of(queue: &Queue) -> u32 {
+    queue.context.get32(sqc::CQN)
+}
+
 /// Begins to fetch a piece. The work ends if the queue isn't ready, or has no place that the piece could be at.
-fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, piece: Piece, rung: bool) {
+fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, (piece, asked): (Piece, Asked), rung: bool) {
     let Some((queue, record)) = ready(&dpu.firmware, sqn) else { return };
     let (address, len) = match piece {
+        _ if asked == Asked::Now => (completion_queue::to_read(&dpu.firmware, cqn_of(queue)), 4),
         Piece::Record => (Some(record + SEND_RECORD), 4),
         Piece::Request => {
             let entries = 1 << queue.context.get(wq::LOG_WQ_SZ.within(sqc::WQ.bits()));
@@ -103,13 +119,13 @@ fn fetch(dpu: &mut Dpu, core: &mut Core, sqn: u32, piece: Piece, rung: bool) {
     let Some(address) = address else { return };
     dpu.sends.fetches += 1;
     let token = dpu.sends.fetches << 33 | TOKEN | u64::from(sqn);
-    dpu.sends.by_number.insert(sqn, Work { piece, token, rung });
+    dpu.sends.by_number.insert(sqn, Work { piece, asked, token, rung });
     let (mut bus, ..) = dpu.parts(core);
     bus.read(address, len, token);
 }
 
 /// The address of the byte `at` bytes into a queue's buffer.
-fn address(buffer: &Buffer, at: u64) -> Option<u64> {
+pub(super) fn address(buffer: &Buffer, at: u64) -> Option<u64> {
     match buffer {
         Buffer::Pages(list) => list.address(at),
         Buffer::None | Buffer::Umem(_) => None,
@@ -118,35 +134,52 @@ fn address(buffer: &Buffer, at: u64) -> Option<u64> {
 
 /// A piece has been fetched; none if it couldn't be.
 pub(super) fn fetched(dpu: &mut Dpu, core: &mut Core, token: u64, data: Option<&[u8]>) {
-    let sqn = (token & INDEX) as u32;
-    let Some(Work { piece, rung, .. }) = dpu.sends.by_number.get(&sqn).copied().filter(|work| work.token == token)
-    else {
-        return;
-    };
+    let sqn = (token & NUMBER) as u32;
+    let Some(work) = dpu.sends.by_number.get(&sqn).copied().filter(|work| work.token == token) else { return };
+    let Work { piece, asked, rung, .. } = work;
     dpu.sends.by_number.remove(&sqn);
     let Some((queue, _)) = ready(&dpu.firmware, sqn) else { return };
-    let (done, posted) = (queue.context.get(DONE), queue.context.get(POSTED));
-    let Some(data) = data else { return stop(dpu, core, sqn, 0) };
-    let (done, posted) = match piece {
-        Piece::Record => {
-            let value = data.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-            (done, u64::from(value) & COUNTER)
+    let cqn = cqn_of(queue);
+    let number = |data: &[u8]| data.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    if asked == Asked::Now {
+        if let Some(data) = data {
+            completion_queue::consumed(dpu, cqn, number(data));
         }
-        Piece::Request => match length(data).filter(|length| *length <= posted.wrapping_sub(done) & COUNTER) {
-            Some(length) => {
-                carry_out(dpu, core, sqn, data);
-                ((done + length) & COUNTER, posted)
-            }
-            None => return stop(dpu, core, sqn, opcode(data)),
-        },
+        return fetch(dpu, core, sqn, (piece, Asked::Before), rung);
+    }
+    let (done, posted) = (queue.context.get(DONE), queue.context.get(POSTED));
+    // What the piece comes to. An error for a queue that stops, with the opcode of the request that stops it.
+    let outcome = match (piece, data) {
+        (_, None) => Err(0),
+        (Piece::Record, Some(data)) => Ok((done, u64::from(number(data)) & COUNTER)),
+        (Piece::Request, Some(data)) => {
+            let length = length(data).filter(|length| *length <= posted.wrapping_sub(done) & COUNTER);
+            length.map(|length| ((done + length) & COUNTER, posted)).ok_or(opcode(data))
+        }
     };
+    let request = data.filter(|data| piece == Piece::Request && outcome.is_ok() && is_told_of(data));
+    if asked == Asked::No
+        && (outcome.is_err() || request.is_some())
+        && completion_queue::to_read(&dpu.firmware, cqn).is_some()
+    {
+        return fetch(dpu, core, sqn, (piece, Asked::Now), rung);
+    }
+    let (done, posted) = match outcome {
+        Ok(progress) => progress,
+        Err(opcode) => return stop(dpu, core, sqn, opcode),
+    };
+    if let Some(request) = request
+        && !tell(dpu, core, sqn, request)
+    {
+        return fail(dpu, sqn);
+    }
     let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) else { return };
     let kept = queue.context.set(DONE, done).and(queue.context.set(POSTED, posted));
     debug_assert!(kept.is_ok(), "{kept:?}");
     if done != posted {
-        fetch(dpu, core, sqn, Piece::Request, rung);
+        fetch(dpu, core, sqn, (Piece::Request, Asked::No), rung);
     } else if rung {
-        fetch(dpu, core, sqn, Piece::Record, false);
+        fetch(dpu, core, sqn, (Piece::Record, Asked::No), false);
     }
 }
 
@@ -166,22 +199,30 @@ fn length(request: &[u8]) -> Option<u64> {
     good.then_some(size.div_ceil(4))
 }
 
-/// Carries out a request: there's nothing to do but to tell of it, if that's wanted.
-fn carry_out(dpu: &mut Dpu, core: &mut Core, sqn: u32, request: &[u8]) {
-    if part(request, wqe_ctrl_seg::FM_CE_SE) as u8 & WQE_CQ_UPDATE == 0 {
-        return;
-    }
+/// Whether a request that is carried out is to be told of.
+fn is_told_of(request: &[u8]) -> bool {
+    part(request, wqe_ctrl_seg::FM_CE_SE) as u8 & WQE_CQ_UPDATE != 0
+}
+
+/// Tells of a request that is carried out: there's nothing else to do for it. Whether there was room for that.
+fn tell(dpu: &mut Dpu, core: &mut Core, sqn: u32, request: &[u8]) -> bool {
     // By this index Linux knows its request; in sound ones it's that of the queue, too.
     let index = part(request, wqe_ctrl_seg::OPMOD_IDX_OPCODE) >> 8 & COUNTER;
     let fields = [(cqe64::SOP_DROP_QPN, u64::from(sqn)), (cqe64::WQE_COUNTER, index)];
-    complete(dpu, core, sqn, CQE_REQ, &fields);
+    complete(dpu, core, sqn, CQE_REQ, &fields)
 }
 
-/// Puts a queue in error. A completion tells of it, whether or not the request asked for one.
+/// Puts a queue in error.
+fn fail(dpu: &mut Dpu, sqn: u32) {
+    if let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) {
+        event_queue::set(&queue.context.set(sqc::STATE, SQC_STATE_ERR));
+    }
+}
+
+/// Puts a queue in error. A completion tells of it, whether or not the request asked for one, if there's room.
 fn stop(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8) {
+    fail(dpu, sqn);
     let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) else { return };
-    let stopped = queue.context.set(sqc::STATE, SQC_STATE_ERR);
-    debug_assert!(stopped.is_ok(), "{stopped:?}");
     let fields = [
         (err_cqe::SYNDROME, CQE_SYNDROME_LOCAL_QP_OP_ERR.into()),
         (err_cqe::S_WQE_OPCODE_QPN, u64::from(opcode) << 24 | u64::from(sqn)),
@@ -190,66 +231,9 @@ fn stop(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8) {
     complete(dpu, core, sqn, CQE_REQ_ERR, &fields);
 }
 
-/// Puts an entry in the completion queue of a send queue, and tells of it if the driver wants that. That the queue is full isn't noticed:
-/// how far the driver is, is only in its memory.
-fn complete(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8, fields: &[(Field, u64)]) {
-    let resources = dpu.firmware.resources_mut();
-    let Some(cqn) = resources.sq_mut(sqn).map(|Sq(queue)| queue.context.get32(sqc::CQN)) else { return };
-    let Some(Cq(queue)) = resources.cq_mut(cqn) else { return };
-    let context = &mut queue.context;
-    let (producer, log_size) = (context.get(cqc::PRODUCER_COUNTER), context.get(cqc::LOG_CQ_SIZE));
-    let owner = producer >> log_size & 1;
-    let mut entry = [0; cqe64::SIZE];
-    for (field, value) in fields.iter().copied().chain([(cqe64::OP_OWN, u64::from(opcode) << 4 | owner)]) {
-        event_queue::set(&field.set(&mut entry, value));
-    }
-    let index = producer & ((1 << log_size) - 1);
-    // Of an entry of 128 bytes, the second half.
-    let small = context.get(cqc::CQE_SZ) == u64::from(CQE_SIZE_64);
-    let at = if small { index * 64 } else { index * 128 + 64 };
-    let Some(address) = address(&queue.buffer, at) else { return };
-    let armed = context.get(cqc::ST) == u64::from(CQC_ST_ARMED);
-    let mut kept = context.set(cqc::PRODUCER_COUNTER, (producer + 1) & INDEX);
-    if armed {
-        kept = kept.and(context.set(cqc::ST, CQC_ST_FIRED));
-    }
-    debug_assert!(kept.is_ok(), "{kept:?}");
-    let eqn = context.get(cqc::C_EQN_OR_APU_ELEMENT);
-    if Dma::write(core, &dpu.function, address, &entry).is_err() {
-        dpu.counters.dma_errors += 1;
-        return;
-    }
-    if armed {
-        tell(dpu, core, cqn, eqn);
-    }
-}
-
-/// Tells of entries in a completion queue.
-fn tell(dpu: &mut Dpu, core: &mut Core, cqn: u32, eqn: u64) {
-    use mlx5_twin_fw_cmds::layout::comp_event;
-    let mut data = [0; eqe::DATA.len as usize];
-    event_queue::set(&comp_event::CQ_NUMBER.set(&mut data, u64::from(cqn)));
-    if let Ok(eqn) = u8::try_from(eqn) {
-        event_queue::post_to(dpu, core, eqn, (EventType::COMP, 0), &data);
-    }
-}
-
-/// A driver has taken completions, and asks to be told of the next. If there's one that it hasn't taken, it's told at once. None of those
-/// that come asks for it to be told where only such are wanted.
-pub(super) fn arm(dpu: &mut Dpu, core: &mut Core, doorbell: CqDoorbell) {
-    let CqDoorbell { cqn, consumer, solicited } = doorbell;
-    let Some(Cq(queue)) = dpu.firmware.resources_mut().cq_mut(cqn) else { return };
-    let context = &mut queue.context;
-    let behind = !solicited && context.get(cqc::PRODUCER_COUNTER) != u64::from(consumer);
-    let state = match (solicited, behind) {
-        (true, _) => CQC_ST_SOLICITED,
-        (false, true) => CQC_ST_FIRED,
-        (false, false) => CQC_ST_ARMED,
-    };
-    let kept = context.set(cqc::CONSUMER_COUNTER, consumer).and(context.set(cqc::ST, state));
-    debug_assert!(kept.is_ok(), "{kept:?}");
-    let eqn = context.get(cqc::C_EQN_OR_APU_ELEMENT);
-    if behind {
-        tell(dpu, core, cqn, eqn);
-    }
+/// Puts an entry in the completion queue of a send queue: whether it's there.
+fn complete(dpu: &mut Dpu, core: &mut Core, sqn: u32, opcode: u8, fields: &[(Field, u64)]) -> bool {
+    let Some(Sq(queue)) = dpu.firmware.resources_mut().sq_mut(sqn) else { return false };
+    let cqn = cqn_of(queue);
+    completion_queue::complete(dpu, core, cqn, opcode, fields)
 }

@@ -113,7 +113,7 @@ fn a_hostile_guest_harms_nobody_but_itself() {
     let (mut steps, mut game) = (0, seed);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let mut before = None;
-    let (mut most, mut counters) = (0, [0; 4]);
+    let (mut most, mut counters) = (0, [0; 5]);
     while steps < wanted {
         let device = Device::of(game);
         let profile = device.profile();
@@ -142,10 +142,10 @@ fn a_hostile_guest_harms_nobody_but_itself() {
     }
     let grown = resident().saturating_sub(before.unwrap_or(0)) >> 20;
     let rate = steps as f64 / begun.elapsed().as_secs_f64();
-    let [commands, undelivered, overruns, errors] = counters;
+    let [commands, undelivered, overruns, overrun, errors] = counters;
     eprintln!(
         "{steps} steps in {:?} ({rate:.0} a second), seeds {seed} to {}: {commands} commands, {undelivered} undelivered, {overruns} events lost, \
-         {errors} DMA errors, at most {most} TLPs under way, {grown} MiB grown",
+         {overrun} completion queues overrun, {errors} DMA errors, at most {most} TLPs under way, {grown} MiB grown",
         begun.elapsed(),
         game - 1
     );

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mlx5_twin_fw_cmds::layout::mbox_out;
 use mlx5_twin_fw_cmds::opcode::Opcode;
+use mlx5_twin_model::device::Counters;
 use mlx5_twin_model::firmware::resources::table::Kind;
 use mlx5_twin_model::firmware::resources::{
     Cq, Eq, FlowEntry, FlowGroup, FlowTable, Memic, Mkey, Object, Pd, QCounter, Qp, Resources, Rmp, Rq, Rqt,
@@ -254,10 +255,11 @@ impl Victim {
         self.most_in_flight
     }
 
-    /// What happened to the device: commands, delivery errors, events that found their queue full.
-    pub(crate) fn counters(&mut self) -> [u64; 4] {
+    /// What happened to the device: commands, delivery errors, events that found their queue full, completion queues that were overrun, DMA errors.
+    pub(crate) fn counters(&mut self) -> [u64; 5] {
         let counters = self.machine.with_device(Dpu::counters).expect("the device");
-        [counters.commands, counters.delivery_errors, counters.eq_overruns, counters.dma_errors]
+        let Counters { commands, delivery_errors, eq_overruns, cq_overruns, dma_errors, .. } = counters;
+        [commands, delivery_errors, eq_overruns, cq_overruns, dma_errors]
     }
 }
 

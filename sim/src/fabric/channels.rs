@@ -176,13 +176,12 @@ impl Core {
     pub(super) fn arbitrate(&mut self, port: PortId) {
         let index = usize::from(port.0);
         while let Some((tlp, channel, turn)) = self.transmitters[index].next_by_channel(&mut self.arena, self.now) {
-            let slot = self.arena.slot_mut(tlp);
-            // Where it comes from it stood in the buffer of another channel, perhaps.
-            let left = Left::new(slot, turn.start);
-            slot.weight.channel = channel as u8;
+            let left = Left::new(self.arena.slot(tlp), turn.start);
             let receiver = self.transmitters[index].receiver;
             self.queue.push(turn.arrival, Event::ArriveSpecially(port.peer(), receiver, tlp));
             self.has_left(port, tlp, left);
+            // Where it comes from it stood in the buffer of another channel, perhaps.
+            self.arena.slot_mut(tlp).weight.channel = channel as u8;
         }
         self.look_again(port);
     }

@@ -335,7 +335,7 @@ impl Core {
     /// Tells whom it concerns that a TLP is on the wire.
     #[inline(always)]
     pub(super) fn has_left(&mut self, port: PortId, tlp: TlpId, left: Left) {
-        self.free_buffer(left.held_by, left.weight, left.start);
+        self.free_buffer(left.held_by, left.weight, tlp, left.start);
         if left.ticket != NO_TICKET {
             self.arena.slot_mut(tlp).ticket = NO_TICKET;
             self.tell_left(port, left.ticket, left.start);
@@ -448,7 +448,7 @@ impl Core {
             return self.consume_in_all_cases(tlp);
         }
         let (held_by, weight) = self.arena.remove(tlp);
-        self.free_buffer(held_by, weight, self.now);
+        self.free_buffer(held_by, weight, tlp, self.now);
     }
 
     #[inline(never)]
@@ -456,7 +456,7 @@ impl Core {
         self.tell_deliver(tlp);
         self.arena.drop_parts(tlp);
         let (held_by, weight) = self.arena.remove(tlp);
-        self.free_buffer(held_by, weight, self.now);
+        self.free_buffer(held_by, weight, tlp, self.now);
     }
 
     fn tell_deliver(&mut self, tlp: TlpId) {
@@ -466,20 +466,28 @@ impl Core {
         }
     }
 
-    /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one.
+    /// Frees at `at` what a TLP took of the receive buffer of port `held_by`, if it was in one. It may be gone already, but nothing new in its place.
     #[inline(always)]
-    pub(super) fn free_buffer(&mut self, held_by: u16, weight: Weight, at: Time) {
+    pub(super) fn free_buffer(&mut self, held_by: u16, weight: Weight, tlp: TlpId, at: Time) {
         if held_by == NO_PORT {
             return;
         }
         let sender = PortId(held_by).peer();
         if !self.transmitters[usize::from(sender.0)].credit_freed(weight, at) {
-            self.free_buffer_in_all_cases(sender, weight, at);
+            self.free_buffer_of(sender, tlp, at);
         }
     }
 
-    /// Frees at `at` what a TLP took of the receive buffer at the other end of the link of `sender`.
+    /// Frees what a TLP took of the receive buffer at the other end of the link of `sender`. Its weight is taken from its place, so that what's mostly not
+    /// needed of it isn't carried here.
     #[inline(never)]
+    fn free_buffer_of(&mut self, sender: PortId, tlp: TlpId, at: Time) {
+        let weight = self.arena.slot(tlp).weight;
+        self.free_buffer_in_all_cases(sender, weight, at);
+    }
+
+    /// Frees at `at` what a TLP took of the receive buffer at the other end of the link of `sender`.
+    #[inline]
     pub(super) fn free_buffer_in_all_cases(&mut self, sender: PortId, weight: Weight, at: Time) {
         if self.transmitters[usize::from(sender.0)].is_special() && self.freed_specially(sender, weight, at) {
             return;

@@ -66,7 +66,8 @@ impl AsyncCommands {
     /// # Errors
     /// [`Error::Device`] if the device is gone.
     pub fn next(&self, timeout: Duration) -> Result<Option<Answer>, Error> {
-        let deadline = Instant::now() + timeout;
+        // A time that is too long for the clock is without end.
+        let deadline = Instant::now().checked_add(timeout);
         let mut gone = false;
         loop {
             let mut bytes = vec![0; HEADER + usize::from(u16::MAX)];
@@ -81,15 +82,16 @@ impl AsyncCommands {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(errno) => return Err(refused("reading the answer to a command", errno)),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if gone {
                 return Err(Error::Device("the device is gone".to_owned()));
             }
-            if left.is_zero() {
+            if left.is_some_and(|left| left.is_zero()) {
                 return Ok(None);
             }
             let mut files = [PollFd::new(&self.file, PollFlags::IN | PollFlags::RDHUP)];
-            match poll(&mut files, Timespec::try_from(left).ok().as_ref()) {
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut files, left.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(refused("waiting for the answer to a command", errno)),
             }

@@ -15,10 +15,10 @@ use super::commands::AsyncCommands;
 use super::device::Device;
 use super::events::Events;
 use super::open::Open;
-use super::page::{Given, Giving, Page, UAR, VAR};
-use super::raw::Mapping;
+use super::page::{Page, PageHandle, PageKind, UAR, VAR};
 use super::refusal::{command_refused, handle_refused, page_refused, refused};
 use super::umem::{Memory, Umem};
+use crate::backend::mapping::Mapping;
 use crate::backend::{
     Backend, DevicePage, Error, ObjectHandle, RegisteredMemory, UmemExport, VarExport, VarKind, Wake,
 };
@@ -131,12 +131,12 @@ impl Context {
     }
 
     /// Maps a page that the kernel has just given out.
-    fn page(&self, giving: Giving, export: &VarExport) -> Result<Arc<dyn DevicePage>, Error> {
+    fn page(&self, kind: PageKind, export: &VarExport) -> Result<Arc<dyn DevicePage>, Error> {
         let context = Arc::downgrade(&self.open);
-        let given = Given::new(context.clone(), giving, export.handle);
+        let handle = PageHandle::new(context.clone(), kind, export.handle);
         let mapping = self.map(export)?;
-        let var = (giving.object() == abi::OBJECT_VAR).then_some(*export);
-        Ok(Arc::new(Page::new(context, mapping, export.page_id, var, Some(given))))
+        let var = (kind.object() == abi::OBJECT_VAR).then_some(*export);
+        Ok(Arc::new(Page::new(context, mapping, export.page_id, var, Some(handle))))
     }
 
     fn map(&self, export: &VarExport) -> Result<Mapping, Error> {
@@ -320,7 +320,11 @@ impl Backend for Context {
 
     fn pause(&self) -> Result<bool, Error> {
         thread::yield_now();
-        Ok(!self.open.device().stop().is_requested())
+        Ok(!self.is_stopped())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.open.device().stop().is_requested()
     }
 
     fn now(&self) -> Duration {

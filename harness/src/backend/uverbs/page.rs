@@ -4,48 +4,48 @@ use std::sync::Weak;
 
 use super::abi;
 use super::open::Open;
-use super::raw::Mapping;
+use crate::backend::mapping::Mapping;
 use crate::backend::{DevicePage, Error, VarExport};
 
-/// How the kernel takes a page back: object, method and attribute.
+/// A kind of page, by how the kernel takes one back: object, method and attribute.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Giving {
+pub(super) struct PageKind {
     object: u16,
     method: u16,
     handle: u16,
 }
 
-impl Giving {
+impl PageKind {
     pub(super) fn object(self) -> u16 {
         self.object
     }
 }
 
 /// A VAR.
-pub(super) const VAR: Giving =
-    Giving { object: abi::OBJECT_VAR, method: abi::METHOD_VAR_OBJ_DESTROY, handle: abi::ATTR_VAR_OBJ_DESTROY_HANDLE };
+pub(super) const VAR: PageKind =
+    PageKind { object: abi::OBJECT_VAR, method: abi::METHOD_VAR_OBJ_DESTROY, handle: abi::ATTR_VAR_OBJ_DESTROY_HANDLE };
 /// A UAR.
-pub(super) const UAR: Giving =
-    Giving { object: abi::OBJECT_UAR, method: abi::METHOD_UAR_OBJ_DESTROY, handle: abi::ATTR_UAR_OBJ_DESTROY_HANDLE };
+pub(super) const UAR: PageKind =
+    PageKind { object: abi::OBJECT_UAR, method: abi::METHOD_UAR_OBJ_DESTROY, handle: abi::ATTR_UAR_OBJ_DESTROY_HANDLE };
 
 /// A handle that the kernel gave for a page. Dropping it gives the page back, unless its context is closed.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct PageHandle {
     context: Weak<Open>,
-    giving: Giving,
+    kind: PageKind,
     handle: u32,
 }
 
-impl Given {
-    pub(super) fn new(context: Weak<Open>, giving: Giving, handle: u32) -> Given {
-        Given { context, giving, handle }
+impl PageHandle {
+    pub(super) fn new(context: Weak<Open>, kind: PageKind, handle: u32) -> PageHandle {
+        PageHandle { context, kind, handle }
     }
 }
 
-impl Drop for Given {
+impl Drop for PageHandle {
     fn drop(&mut self) {
         let Some(context) = self.context.upgrade() else { return };
-        let Giving { object, method, handle } = self.giving;
+        let PageKind { object, method, handle } = self.kind;
         if let Err(errno) = context.destroy(object, method, handle, self.handle) {
             tracing::warn!(handle = self.handle, %errno, "a page wasn't given back");
         }
@@ -62,7 +62,7 @@ pub(super) struct Page {
     page_id: u32,
     export: Option<VarExport>,
     /// Not of a page that was imported.
-    _given: Option<Given>,
+    _handle: Option<PageHandle>,
 }
 
 impl Page {
@@ -71,9 +71,9 @@ impl Page {
         mapping: Mapping,
         page_id: u32,
         export: Option<VarExport>,
-        given: Option<Given>,
+        handle: Option<PageHandle>,
     ) -> Page {
-        Page { mapping, context, page_id, export, _given: given }
+        Page { mapping, context, page_id, export, _handle: handle }
     }
 
     /// Makes an access of `width` bytes.

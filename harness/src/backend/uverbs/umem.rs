@@ -8,10 +8,9 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::abi;
 use super::open::Open;
-use super::order;
-use super::raw::Mapping;
 use super::refusal::refused;
-use crate::backend::{Error, RegisteredMemory, UmemExport};
+use crate::backend::mapping::Mapping;
+use crate::backend::{Error, RegisteredMemory, UmemExport, order};
 
 /// Memory that may be shared with another process: an anonymous file, mapped.
 #[derive(Debug)]

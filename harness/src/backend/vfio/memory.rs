@@ -9,9 +9,8 @@ use vfio_ioctls::VfioOps;
 use vm_memory::volatile_memory::{VolatileMemory, VolatileSlice};
 use vm_memory::{Bytes, MmapRegion};
 
-use super::bar::barrier;
-use crate::backend::Error;
 use crate::backend::ranges::Ranges;
+use crate::backend::{Error, order};
 use crate::driver::DmaRegion;
 
 /// Addresses below are never given out: a mistake often writes to 0. Ours.
@@ -127,13 +126,13 @@ impl Memory {
             }
             Ok(())
         })?;
-        barrier();
+        order::acquire();
         Ok(())
     }
 
     /// Writes memory. Aligned 4 and 8 bytes are written at once, and what was written before isn't written after it.
     pub(super) fn write(&self, iova: u64, bytes: &[u8]) -> Result<(), Error> {
-        barrier();
+        order::release();
         self.at(iova, bytes.len(), |slice| match *bytes {
             [a, b, c, d] if iova.is_multiple_of(4) => {
                 slice.store(u32::from_ne_bytes([a, b, c, d]), 0, Ordering::Release)

@@ -234,6 +234,10 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         self.inner()?.pause()
     }
 
+    fn is_stopped(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.is_stopped())
+    }
+
     fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         let mistake = self.chosen.get(&(port, request)).copied();
         if is_last(header, payload) {

@@ -264,6 +264,10 @@ impl ChannelProtocol for TwinV1 {
         Ok(if self.backend.pause()? { Waited::Woken } else { Waited::Silent })
     }
 
+    fn is_stopped(&self) -> bool {
+        self.backend.is_stopped()
+    }
+
     fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         self.gateway.post(numbers::gateway::COMPLETION, port, request, Some(header), payload)
     }

@@ -1,5 +1,6 @@
 mod configuration;
 mod description;
+mod ending;
 mod handover;
 mod memory;
 mod mistakes;

@@ -172,10 +172,11 @@ class Command:
             fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def terminate(self):
-        """Tells all that it started to end, unless they made a session of their own; a script goes on with its next command. Without any, itself."""
+        """Tells all that it started to end, unless they made a session of their own. A shell isn't told: it goes on with the next command of its script, as one that
+        is between two commands does. A command that has taken the shell's place is told itself."""
         others = [process for process in map(int, filter(str.isdigit, os.listdir("/proc"))) if process != self.process]
         started = [process for process in others if session(process) == self.process]
-        for process in started or [self.process]:
+        for process in started or ([] if is_shell(self.process) else [self.process]):
             try:
                 os.kill(process, signal.SIGTERM)
             except ProcessLookupError:
@@ -227,6 +228,14 @@ def session(process):
         return os.getsid(process)
     except ProcessLookupError:
         return None
+
+
+def is_shell(process):
+    """Whether a process is a shell, and not a command that has taken its place."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{process}/exe")) == "bash"
+    except OSError:
+        return False
 
 
 def become(body, child, terminal, report):

@@ -16,6 +16,7 @@ pub(super) use message::{error_message, is_supported, told};
 pub(super) use port::{Found, containment_by};
 
 use crate::config::{CorrectableError, Status as Legacy, UncorrectableError};
+use crate::fabric::dll::LinkError;
 use crate::tlp::Status;
 
 /// What was found: one rule of the base specification each.
@@ -153,6 +154,20 @@ pub static ERRORS: [ErrorRow; 21] = {
         row(K::ReceivedAbort,         ErrorBit::None,                false, false, &[],                            None,                             Legacy::RECEIVED_TARGET_ABORT),
     ]
 };
+
+impl From<LinkError> for ErrorKind {
+    fn from(error: LinkError) -> ErrorKind {
+        match error {
+            LinkError::BadTlp => ErrorKind::BadTlp,
+            LinkError::BadDllp => ErrorKind::BadDllp,
+            LinkError::ReplayTimeout => ErrorKind::ReplayTimeout,
+            LinkError::ReplayRollover => ErrorKind::ReplayRollover,
+            LinkError::DataLinkProtocol => ErrorKind::DataLinkProtocol,
+            LinkError::ReceiverOverflow => ErrorKind::ReceiverOverflow,
+            LinkError::FlowControlProtocol => ErrorKind::FlowControlProtocol,
+        }
+    }
+}
 
 impl ErrorKind {
     /// All, in their order.

@@ -3,6 +3,7 @@
 use super::super::arena::{NO_PORT, NO_TICKET, TlpId, Weight};
 use super::super::core::{Core, Event, PortId};
 use super::super::dll::{Amount, BadDllp, Dllp, Frame, Integrity, LinkError, LinkState, Reaction};
+use super::super::error::Detected;
 use super::fate::{Fate, broken};
 use super::{Flying, LinkAffair, RECOVERY};
 use crate::event::EventQueue;
@@ -15,7 +16,8 @@ impl Core {
     pub(crate) fn send_exactly(&mut self, port: PortId, tlp: TlpId) {
         let slot = self.arena.slot(tlp);
         let (weight, ticket) = (slot.weight, slot.ticket);
-        let channel = weight.channel;
+        // Exact links have VC0 only.
+        let channel = 0;
         let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
         if exact.port.state() == LinkState::Inactive {
             return self.lose_exactly(port, tlp);
@@ -214,6 +216,7 @@ impl Core {
         {
             *count += 1;
         }
+        self.detect(port, Detected::new(error.into()));
     }
 
     /// A TLP has gone on the wire for the first time: it stands in no receive buffer until the other end has it.
@@ -222,7 +225,8 @@ impl Core {
         let slot = self.arena.slot_mut(tlp);
         let (held_by, weight) = (std::mem::replace(&mut slot.held_by, NO_PORT), slot.weight);
         let ticket = std::mem::replace(&mut slot.ticket, NO_TICKET);
-        self.free_buffer(held_by, weight, now);
+        self.free_buffer(held_by, weight, tlp, now);
+        self.arena.slot_mut(tlp).weight.channel = 0;
         self.tell_left(port, ticket, now);
         if self.probe.is_some() {
             self.show(port, tlp, now);

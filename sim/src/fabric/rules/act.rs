@@ -9,7 +9,6 @@ use crate::event::EventQueue;
 use crate::fabric::Fabric;
 use crate::fabric::arena::{MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_TICKET, Slot, TlpId};
 use crate::fabric::core::{Core, Event, PortId};
-use crate::fabric::exact::{self, FrameKind};
 use crate::probe::{Direction, LinkId};
 use crate::time::Time;
 use crate::tlp::{Header, Malformed, Tlp};
@@ -138,13 +137,10 @@ impl Core {
         copy
     }
 
-    /// A TLP is to arrive with a wrong LCRC so often. Where the data link layer is only a matter of time, this is its loss of time;
-    /// on an exact link that happens to as many frames of TLPs, from the next one on.
+    /// A TLP is to arrive with a wrong LCRC so often. Where the data link layer is only a matter of time, this is its loss of time.
     fn bad_lcrc(&mut self, port: PortId, tlp: TlpId, replays: u8) {
         if self.is_exact(port) {
-            for nth in 0..u64::from(replays) {
-                self.meddle(port, FrameKind::Tlp, nth, exact::Fate::Broken);
-            }
+            self.break_lcrc_of(port, tlp, replays.into());
             return;
         }
         let weight = self.arena.slot(tlp).weight;

@@ -222,6 +222,10 @@ impl Backend for Fake {
         Ok(self.happen())
     }
 
+    fn is_stopped(&self) -> bool {
+        self.device().stopped
+    }
+
     fn now(&self) -> Duration {
         self.device().now
     }

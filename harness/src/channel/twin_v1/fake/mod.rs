@@ -74,6 +74,8 @@ pub(crate) struct Device {
     /// Called while software waits or polls. `false` if nothing will ever happen again.
     hook: Option<Hook>,
     now: Duration,
+    /// Whether somebody has asked for the end.
+    pub(crate) stopped: bool,
 }
 
 /// A context of the device.
