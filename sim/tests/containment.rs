@@ -250,6 +250,24 @@ fn links_that_software_takes_down_surprise_nobody() {
     }
 }
 
+/// The same at a root port, for its own cores.
+#[test]
+fn requests_to_a_root_port_meanwhile() {
+    for unsupported in [false, true] {
+        let mut plant = plant(&[Shape::Agent, Shape::Agent], &Spec::default());
+        let (port, bar) = (plant.bridges()[0], plant.function(0).1);
+        let at = plant.extended(port, DPC);
+        let control = ON_FATAL | SOFTWARE | if unsupported { UNSUPPORTED } else { 0 };
+        plant.config_write(port, at + 1, 0xc, control << 16);
+        plant.settle();
+        let read = plant.run(move |host| async move { host.read32(bar).await });
+        let aborted = Err(AccessError::CompleterAbort(bar));
+        assert_eq!(read, if unsupported { Err(AccessError::UnsupportedRequest(bar)) } else { aborted });
+        let other = plant.function(1).1;
+        assert_eq!(plant.run(move |host| async move { host.read32(other).await }), Ok(0x0302_0100));
+    }
+}
+
 /// Root ports: RP PIO, of requests that the host's cores made.
 #[test]
 fn root_port_pio() {

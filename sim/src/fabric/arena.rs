@@ -17,6 +17,8 @@ impl TlpId {
 const INLINE: usize = 64;
 /// The smallest Max_Payload_Size that there is, in bytes.
 const SMALLEST_LIMIT: u16 = 128;
+/// The bits that the size of a payload has if it's no less than that: up to 4,096, and so apart from EP, TD and bit 0.
+const SIZES: u16 = 0x1fff & !(SMALLEST_LIMIT - 1);
 /// The largest payload of a TLP: 1,024 dwords (PCIe base specification, 'Length' field).
 pub const MAX_PAYLOAD: usize = 4096;
 /// Room for the prefixes of a TLP in bytes: the arena keeps up to eight.
@@ -76,7 +78,7 @@ pub(crate) struct Slot {
 /// payload or more: no receiver takes less than that.
 #[inline(always)]
 const fn special(header: &Header, payload: usize) -> u16 {
-    header.dws()[0] as u16 & 0xc000 | payload as u16 & !(SMALLEST_LIMIT - 1)
+    header.dws()[0] as u16 & 0xc000 | payload as u16 & SIZES
 }
 
 impl Slot {
@@ -90,6 +92,12 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
         self.special != 0
+    }
+
+    /// Whether all that is special about the TLP is its size.
+    #[inline]
+    pub(crate) fn is_only_large(&self) -> bool {
+        self.special & !SIZES == 0
     }
 
     /// Puts another header in the place of the TLP's own.

@@ -411,6 +411,12 @@ impl Core {
         self.arena.slot(tlp).is_special()
     }
 
+    /// Whether all that is special about a TLP is its size.
+    #[inline]
+    pub(super) fn is_only_large(&self, tlp: TlpId) -> bool {
+        self.arena.slot(tlp).is_only_large()
+    }
+
     /// Makes another TLP that is like `tlp` in all, but isn't in any receive buffer.
     pub(crate) fn duplicate(&mut self, tlp: TlpId) -> TlpId {
         let (header, extra) = (*self.header(tlp), self.arena.extra(self.arena.slot(tlp)).copied());

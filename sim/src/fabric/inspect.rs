@@ -22,6 +22,10 @@ pub(super) enum Look {
 /// Looks at a TLP as the receiver with these registers.
 pub(super) fn look(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
     let header = core.header(tlp);
+    if core.is_only_large(tlp) {
+        let fits = header.check_max_payload(config.max_payload()).is_ok();
+        return if fits { Look::Good } else { Look::Bad(ErrorKind::MalformedTlp) };
+    }
     let digest = core.digest_is_right(tlp);
     let prefixes = Prefixes::parse(core.prefixes(tlp));
     let too_large = header.check_max_payload(config.max_payload());

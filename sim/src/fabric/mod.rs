@@ -416,7 +416,10 @@ impl Fabric {
             return;
         }
         match &mut self.nodes[usize::from(owner.node.0)] {
-            Node::Switch(switch) => switch.receive(&mut self.core, port, owner.number, tlp),
+            Node::Switch(switch) => match switch.forward(owner.number, self.core.header(tlp)) {
+                Some(out) => self.core.pass_on(out, tlp),
+                None => switch.receive(&mut self.core, port, owner.number, tlp),
+            },
             Node::Root(root) => {
                 let header = *self.core.header(tlp);
                 root.receive(&mut self.core, port, usize::from(owner.number), tlp, &header);

@@ -1,6 +1,7 @@
 //! What pciutils' `lspci` reads in our configuration spaces: an outside judge of every field.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
 use super::super::*;
@@ -162,9 +163,66 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// The capabilities of errors beyond AER's own lines: its prefix log, access control, containment.
+#[test]
+fn lspci_reads_our_error_capabilities() -> Result<(), Box<dyn std::error::Error>> {
+    let ports = [PortType::RootPort, PortType::Downstream];
+    for kind in ports {
+        let root_port = kind == PortType::RootPort;
+        let mut space = port(kind)?;
+        let acs = space.add(&AcsCapability { services: Acs::ALL, egress_ports: 9 })?;
+        let dpc = space.add(&DpcCapability { root_port, interrupt_message: 3 })?;
+        let log = TlpLog { header: [0x6000_0001, 0x0100_000f, 1, 0], prefixes: [0x9100_0007, 0, 0, 0] };
+        space.record_tlp_error(UncorrectableError::AcsViolation, Some(log));
+        write(&mut space, acs + 4, 0x0035_0000);
+        write(&mut space, acs + 8, 0x1ff);
+        write(&mut space, dpc + 4, 0x001d_0000);
+        if root_port {
+            write(&mut space, dpc + 0x10, 0);
+            space.record_root_port_pio(RootPortPio::Timeout, 16, [0x2000_0001, 0x0000_000f, 0x40, 0]);
+        }
+        assert!(space.begin_containment(DpcReason::Fatal(0x0200)));
+        let pio = if root_port { "12" } else { "00" };
+        let extensions = if root_port {
+            "RPExt+ PoisonedTLP- SwTrigger+ RP PIO Log 4"
+        } else {
+            "RPExt- PoisonedTLP- SwTrigger+ RP PIO Log 0"
+        };
+        let lines = [
+            "UESta:\tDLP- SDES- TLP- FCP- CmpltTO- CmpltAbrt- UnxCmplt- RxOF- MalfTLP- ECRC- UnsupReq- ACSViol+",
+            "First Error Pointer: 15, ECRCGenCap+ ECRCGenEn- ECRCChkCap+ ECRCChkEn-",
+            "MultHdrRecCap- MultHdrRecEn- TLPPfxPres+ HdrLogCap-",
+            "HeaderLog: 60000001 0100000f 00000001 00000000",
+            "Access Control Services",
+            "ACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl+ DirectTrans+",
+            "ACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir- UpstreamFwd+ EgressCtrl+ DirectTrans-",
+            "Downstream Port Containment",
+            "DpcCap:\tINT Msg #3, ",
+            extensions,
+            "DpcCtl:\tTrigger:1 Cmpl+ INT+ ErrCor+ PoisonedTLP- SwTrigger- DL_ActiveErr-",
+            "DpcSta:\tTrigger+ Reason:02 INT+ RPBusy- TriggerExt:00 RP PIO ErrPtr:",
+            "Source:\t0200",
+        ];
+        let Some(text) = lspci(&space)? else {
+            println!("SKIPPED: lspci (pciutils) is not on this machine, nothing was judged");
+            return Ok(());
+        };
+        for line in lines {
+            assert!(text.contains(line), "{kind:?}: lspci doesn't say {line:?}:\n{text}");
+        }
+        assert!(text.contains(&format!("ErrPtr:{pio}")), "{kind:?}:\n{text}");
+        for strange in ["<?>", "nknown", "!!!", "<chain", "<access denied>", "Capabilities: [00]"] {
+            assert!(!text.contains(strange), "{kind:?}: lspci says {strange:?}:\n{text}");
+        }
+    }
+    Ok(())
+}
+
 /// The text of `lspci -vvv` on a dump of this space, or `None` if there is no lspci.
 fn lspci(space: &ConfigSpace) -> Result<Option<String>, Box<dyn std::error::Error>> {
-    let file = env::temp_dir().join(format!("mlx5-twin-lspci-{}.txt", process::id()));
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let file = env::temp_dir().join(format!("mlx5-twin-lspci-{}-{number}.txt", process::id()));
     fs::write(&file, LspciDump { bdf: 0x0100, space }.to_string())?;
     let paths = ["lspci", "/usr/bin/lspci", "/usr/sbin/lspci", "/sbin/lspci"];
     let run = paths.iter().find_map(|path| Command::new(path).arg("-F").arg(&file).args(["-n", "-vvv"]).output().ok());

@@ -37,10 +37,10 @@ impl Fabric {
                 }
             }
             (Node::Root(_) | Node::Switch(_), Found::Error(error)) => {
-                self.port_error(node, usize::from(number), &error)
+                self.port_error(node, usize::from(number), &error);
             }
             (Node::Root(_) | Node::Switch(_), Found::Contain(reason)) => {
-                self.contain(node, usize::from(number), reason)
+                self.contain(node, usize::from(number), reason);
             }
             (Node::Root(root), Found::Message(told, source)) => {
                 let Some(port) = root.ports.get_mut(usize::from(number)) else { return };

@@ -56,7 +56,7 @@ impl RootComplex {
                 number.filter(exists).and_then(|number| self.ports[number].port)
             }
         };
-        let Some(out) = out else { return self.finish(index, nobody) };
+        let Some(out) = out else { return self.finish(index, Err(self.unclaimed(&pending.access))) };
         if let Access::MemoryWrite { address, data } = pending.access {
             match Header::mem_write_bytes(self.id, 0, address, data.bytes().len() as u32) {
                 Ok(header) => {
@@ -80,6 +80,25 @@ impl RootComplex {
             return;
         }
         self.request(core, index, &pending.access, out);
+    }
+
+    /// What an access gets that no root port claims: but if one would claim it that is in containment, its registers say what.
+    #[cold]
+    fn unclaimed(&self, access: &Access) -> AccessError {
+        let mut contained = self.ports.iter().map(|port| &port.config).filter(|config| config.is_contained());
+        let aborts = contained.any(|config| {
+            let claims = match *access {
+                Access::MemoryRead { address, .. } | Access::MemoryWrite { address, .. } => {
+                    config.forwards_address(address)
+                }
+                Access::ConfigRead { target, .. } | Access::ConfigWrite { target, .. } => {
+                    config.forwards_bus(target.bus())
+                }
+            };
+            claims && !config.containment_unsupported()
+        });
+        let place = place(access);
+        if aborts { AccessError::CompleterAbort(place) } else { AccessError::UnsupportedRequest(place) }
     }
 
     /// Sends a non-posted request; a tag is free.
