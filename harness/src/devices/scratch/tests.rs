@@ -6,7 +6,7 @@ use mlx5_twin_sim::Fabric;
 use mlx5_twin_sim::fabric::{Core, Device, PortId, PortIdentity, RootSpec, TlpId, port_config};
 use mlx5_twin_sim::host::{AddressMap, Settings, Simulation};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::profile::{Credits, Link, Range, Timing, VirtualChannels};
+use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
 use mlx5_twin_sim::time::Time;
 use mlx5_twin_sim::tlp::{Bdf, ByteEnables, Header};
 use proptest::prelude::*;
