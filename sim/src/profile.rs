@@ -144,8 +144,8 @@ impl VirtualChannels {
         Some(all)
     }
 
-    /// The same with VC IDs up to `count` in the low-priority group, where VC0 is: they take turns, and those with higher IDs come before them, a higher ID
-    /// first. The ports say so as Low Priority Extended VC Count, of at most the number of channels.
+    /// The same with VC IDs up to `count` in the low-priority group, where VC0 is: they take turns, and those with higher IDs come before them, a higher
+    /// ID first. The ports say so as Low Priority Extended VC Count, of at most the number of channels.
     #[must_use]
     pub fn with_low_priority(self, count: u8) -> VirtualChannels {
         VirtualChannels { low_priority: count.min(self.count), ..self }

@@ -3,9 +3,9 @@
 mod common;
 
 use common::agent::BAR;
-use common::plant::{MEMORY, Plant, Recorder, Spec, plant, single, trees};
+use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, configure, plant, single, trees};
 use mlx5_twin_sim::Time;
-use mlx5_twin_sim::host::{Found, Host};
+use mlx5_twin_sim::host::{Found, Host, Settings};
 use mlx5_twin_sim::profile::{Credits, Timing, VirtualChannels};
 use mlx5_twin_sim::tlp::{Attr, Bdf, Header};
 use proptest::prelude::*;
@@ -328,6 +328,59 @@ proptest! {
         });
         let got: usize = (0..agents).map(|agent| got(&mut plant, agent)).sum();
         prop_assert_eq!(got, asked);
+    }
+
+    /// Links go down and come up in the midst of traffic: nothing stays behind, and with the channels set up anew everything arrives again.
+    #[test]
+    fn links_with_channels_come_and_go(
+        (credits, low_priority, maps) in channels(),
+        rotated in any::<bool>(),
+        parts in prop::collection::vec((prop::collection::vec(step(), 1..60), any::<Index>()), 1..4),
+        seed in any::<u64>(),
+    ) {
+        let shape = [Shape::Switch(vec![Shape::Agent, Shape::Switch(vec![Shape::Agent, Shape::Agent])])];
+        let mut plant = plant(&shape, &spec(&credits, low_priority, common::TIMING, seed));
+        let bridges: Vec<Bdf> = plant.found.iter().filter(|function| function.bridge).map(|function| function.id).collect();
+        for (steps, bridge) in &parts {
+            if credits.len() > 1 {
+                enable_all(&mut plant, &maps, rotated);
+            }
+            let bridge = bridges[bridge.index(bridges.len())];
+            let host = plant.simulation.host(plant.root);
+            plant.simulation.spawn(async move {
+                host.sleep(Time::ns(700)).await;
+                for value in [1 << 22, 0] {
+                    let _ = host.config_write_bytes(bridge, 15, 0xc, value).await;
+                    host.sleep(Time::us(3)).await;
+                }
+            });
+            perform(&mut plant, steps);
+            prop_assert_eq!(plant.fabric().in_flight(), 0, "something was left behind");
+            let settings = Settings { map: Default::default(), max_payload: MAX_PAYLOAD, max_read_request: 128 };
+            plant.found = plant.run(move |host| async move {
+                host.sleep(Time::ms(4)).await;
+                configure(&host, settings).await
+            });
+        }
+        prop_assert_eq!(plant.found.len(), 10);
+        if credits.len() > 1 {
+            enable_all(&mut plant, &maps, rotated);
+        }
+        let recorder = Recorder::default();
+        plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+        let before = plant.faults().malformed;
+        for tc in 0..8 {
+            for agent in 0..3 {
+                let me = plant.function(agent).0;
+                for number in 0..6 {
+                    plant.send(agent, write(me, number * 128, 128, tc), &[tc; 128]);
+                }
+            }
+        }
+        plant.settle();
+        prop_assert_eq!((plant.fabric().in_flight(), plant.faults().malformed - before), (0, 0));
+        let delivered = recorder.take().delivered;
+        prop_assert_eq!(delivered.len(), 8 * 3 * 6);
     }
 
     /// The same burst over all channels takes the same time again and again: all credits of all channels have come back.

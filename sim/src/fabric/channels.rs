@@ -1,5 +1,5 @@
-//! Virtual channels of a port (PCIe base specification 2.5 and 6.3): each has queues and credits of its own, and they take turns on the wire. Only ports
-//! of links that have more than VC0, or whose software has taken traffic classes from it, have any of this.
+//! Virtual channels of a port (PCIe base specification 2.5 and 6.3): each has queues and credits of its own, and they take turns on the wire. Only
+//! ports of links that have more than VC0, or whose software has taken traffic classes from it, have any of this.
 //!
 //! A TLP waits in the queue of its channel until the wire is free and its turn has come: then only are its credits taken. Which channel's turn
 //! it is: those above the low-priority group first, a higher VC ID before a lower one; within the group one after the other. What has no credits is

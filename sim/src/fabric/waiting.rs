@@ -174,8 +174,8 @@ impl Waiting {
         None
     }
 
-    /// Takes out the next TLP of `class` that goes: the first one that may pass all that waits before it, if `credits` gives credits for it. Nobody gets
-    /// any before an older one of its class that lacks nothing else.
+    /// Takes out the next TLP of `class` that goes: the first one that may pass all that waits before it, if `credits` gives credits for it. Nobody
+    /// gets any before an older one of its class that lacks nothing else.
     #[inline]
     pub(crate) fn pick_in<T>(
         &mut self,

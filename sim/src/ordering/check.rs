@@ -140,9 +140,10 @@ impl Node {
 
 /// Watches TLPs go through nodes.
 ///
-/// It's shown every TLP on every link in an order in which nothing leaves a node before it has come in: that of a [`Probe`], or sorted by time. A TLP is
-/// found again on the next link by its header, its end-to-end prefixes and a digest of its payload; the type of a configuration request
-/// may change at a bridge, and EP anywhere. The pairs that count have come into a node one after the other, and left it by the same lane the other way round:
+/// It's shown every TLP on every link in an order in which nothing leaves a node before it has come in: that of a [`Probe`], or sorted by time. A TLP
+/// is found again on the next link by its header, its end-to-end prefixes and a digest of its payload; the type of a configuration request
+/// may change at a bridge, and EP anywhere. The pairs that count have come into a node one after the other, and left it by the same lane the other
+/// way round:
 ///
 /// - by the same lane, or made by the node itself ([`Checker::made`]): the order is that of the lane;
 /// - by different ones: only if the later one's first symbol was sent when the earlier one had certainly come in. That takes the longest time

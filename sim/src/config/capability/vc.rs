@@ -35,7 +35,7 @@ const NEGOTIATION_PENDING: u32 = 1 << 17;
 pub const MAX_CHANNELS: usize = 8;
 
 /// Description of the capability. All arbitration is as the hardware does it: round robin among the low-priority channels, a higher ID first among
-/// the others (section 6.3.3.4).
+/// the others (section 6.3.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VcCapability {
     /// VC resources beyond VC0's, 0 to 7.
