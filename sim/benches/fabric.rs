@@ -11,7 +11,7 @@ use mlx5_twin_sim::rng::Rng;
 use std::hint::black_box;
 use support::{Load, Size, TLPS_PER_TURN};
 
-/// One element is a TLP from end to end through the switch, its header decoded from bytes at each hop.
+/// One element is a TLP from end to end through the switch, with the bytes of its header at each hop.
 fn tlps(c: &mut Criterion) {
     const TURNS: u64 = 3_200;
     let mut group = c.benchmark_group("tlp");

@@ -17,7 +17,7 @@ use std::hint::black_box;
 use support::{Load, Size, TLPS_PER_TURN};
 
 /// The most instructions for a TLP from end to end: the root complex or endpoint makes it, each of two links carries it, each of two
-/// receivers decodes its bytes, and the other end acts on it.
+/// receivers has its header's bytes and what they were encoded from, and the other end acts on it.
 const TLP_GATE: u64 = 800;
 /// The same for 32 endpoints, and for links that are short of credits: most TLPs wait at least once.
 const WAITING_TLP_GATE: u64 = 1_390;

@@ -238,7 +238,6 @@ proptest! {
         let mut plant = plant(&shapes, &Spec::default());
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
-        plant.fabric().decode_at_each_hop(true);
         for (from, what) in &sends {
             let from = from.index(plant.agents.len());
             check(&mut plant, &recorder, from, what)?;

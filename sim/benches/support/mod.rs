@@ -147,7 +147,7 @@ impl Size {
 }
 
 /// Root complexes, each with a switch and endpoints below it, found and configured. Links and times are those of the default profile, with credits
-/// changed by `change`. Every receiver decodes the header from its bytes.
+/// changed by `change`. Header bytes travel with each TLP.
 fn load(size: Size, data_link: DataLink, change: impl Fn(&mut Credits)) -> Load {
     let (timing, topology) = (Timing::default(), Topology::default());
     let (mut upper, mut lower) = (topology.host.link, topology.internal_link);
@@ -159,7 +159,6 @@ fn load(size: Size, data_link: DataLink, change: impl Fn(&mut Credits)) -> Load 
     let port = |port, number, link| port_config(identity, port, number, link).expect("a port");
     let span = size.memory_mib << 20;
     let mut fabric = Fabric::new(timing, 1);
-    fabric.decode_at_each_hop(true);
     let (mut roots, mut endpoints) = (Vec::new(), Vec::new());
     for _ in 0..size.roots {
         let root = fabric.add_root(RootSpec {

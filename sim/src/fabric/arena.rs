@@ -52,8 +52,6 @@ pub(crate) struct Slot {
     pub(crate) header: Header,
     /// The header as the wire has it.
     pub(crate) raw: [u8; 16],
-    /// The bytes that `header` was decoded from or encoded to.
-    pub(crate) decoded: [u8; 16],
     pub(crate) born: Time,
     /// Next in a queue, or in the list of free slots.
     pub(crate) next: TlpId,
@@ -74,6 +72,11 @@ pub(crate) struct Slot {
     inline: [u8; INLINE],
 }
 
+/// The TLP has prefixes or a digest in the arena.
+const DECORATED: u16 = 1 << 0;
+/// The bytes of the header have changed.
+const CHANGED: u16 = 1 << 1;
+
 /// What few TLPs have and a receiver looks at: EP and TD, which are bits 14 and 15 of DW 0, prefixes or a digest in the arena, and 128 bytes of
 /// payload or more: no receiver takes less than that.
 #[inline(always)]
@@ -83,9 +86,14 @@ const fn special(header: &Header, payload: usize) -> u16 {
 
 impl Slot {
     /// Whether the header's bytes aren't those any more that it was decoded from or encoded to.
-    #[inline]
     pub(crate) fn has_changed(&self) -> bool {
-        self.raw != self.decoded
+        self.special & CHANGED != 0
+    }
+
+    /// Puts other bytes in the place of the header's, as they may be after a fault on the wire: the next receiver decodes them.
+    pub(crate) fn change_bytes(&mut self, raw: [u8; 16]) {
+        self.raw = raw;
+        self.special |= CHANGED;
     }
 
     /// Whether there's something about the TLP that few have: poisoned data, a digest, prefixes, or more data than every receiver takes.
@@ -104,8 +112,7 @@ impl Slot {
     pub(crate) fn replace_header(&mut self, header: Header) {
         self.header = header;
         header.encode(&mut self.raw);
-        self.decoded = self.raw;
-        self.special |= special(&header, usize::from(self.payload));
+        self.special = self.special & !CHANGED | special(&header, usize::from(self.payload));
     }
 }
 
@@ -154,7 +161,6 @@ impl Arena {
         self.free = slot.next;
         slot.header = header;
         let header_len = header.encode(&mut slot.raw);
-        slot.decoded = slot.raw;
         slot.born = born;
         slot.held_by = NO_PORT;
         slot.ticket = NO_TICKET;
@@ -174,7 +180,6 @@ impl Arena {
         self.slots.push(Slot {
             header,
             raw: [0; 16],
-            decoded: [0; 16],
             born: Time::ZERO,
             next: TlpId::NONE,
             held_by: NO_PORT,
@@ -203,7 +208,7 @@ impl Arena {
         let slot = &mut self.slots[id.0 as usize];
         let digest = if extra.digest.is_some() { 4 } else { 0 };
         slot.weight.bytes = slot.header.header_len() as u16 + slot.payload + u16::from(extra.prefix_len) + digest;
-        slot.special |= 1;
+        slot.special |= DECORATED;
         if let Some(old) = self.extra.get_mut(slot.extra as usize) {
             *old = extra;
             return;

@@ -11,7 +11,7 @@ use crate::event::{EventQueue, Wheel};
 use crate::memory::copy;
 use crate::probe::{Deliver, Direction, LinkId, Probe, Transmit};
 use crate::time::Time;
-use crate::tlp::{Bdf, Class, Header, Malformed, Status};
+use crate::tlp::{Bdf, Class, Header, Status};
 
 /// A node of the fabric: a root complex, a switch or a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +107,6 @@ pub struct Core {
     pub(crate) arena: Arena,
     pub(crate) transmitters: Vec<Transmitter>,
     pub(crate) probe: Option<Box<dyn Probe>>,
-    pub(crate) decode_at_each_hop: bool,
     pub(crate) faults: Faults,
     /// Errors that were found so far, by kind.
     pub(super) errors: [u64; ERRORS.len()],
@@ -158,7 +157,6 @@ impl Core {
             arena: Arena::new(),
             transmitters: Vec::new(),
             probe: None,
-            decode_at_each_hop: false,
             faults: Faults::default(),
             errors: [0; ERRORS.len()],
             found: VecDeque::new(),
@@ -389,20 +387,12 @@ impl Core {
         }
     }
 
-    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed. Gives its slot, with the
-    /// header taken from its bytes if the fabric is told to decode at each hop: as long as they are those that the header was decoded from or encoded
-    /// to, decoding them again would give the same.
-    ///
-    /// # Errors
-    /// The rule that the bytes break.
+    /// Notes that a TLP has been received at `port`, so that its buffer there is freed when it's sent on or consumed.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> Result<&Slot, Malformed> {
-        if self.decode_at_each_hop && self.arena.slot(tlp).has_changed() {
-            return self.decode_anew(port, tlp);
-        }
+    pub(crate) fn hold(&mut self, port: PortId, tlp: TlpId) -> &Slot {
         let slot = self.arena.slot_mut(tlp);
         slot.held_by = port.0;
-        Ok(slot)
+        slot
     }
 
     /// Whether there's something about a TLP that few have, and that a receiver has to look at.

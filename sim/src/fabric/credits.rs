@@ -125,6 +125,7 @@ impl Returns {
 
 /// Credits left in one class. Infinite ones cost nothing and are never returned.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Credits {
     available: u64,
     /// The counts that are finite.

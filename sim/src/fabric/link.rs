@@ -305,13 +305,12 @@ impl Transmitter {
         self.pending & pending::WAITS & !pending::waits(Class::Posted) != 0
     }
 
-    /// Notes that the receiver frees a buffer at `at`, if nothing waits for it and it's as simple as mostly. If it gives `false`, nothing has
-    /// been done yet, and [`Transmitter::credit_freed_in_all_cases`] must be called.
+    /// Notes that the receiver frees a buffer at `at`, if nothing waits and it's as simple as mostly. If it gives `false`, nothing has been done
+    /// yet, and [`Transmitter::credit_freed_in_all_cases`] must be called.
     #[inline]
     #[must_use]
     pub(crate) fn credit_freed(&mut self, weight: Weight, at: Time) -> bool {
-        let simple = self.pending & (pending::SPECIAL | pending::waits(weight.class)) == 0;
-        simple && self.credits[weight.class as usize].give_back(weight.cost, at.after(self.update_fc))
+        self.is_free() && self.credits[weight.class as usize].give_back(weight.cost, at.after(self.update_fc))
     }
 
     /// Notes that the receiver frees a buffer at `at`. Says whether something of its class waits for it.

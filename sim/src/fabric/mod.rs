@@ -1,6 +1,7 @@
 //! The fabric: nodes joined by links, and the events that move TLPs between them.
 //!
-//! A TLP is decoded once, where it enters, and lives in a slot of an arena until it's consumed. Each hop is one event: a transmitter takes
+//! A TLP is decoded once, where it enters, and lives in a slot of an arena until it's consumed. Its header's bytes travel with it; where a fault
+//! changes them on the way, the next receiver decodes them again. Each hop is one event: a transmitter takes
 //! credits, occupies the wire, and the TLP arrives at the other end when the wire, the flight and the receiver's latency are over. A receive
 //! buffer stays occupied until the TLP has gone on or is consumed; only then do its credits return. What waits for credits goes on in an
 //! order that the [ordering table](crate::ordering) allows; links may have several virtual channels, each with credits of its own.
@@ -294,12 +295,6 @@ impl Fabric {
         std::mem::replace(&mut self.core.probe, probe)
     }
 
-    /// Makes every receiver take the header from its bytes again, instead of trusting what the source decoded.
-    pub fn decode_at_each_hop(&mut self, on: bool) {
-        // Rules can change a header on its way.
-        self.core.decode_at_each_hop = on || self.core.rules.is_some();
-    }
-
     /// The virtual time.
     pub fn now(&self) -> Time {
         self.core.now
@@ -375,8 +370,7 @@ impl Fabric {
         if self.core.takes_class(port, tlp) {
             return self.arrive(port, owner, tlp);
         }
-        // Whatever the header is, the buffer is that of this port.
-        let _ = self.core.hold(port, tlp);
+        self.core.hold(port, tlp);
         if self.links.is_down(port) {
             return self.lose(tlp);
         }
@@ -386,9 +380,7 @@ impl Fabric {
 
     #[inline(always)]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
-        let Ok(slot) = self.core.hold(port, tlp) else {
-            return self.core.refuse_malformed(port, tlp);
-        };
+        let slot = self.core.hold(port, tlp);
         if slot.is_special() || self.links.is_down(port) {
             return self.arrive_in_all_cases(port, owner, tlp);
         }
@@ -411,6 +403,9 @@ impl Fabric {
     fn arrive_in_all_cases(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         if self.links.is_down(port) {
             return self.lose(tlp);
+        }
+        if self.core.arena.slot(tlp).has_changed() && self.core.decode_anew(tlp).is_err() {
+            return self.core.refuse_malformed(port, tlp);
         }
         if !self.inspect(port, owner, tlp) {
             return;

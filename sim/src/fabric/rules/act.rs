@@ -7,7 +7,7 @@ use super::text::RuleError;
 use super::work::{Due, Work};
 use crate::event::EventQueue;
 use crate::fabric::Fabric;
-use crate::fabric::arena::{MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_TICKET, Slot, TlpId};
+use crate::fabric::arena::{MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_TICKET, TlpId};
 use crate::fabric::core::{Core, Event, PortId};
 use crate::probe::{Direction, LinkId};
 use crate::time::Time;
@@ -132,8 +132,11 @@ impl Core {
     /// Another TLP that is like this one on the wire, whatever its bytes are.
     fn copy(&mut self, tlp: TlpId) -> TlpId {
         let copy = self.duplicate(tlp);
-        let raw = self.arena.slot(tlp).raw;
-        self.arena.slot_mut(copy).raw = raw;
+        let slot = self.arena.slot(tlp);
+        if slot.has_changed() {
+            let raw = slot.raw;
+            self.arena.slot_mut(copy).change_bytes(raw);
+        }
         copy
     }
 
@@ -237,10 +240,12 @@ impl Core {
     /// Puts other bytes in the place of a TLP's header. If there's still a TLP that is as long, that's what is sent; if not, the next
     /// receiver finds out.
     fn put_header(&mut self, tlp: TlpId, dws: [u32; 4]) -> TlpId {
-        let (old, slot) = (*self.header(tlp), self.arena.slot_mut(tlp));
-        for (bytes, dw) in slot.raw.as_chunks_mut::<4>().0.iter_mut().zip(dws) {
+        let old = *self.header(tlp);
+        let mut raw = [0; 16];
+        for (bytes, dw) in raw.as_chunks_mut::<4>().0.iter_mut().zip(dws) {
             *bytes = dw.to_be_bytes();
         }
+        self.arena.slot_mut(tlp).change_bytes(raw);
         let mut buffer = [0; MAX_TLP];
         let Ok(new) = Tlp::parse(self.wire_bytes(tlp, &mut buffer)) else { return tlp };
         let header = new.header;
@@ -279,18 +284,16 @@ impl Core {
         buffer.get(..len).unwrap_or(&[])
     }
 
-    /// Takes the header of a TLP that has been received at `port` from its bytes, which have changed on the way: none of them may be missing, or too many.
+    /// Takes the header of a TLP that has been received from its bytes, which have changed on the way: none of them may be missing, or too many.
     ///
     /// # Errors
     /// The rule that the bytes break.
     #[cold]
-    pub(crate) fn decode_anew(&mut self, port: PortId, tlp: TlpId) -> Result<&Slot, Malformed> {
-        self.arena.slot_mut(tlp).held_by = port.0;
+    pub(crate) fn decode_anew(&mut self, tlp: TlpId) -> Result<(), Malformed> {
         let mut buffer = [0; MAX_TLP];
         let header = Tlp::parse(self.wire_bytes(tlp, &mut buffer))?.header;
-        let slot = self.arena.slot_mut(tlp);
-        slot.replace_header(header);
-        Ok(slot)
+        self.arena.slot_mut(tlp).replace_header(header);
+        Ok(())
     }
 
     /// Whether the credits of a buffer that's freed at `at` aren't to be given back to `sender` now.
@@ -315,7 +318,6 @@ impl Fabric {
         for (at, number) in rules.timed() {
             self.core.queue.push(at, Event::Fault(Due::Timed(number).token()));
         }
-        self.core.decode_at_each_hop = true;
         self.core.rules = Some(Box::new(Work::new(rules, down, self.core.rules.as_deref())));
         self.watch();
         Ok(())
