@@ -35,7 +35,8 @@ impl Cost {
     }
 }
 
-/// Returns that can be on their way at the same time in one class: more than there are finite header credits.
+/// Returns that can be on their way at the same time in one class: more than there are finite header credits on a link whose data link layer is a
+/// rate.
 const RETURNS: usize = 128;
 
 /// Credits on their way back, the first one first.
@@ -46,19 +47,22 @@ struct Returns {
     /// How many have been put in and taken out.
     entered: usize,
     left: usize,
-    /// When the last one arrives.
+    /// When the last one arrives. `Time::MAX` if there may be more of them than there's room for.
     newest: Time,
 }
 
 impl Returns {
-    fn new() -> Returns {
-        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0, newest: Time::ZERO }
+    /// None. Each has a header, of which there are so many, if that's not 0.
+    fn new(headers: u32) -> Returns {
+        let room = (1..RETURNS).contains(&(headers as usize));
+        let newest = if room { Time::ZERO } else { Time::MAX };
+        Returns { ring: Box::new([(Time::ZERO, 0); RETURNS]), entered: 0, left: 0, newest }
     }
 
-    /// Adds credits, if there's room and none arrive later.
+    /// Adds credits, if there's always room and none arrive later.
     #[inline]
     fn push(&mut self, at: Time, credits: u64) -> bool {
-        if self.entered - self.left == RETURNS || self.newest > at {
+        if self.newest > at {
             return false;
         }
         self.newest = at;
@@ -73,7 +77,6 @@ impl Returns {
             let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
             *newest = at.max(*newest);
             *freed += credits;
-            self.newest = *newest;
             return;
         }
         let mut place = self.entered;
@@ -140,7 +143,12 @@ impl Credits {
     pub(crate) fn new(headers: u32, data: u32) -> Credits {
         let limit = u64::from(headers) << HEADERS | u64::from(data);
         let mask = |count: u32, at: u32| if count == 0 { 0 } else { (u64::from(u32::MAX) >> 1) << at };
-        Credits { available: limit, finite: mask(headers, HEADERS) | mask(data, 0), limit, returning: Returns::new() }
+        Credits {
+            available: limit,
+            finite: mask(headers, HEADERS) | mask(data, 0),
+            limit,
+            returning: Returns::new(headers),
+        }
     }
 
     /// Whether all are free, or on their way back.
