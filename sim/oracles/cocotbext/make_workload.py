@@ -9,7 +9,7 @@ import argparse
 import json
 import random
 
-LOW, HIGH = 0x1000_0000, 0x1_0000_0000  # where host memory is used: below and above 4 GiB
+LOW, HIGH = 0, 0x1_0000_0000  # where host memory is used: below and above 4 GiB
 AREA = 1 << 19  # bytes that are read, and as many behind them that are written
 BAR = 1 << 16
 MAX_PAYLOAD, MAX_READ_REQUEST, LINE = 256, 512, 64
@@ -67,4 +67,5 @@ def main():
     print("}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -114,4 +114,5 @@ def main():
         print(f"  round {number + 1}{rated:12,.0f}{exact:13,.0f}{other:16,.0f}{ratios}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -97,12 +97,13 @@ class Race:
         self.rc = RecordingRoot()
         self.rc.max_payload_size = (work["max_payload"] // 128).bit_length() - 1
         self.rc.max_read_request_size = (work["max_read_request"] // 128).bit_length() - 1
-        self.memories = []
-        for base in [work["low"], work["high"]]:
-            memory = MemoryRegion(2 * work["area"])
+        address, low = self.rc.alloc_region(2 * work["area"])
+        assert address == work["low"]
+        high = MemoryRegion(2 * work["area"])
+        self.rc.mem_address_space.register_region(high, work["high"])
+        self.memories = [low, high]
+        for memory in self.memories:
             memory[0 : work["area"]] = prefilled(0, work["area"])
-            self.rc.mem_address_space.register_region(memory, base)
-            self.memories.append(memory)
         self.function = RecordingEndpoint()
         self.function.add_mem_region(work["bar"])
         self.endpoint = Device(self.function)
@@ -161,19 +162,25 @@ class Race:
         await self.device()
         await host
         # The last writes are still under way.
-        await cocotb.triggers.Timer(10, "us")
+        await cocotb.triggers.Timer(2, "us")
 
     def memory(self):
         area = self.work["area"]
         low, high = (fnv(memory[area : 2 * area]) for memory in self.memories)
-        return {"low": low, "high": high, "bar": fnv(self.function.regions[0][0][0 : self.work["bar"]])}
+        return {"low": low, "high": high, "bar": fnv(self.function.regions[0][0 : self.work["bar"]])}
 
 
 @cocotb.test()
 async def race(_dut):
     # Its log of each TLP costs time: off, as far as it lets itself be.
-    logging.getLogger("cocotb").setLevel(logging.WARNING)
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
+    try:
+        await the_race()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+async def the_race():
     with open(os.environ["WORKLOAD"]) as file:
         race = Race(json.load(file))
     await race.enumerate()
