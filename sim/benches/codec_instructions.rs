@@ -3,10 +3,15 @@
 
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
 
+#[path = "support/two_codecs.rs"]
+mod two_codecs;
+
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
 use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Malformed, MessageCode, Route, Status};
+use rtlp_lib::TlpError;
 use std::hint::black_box;
+use two_codecs::Fields;
 
 /// The most instructions that a decode or an encode of one header may take.
 const GATE: u64 = 200;
@@ -64,7 +69,30 @@ fn complete(request: Header) -> Result<Header, Malformed> {
     black_box(Header::completion_for(black_box(&request), Bdf(0), Status::Successful))
 }
 
-library_benchmark_group!(name = codec, benchmarks = [decode, encode, complete]);
+#[library_benchmark]
+#[bench::mwr64(bytes(write()))]
+#[bench::mrd64(bytes(read()))]
+#[bench::cpld(bytes(completion()))]
+#[bench::cfgrd0(bytes(config()))]
+#[bench::msg(bytes(message()))]
+#[bench::junk([0xca; 16])]
+fn fields_ours(bytes: [u8; 16]) -> Result<Fields, Malformed> {
+    black_box(two_codecs::ours(black_box(&bytes)))
+}
+
+/// The same by rtlp-lib, for comparison: it has no limit.
+#[library_benchmark(config = LibraryBenchmarkConfig::default().tool_override(Callgrind::with_args(["--cache-sim=no"])))]
+#[bench::mwr64(bytes(write()))]
+#[bench::mrd64(bytes(read()))]
+#[bench::cpld(bytes(completion()))]
+#[bench::cfgrd0(bytes(config()))]
+#[bench::msg(bytes(message()))]
+#[bench::junk([0xca; 16])]
+fn fields_rtlp(bytes: [u8; 16]) -> Result<Fields, TlpError> {
+    black_box(two_codecs::rtlp(black_box(&bytes)))
+}
+
+library_benchmark_group!(name = codec, benchmarks = [decode, encode, complete, fields_ours, fields_rtlp]);
 
 main!(
     config = LibraryBenchmarkConfig::default()
