@@ -195,6 +195,9 @@ const FULL: Slot = Slot {
 };
 
 /// Section 6.7: for each slot and what befalls it, Slot Status afterwards, what the device in it was told, and how many messages the port has sent.
+/// What is done to which slot, and what comes of it: the bits of Slot Status, what the device is told, interrupts.
+type Case = (&'static str, Slot, Vec<Act>, u32, Vec<PortEvent>, usize);
+
 #[test]
 fn what_befalls_a_slot() {
     use PortEvent::{AttentionIndicator, LinkDown, LinkUp, PowerIndicator, PowerOff, PowerOn, SurpriseDown};
@@ -210,7 +213,7 @@ fn what_befalls_a_slot() {
     let attention = |bits: u32| ENABLES & !0xc0 | bits << 6;
     let power = |bits: u32| ENABLES & !0x300 | bits << 8;
     #[rustfmt::skip]
-    let cases: Vec<(&str, Slot, Vec<Act>, u32, Vec<PortEvent>, usize)> = vec![
+    let cases: Vec<Case> = vec![
         ("button",                 FULL,    vec![Act::Button],                     BUTTON | PRESENT, vec![], 1),
         ("pulled out",             FULL,    vec![Act::Unplug],                     CHANGED | LINK, vec![SurpriseDown, dark], 1),
         ("pulled out twice",       FULL,    vec![Act::Unplug, Act::Unplug],        CHANGED | LINK, vec![SurpriseDown, dark], 1),
@@ -343,7 +346,7 @@ fn requests_of_a_device_that_is_pulled_out() {
             match first {
                 Ok(value) => assert_eq!(value, 0x0302_0100),
                 Err(error) => {
-                    assert!([AccessError::Timeout(bar), AccessError::UnsupportedRequest(bar)].contains(&error))
+                    assert!([AccessError::Timeout(bar), AccessError::UnsupportedRequest(bar)].contains(&error));
                 }
             }
             outcomes.push(first);
