@@ -9,7 +9,7 @@ use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::profile::Timing;
 use mlx5_twin_sim::tlp::{Bdf, Kind, Status};
 
-use crate::workload::{What, Workload, prefilled};
+use super::workload::{What, Workload, prefilled};
 
 pub(crate) struct Runner {
     node: NodeId,

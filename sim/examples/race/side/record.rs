@@ -7,13 +7,13 @@ use mlx5_twin_sim::probe::{Deliver, Direction, LinkId, Probe, Transmit};
 use mlx5_twin_sim::tlp::{Bdf, Class, Header};
 use serde::Serialize;
 
-use crate::workload::hash;
+use super::workload::hash;
 
 /// A TLP that came to its destination. Tags are left out: each side draws its own.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Delivered {
-    direction: &'static str,
-    class: &'static str,
+    pub(crate) direction: &'static str,
+    pub(crate) class: &'static str,
     kind: &'static str,
     requester: u16,
     length: u32,
@@ -31,6 +31,29 @@ pub(crate) struct Delivered {
     lower_address: Option<u8>,
     /// FNV-1a of the payload, in hexadecimal.
     payload: String,
+}
+
+impl Delivered {
+    /// All but direction and class as a line of text, as `race.py` makes it for its sums.
+    #[allow(dead_code, reason = "the test uses it, the example doesn't")]
+    pub(crate) fn text(&self) -> String {
+        let shown = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+        let enables = |at: usize| shown(self.enables.map(|enables| enables[at].into()));
+        format!(
+            "{} {} {} {} {} {} {} {} {} {} {}\n",
+            self.kind,
+            self.requester,
+            self.length,
+            shown(self.address),
+            enables(0),
+            enables(1),
+            shown(self.completer.map(u64::from)),
+            shown(self.status.map(u64::from)),
+            shown(self.byte_count.map(u64::from)),
+            shown(self.lower_address.map(u64::from)),
+            self.payload
+        )
+    }
 }
 
 /// Looks at the last link of each way: there a TLP's payload is seen, and it counts when it's delivered.
