@@ -1,6 +1,10 @@
-//! Time of the TLP codec. `cargo bench -p mlx5-twin-sim --bench codec`; instruction counts are in `codec_instructions`.
+//! Time of the TLP codec, and beside it of the crate rtlp-lib. `cargo bench -p mlx5-twin-sim --bench codec`; instruction counts are in
+//! `codec_instructions`. What each of the two checks stands at the head of `support/two_codecs.rs`.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+#[path = "support/two_codecs.rs"]
+mod two_codecs;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlx5_twin_sim::tlp::{Bdf, ConfigType, Header, Status, Tlp};
@@ -27,6 +31,16 @@ fn codec(c: &mut Criterion) {
             let mut out = [0; 16];
             b.iter(|| black_box(&header).encode(black_box(&mut out)));
         });
+    }
+    group.finish();
+
+    let mut group = c.benchmark_group("all fields of a header");
+    group.throughput(Throughput::Elements(1));
+    for (name, header) in headers() {
+        let mut bytes = [0; 16];
+        header.encode(&mut bytes);
+        group.bench_function(format!("ours/{name}"), |b| b.iter(|| two_codecs::ours(black_box(&bytes))));
+        group.bench_function(format!("rtlp-lib/{name}"), |b| b.iter(|| two_codecs::rtlp(black_box(&bytes))));
     }
     group.finish();
 
