@@ -102,6 +102,12 @@ impl Slot {
         self.special != 0
     }
 
+    /// Not 0 if the TLP is special.
+    #[inline(always)]
+    pub(crate) fn special_bits(&self) -> u32 {
+        self.special.into()
+    }
+
     /// Whether all that is special about the TLP is its size.
     #[inline]
     pub(crate) fn is_only_large(&self) -> bool {

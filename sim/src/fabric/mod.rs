@@ -381,7 +381,7 @@ impl Fabric {
     #[inline(always)]
     fn arrive(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         let slot = self.core.hold(port, tlp);
-        if slot.is_special() || self.links.is_down(port) {
+        if slot.special_bits() | self.links.down_count() != 0 {
             return self.arrive_in_all_cases(port, owner, tlp);
         }
         match &mut self.nodes[usize::from(owner.node.0)] {
@@ -404,11 +404,13 @@ impl Fabric {
         if self.links.is_down(port) {
             return self.lose(tlp);
         }
-        if self.core.arena.slot(tlp).has_changed() && self.core.decode_anew(tlp).is_err() {
-            return self.core.refuse_malformed(port, tlp);
-        }
-        if !self.inspect(port, owner, tlp) {
-            return;
+        if self.core.is_special(tlp) {
+            if self.core.arena.slot(tlp).has_changed() && self.core.decode_anew(tlp).is_err() {
+                return self.core.refuse_malformed(port, tlp);
+            }
+            if !self.inspect(port, owner, tlp) {
+                return;
+            }
         }
         match &mut self.nodes[usize::from(owner.node.0)] {
             Node::Switch(switch) => match switch.forward(owner.number, self.core.header(tlp)) {

@@ -19,7 +19,7 @@ use crate::tlp::{Bdf, Header};
 pub(super) struct Links {
     down: Vec<bool>,
     /// How many of them are down: mostly none.
-    count: usize,
+    count: u32,
     lost: u64,
 }
 
@@ -27,7 +27,13 @@ impl Links {
     /// Adds the next link.
     pub(super) fn add(&mut self, up: bool) {
         self.down.push(!up);
-        self.count += usize::from(!up);
+        self.count += u32::from(!up);
+    }
+
+    /// How many links are down.
+    #[inline(always)]
+    pub(super) fn down_count(&self) -> u32 {
+        self.count
     }
 
     /// Whether the link of `port` is down.
@@ -38,7 +44,7 @@ impl Links {
 
     fn set(&mut self, port: PortId, is_down: bool) {
         if let Some(down) = self.down.get_mut(usize::from(port.link().0)) {
-            self.count = self.count + usize::from(is_down) - usize::from(*down);
+            self.count = self.count + u32::from(is_down) - u32::from(*down);
             *down = is_down;
         }
     }
