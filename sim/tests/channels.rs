@@ -5,6 +5,7 @@ mod common;
 use common::agent::BAR;
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, configure, plant, single, trees};
 use mlx5_twin_sim::Time;
+use mlx5_twin_sim::fabric::ErrorKind;
 use mlx5_twin_sim::host::{Found, Host, Settings};
 use mlx5_twin_sim::profile::{Credits, Timing, VirtualChannels};
 use mlx5_twin_sim::tlp::{Attr, Bdf, Header};
@@ -178,7 +179,16 @@ fn classes_without_a_channel_are_malformed() {
             plant.send(0, write(me, 0x1000 + number * 128, 128, 4), &[2; 128]);
         }
         plant.settle();
-        assert_eq!((plant.faults().malformed, plant.fabric().in_flight()), (5, 0));
+        assert_eq!(plant.faults().malformed, 5);
+        assert!(plant.fabric().is_at_rest());
+        // The receiver finds it out, or who was to send it: each in its own registers, with the header of the first.
+        assert_eq!(plant.fabric().detected(ErrorKind::MalformedTlp), 5);
+        for (id, finds) in [(above, at_receiver), (below, !at_receiver)] {
+            let errors = plant.errors(id);
+            let bits = u32::from(finds) << 18;
+            let logged = if finds { write(me, 0, 128, 3).dws() } else { [0; 4] };
+            assert_eq!((errors.uncorrectable, errors.header), (bits, logged), "{id}, {at_receiver}");
+        }
         let root = plant.root;
         let memory = plant.fabric().memory(root).unwrap();
         for number in 0..5 {
@@ -313,7 +323,7 @@ proptest! {
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
         let asked = perform(&mut plant, &steps);
-        prop_assert_eq!(plant.fabric().in_flight(), 0, "something was left behind");
+        prop_assert!(plant.fabric().is_at_rest(), "something was left behind: {:?}", plant.fabric());
         prop_assert_eq!(plant.faults(), Default::default());
         let log = recorder.take();
         let report = plant.judge(&log, TRANSIT);

@@ -380,8 +380,7 @@ impl Fabric {
         if self.links.is_down(port) {
             return self.lose(tlp);
         }
-        self.core.count(|faults| faults.malformed += 1);
-        self.core.consume(tlp);
+        self.core.refuse_malformed(port, tlp);
     }
 
     #[inline(always)]
