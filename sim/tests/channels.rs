@@ -221,7 +221,7 @@ fn a_reset_takes_channels_away() {
     });
     assert_eq!(states, [0, 0b10, 0, 0]);
     plant.settle();
-    assert_eq!(plant.fabric().in_flight(), 0);
+    assert!(plant.fabric().is_at_rest());
 }
 
 /// What one agent does.
@@ -365,7 +365,7 @@ proptest! {
                 }
             });
             perform(&mut plant, steps);
-            prop_assert_eq!(plant.fabric().in_flight(), 0, "something was left behind");
+            prop_assert!(plant.fabric().is_at_rest(), "something was left behind");
             let settings = Settings { map: Default::default(), max_payload: MAX_PAYLOAD, max_read_request: 128 };
             plant.found = plant.run(move |host| async move {
                 host.sleep(Time::ms(4)).await;
@@ -420,7 +420,7 @@ proptest! {
                 plant.send(0, header, &vec![7; header.payload_len()]);
             }
             plant.settle();
-            prop_assert_eq!(plant.simulation.fabric().in_flight(), 0);
+            prop_assert!(plant.simulation.fabric().is_at_rest());
             let all: Vec<_> = recorder.take().delivered.iter().map(|(at, header)| (at.since(begin), *header)).collect();
             spans.push(all);
         }
