@@ -285,7 +285,9 @@ impl RootComplex {
             let Some(index) = self.waiting.pop_front() else { break };
             self.issue(core, index);
         }
-        self.ask_peers(core);
+        if self.peers.want_tags() {
+            self.ask_peers(core);
+        }
     }
 
     /// Containment has begun at a root port: what was asked for by it ends now, as its registers say (base specification 2.9.3).

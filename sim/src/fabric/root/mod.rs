@@ -223,7 +223,7 @@ impl RootComplex {
         match header.kind() {
             Kind::MWr32 | Kind::MWr64 if upwards => self.write(core, port, tlp, header),
             Kind::MRd32 | Kind::MRd64 if upwards && self.has(header) => self.read(core, port, number, tlp, header),
-            Kind::MRd32 | Kind::MRd64 if upwards => self.to_peer(core, port, tlp, header),
+            Kind::MRd32 | Kind::MRd64 if upwards => self.hand_to_peer(core, port, tlp, header),
             kind if kind.is_atomic() && upwards && self.has(header) => self.atomic(core, port, number, tlp, header),
             Kind::Msg | Kind::MsgD if header.route() != Route::Address && header.route() != Route::Id => {
                 self.message(core, port, number, tlp, header);
@@ -275,7 +275,7 @@ impl RootComplex {
             }
             core.consume(tlp);
         } else {
-            self.to_peer(core, port, tlp, header);
+            self.hand_to_peer(core, port, tlp, header);
         }
     }
 

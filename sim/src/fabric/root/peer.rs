@@ -97,6 +97,12 @@ impl Peers {
         Peers { mode: if mode.is_valid() { mode } else { PeerToPeer::Refused }, ..Peers::default() }
     }
 
+    /// Whether parts of reads wait for tags.
+    #[inline]
+    pub(super) fn want_tags(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     fn read(&mut self, token: u64) -> Option<&mut Read> {
         self.reads.get_mut(place(token)).and_then(Option::as_mut)
     }
@@ -145,7 +151,7 @@ impl RootComplex {
 
     /// A memory request has come in that is for nothing in the root complex itself.
     #[cold]
-    pub(super) fn to_peer(&mut self, core: &mut Core, port: PortId, tlp: TlpId, header: &Header) {
+    pub(super) fn hand_to_peer(&mut self, core: &mut Core, port: PortId, tlp: TlpId, header: &Header) {
         let out = self.peer(header).and_then(|number| self.ports.get(number)).and_then(|root_port| root_port.port);
         let (Some(out), Some(from)) = (out, self.ingress(port)) else { return self.no_peer(core, port, tlp, header) };
         match header.kind() {
