@@ -182,11 +182,8 @@ impl RootComplex {
         // The transaction ID is requester and tag.
         let outcome = if header.requester() == self.id { self.requester.complete(header) } else { Outcome::Unexpected };
         match outcome {
-            Outcome::Data { token, offset, skip, len, done } if is_part(token) => {
-                self.part_data(core, token, tlp, (offset, skip, len), done);
-            }
-            Outcome::Failed { token, status } if is_part(token) => {
-                self.part_failed(core, token, status, header.tag());
+            Outcome::Data { token, .. } | Outcome::Failed { token, .. } if is_part(token) => {
+                self.part_completed(core, tlp, outcome);
             }
             Outcome::Data { token, offset, skip, len, done } => {
                 let (skip, len) = (skip as usize, len as usize);

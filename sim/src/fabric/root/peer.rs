@@ -13,6 +13,7 @@ use crate::config::RootPortPio;
 use crate::fabric::arena::TlpId;
 use crate::fabric::core::{Core, PortId};
 use crate::fabric::error::{Detected, ErrorKind};
+use crate::fabric::requester::Outcome;
 use crate::tlp::{Header, Kind, Malformed, Status};
 
 /// What a root complex does with a memory request from one of its root ports to what is behind another.
@@ -151,6 +152,7 @@ impl RootComplex {
 
     /// A memory request has come in that is for nothing in the root complex itself.
     #[cold]
+    #[inline(never)]
     pub(super) fn hand_to_peer(&mut self, core: &mut Core, port: PortId, tlp: TlpId, header: &Header) {
         let out = self.peer(header).and_then(|number| self.ports.get(number)).and_then(|root_port| root_port.port);
         let (Some(out), Some(from)) = (out, self.ingress(port)) else { return self.no_peer(core, port, tlp, header) };
@@ -261,6 +263,8 @@ impl RootComplex {
     }
 
     /// Sends parts of reads as long as there are tags: one of each read in turn.
+    #[cold]
+    #[inline(never)]
     pub(super) fn ask_peers(&mut self, core: &mut Core) {
         let PeerToPeer::Split(boundary) = self.peers.mode else { return };
         while self.peers.outstanding < MAX_PARTS && self.requester.has_tag() {
@@ -295,8 +299,24 @@ impl RootComplex {
         }
     }
 
+    /// A part has been answered.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn part_completed(&mut self, core: &mut Core, tlp: TlpId, outcome: Outcome) {
+        match outcome {
+            Outcome::Data { token, offset, skip, len, done } => {
+                self.part_data(core, token, tlp, (offset, skip, len), done);
+            }
+            Outcome::Failed { token, status } => {
+                let tag = core.header(tlp).tag();
+                self.part_failed(core, token, status, tag);
+            }
+            Outcome::Done { .. } | Outcome::Unexpected => {}
+        }
+    }
+
     /// Data of a part has come: `len` bytes after `skip` in the payload of `tlp`, which belong at `offset` of the part.
-    pub(super) fn part_data(&mut self, core: &mut Core, token: u64, tlp: TlpId, place: (u32, u32, u32), done: bool) {
+    fn part_data(&mut self, core: &mut Core, token: u64, tlp: TlpId, place: (u32, u32, u32), done: bool) {
         let (offset, skip, len) = place;
         let Some(read) = self.peers.read(token) else { return };
         let from = token as u32;
@@ -312,6 +332,8 @@ impl RootComplex {
     }
 
     /// A part was answered by poisoned data: so is what the requester gets of it.
+    #[cold]
+    #[inline(never)]
     pub(super) fn part_poisoned(&mut self, core: &mut Core, token: u64) {
         let PeerToPeer::Split(boundary) = self.peers.mode else { return };
         if let Some(read) = self.peers.read(token) {
@@ -322,7 +344,7 @@ impl RootComplex {
     }
 
     /// A part ended with a status that isn't success: the read ends with that.
-    pub(super) fn part_failed(&mut self, core: &mut Core, token: u64, status: Status, tag: u16) {
+    fn part_failed(&mut self, core: &mut Core, token: u64, status: Status, tag: u16) {
         let status = if status == Status::CompleterAbort { status } else { Status::UnsupportedRequest };
         let (kind, pio) = match status {
             Status::CompleterAbort => (ErrorKind::ReceivedAbort, RootPortPio::Aborted),
@@ -333,6 +355,8 @@ impl RootComplex {
     }
 
     /// A part wasn't answered in time: nor is the read, whose requester finds that out for itself.
+    #[cold]
+    #[inline(never)]
     pub(super) fn part_late(&mut self, core: &mut Core, token: u64) {
         self.note_part(core, token, ErrorKind::CompletionTimeout, RootPortPio::Timeout, 0);
         self.end_read(core, token, End::Silence);
