@@ -7,7 +7,9 @@ use mlx5_twin_sim::config::{
     Type0,
 };
 use mlx5_twin_sim::fabric::rules::{RuleError, Rules};
-use mlx5_twin_sim::fabric::{Fabric, NodeId, PortIdentity, RootSpec, TopologyError, hot_plug_port_config, port_config};
+use mlx5_twin_sim::fabric::{
+    Fabric, NodeId, PeerToPeer, PortIdentity, RootSpec, TopologyError, hot_plug_port_config, port_config,
+};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::probe::LinkId;
@@ -151,6 +153,7 @@ impl Machine {
         Ok(RootSpec {
             memory: Memory::new(side.memory_mib << 20)?,
             read_completion_boundary: profile.topology.read_completion_boundary,
+            peer_to_peer: PeerToPeer::Refused,
             ports: vec![port_config(identity, PortType::RootPort, 0, &side.link)?],
         })
     }

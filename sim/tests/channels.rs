@@ -4,10 +4,17 @@ mod common;
 
 use common::agent::BAR;
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, configure, plant, single, trees};
-use mlx5_twin_sim::Time;
-use mlx5_twin_sim::host::{Found, Host, Settings};
+use mlx5_twin_sim::config::{PortType, VcCapability};
+use mlx5_twin_sim::endpoint::MultiShape;
+use mlx5_twin_sim::fabric::{
+    Core, Device, ErrorKind, MultiFunction, MultiInbound, PeerToPeer, PortId, PortIdentity, RootSpec, TlpId,
+    port_config,
+};
+use mlx5_twin_sim::host::{Found, Host, Settings, Simulation};
+use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::profile::{Credits, Timing, VirtualChannels};
 use mlx5_twin_sim::tlp::{Attr, Bdf, Header};
+use mlx5_twin_sim::{Fabric, Time};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -178,7 +185,16 @@ fn classes_without_a_channel_are_malformed() {
             plant.send(0, write(me, 0x1000 + number * 128, 128, 4), &[2; 128]);
         }
         plant.settle();
-        assert_eq!((plant.faults().malformed, plant.fabric().in_flight()), (5, 0));
+        assert_eq!(plant.faults().malformed, 5);
+        assert!(plant.fabric().is_at_rest());
+        // The receiver finds it out, or who was to send it: each in its own registers, with the header of the first.
+        assert_eq!(plant.fabric().detected(ErrorKind::MalformedTlp), 5);
+        for (id, finds) in [(above, at_receiver), (below, !at_receiver)] {
+            let errors = plant.errors(id);
+            let bits = u32::from(finds) << 18;
+            let logged = if finds { write(me, 0, 128, 3).dws() } else { [0; 4] };
+            assert_eq!((errors.uncorrectable, errors.header), (bits, logged), "{id}, {at_receiver}");
+        }
         let root = plant.root;
         let memory = plant.fabric().memory(root).unwrap();
         for number in 0..5 {
@@ -186,6 +202,76 @@ fn classes_without_a_channel_are_malformed() {
             assert_eq!(memory.read_u32_le(0x1000 + number * 128), Ok(0x0202_0202));
         }
     }
+}
+
+/// A device of two functions; only the first has the capability.
+struct Pair(MultiFunction);
+
+impl Device for Pair {
+    fn receive(&mut self, core: &mut Core, _port: PortId, tlp: TlpId) {
+        match self.0.receive(core, tlp) {
+            MultiInbound::Memory { .. } | MultiInbound::Completion(_) => core.consume(tlp),
+            MultiInbound::Configured(..) | MultiInbound::Done => {}
+        }
+    }
+
+    fn timer(&mut self, _core: &mut Core, _token: u64) {}
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}
+
+/// Function 0 of several shows and sets the channels of the link.
+#[test]
+fn function_0_of_several_has_the_channels() {
+    let link = spec(&[SMALLEST, SMALLEST], 0, common::TIMING, 1).link;
+    let mut fabric = Fabric::new(common::TIMING, 1);
+    let identity = PortIdentity { vendor_id: 0xfff1, device_id: 1, max_payload: 512 };
+    let root = fabric.add_root(RootSpec {
+        memory: Memory::new(1 << 20).unwrap(),
+        read_completion_boundary: 64,
+        peer_to_peer: PeerToPeer::Refused,
+        ports: vec![port_config(identity, PortType::RootPort, 0, &link).unwrap()],
+    });
+    let mut specs = MultiShape { functions: 2, ari: false, ..MultiShape::default() }.specs().unwrap();
+    specs[0].config.add(&VcCapability { extended: 1, low_priority: 0, arbitrates_ports: false }).unwrap();
+    let device = fabric.plug(root, &link, |_, port| Box::new(Pair(MultiFunction::new(port, specs).unwrap()))).unwrap();
+    let mut simulation = Simulation::new(fabric);
+    let host = simulation.host(root);
+    let settings = Settings { map: Default::default(), max_payload: MAX_PAYLOAD, max_read_request: 128 };
+    let (me, states) = simulation
+        .run(async move {
+            let found = configure(&host, settings).await;
+            let [above, first, second] = [0, 1, 2].map(|place: usize| found[place].id);
+            assert_eq!((found.len(), capability(&host, second).await), (3, None));
+            let both = async |host: &Host| [pending(host, above, 2).await, pending(host, first, 2).await];
+            let mut states = vec![both(&host).await];
+            set(&host, first, 1, 3, 0x02).await;
+            states.push(both(&host).await);
+            set(&host, above, 1, 3, 0x02).await;
+            states.push(both(&host).await);
+            for id in [above, first] {
+                set(&host, id, 0, 0, 0xfd).await;
+            }
+            (first, states)
+        })
+        .unwrap();
+    assert_eq!(states, [[0, 0], [0, 0b10], [0, 0]]);
+    // TC1 has credits of its own now: VC0's one header doesn't hold it up.
+    let recorder = Recorder::default();
+    let fabric = simulation.fabric_mut();
+    fabric.set_probe(Some(Box::new(recorder.clone())));
+    fabric.device(device, |pair: &mut Pair, core| {
+        for tc in [0, 0, 1] {
+            core.send_new(pair.0.port(), write(me, 0x1000, 128, tc), &[tc; 128]);
+        }
+    });
+    while simulation.step() {}
+    let log = recorder.take();
+    let order: Vec<u8> = log.transmitted.iter().map(|seen| Header::decode(&seen.header).unwrap().tc()).collect();
+    assert_eq!(order, [0, 1, 0]);
+    assert!(simulation.fabric().is_at_rest());
 }
 
 /// A reset of what is below a link takes its channels away, and all goes over VC0 again until software enables them anew.
@@ -211,7 +297,7 @@ fn a_reset_takes_channels_away() {
     });
     assert_eq!(states, [0, 0b10, 0, 0]);
     plant.settle();
-    assert_eq!(plant.fabric().in_flight(), 0);
+    assert!(plant.fabric().is_at_rest());
 }
 
 /// What one agent does.
@@ -313,7 +399,7 @@ proptest! {
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
         let asked = perform(&mut plant, &steps);
-        prop_assert_eq!(plant.fabric().in_flight(), 0, "something was left behind");
+        prop_assert!(plant.fabric().is_at_rest(), "something was left behind: {:?}", plant.fabric());
         prop_assert_eq!(plant.faults(), Default::default());
         let log = recorder.take();
         let report = plant.judge(&log, TRANSIT);
@@ -355,7 +441,7 @@ proptest! {
                 }
             });
             perform(&mut plant, steps);
-            prop_assert_eq!(plant.fabric().in_flight(), 0, "something was left behind");
+            prop_assert!(plant.fabric().is_at_rest(), "something was left behind");
             let settings = Settings { map: Default::default(), max_payload: MAX_PAYLOAD, max_read_request: 128 };
             plant.found = plant.run(move |host| async move {
                 host.sleep(Time::ms(4)).await;
@@ -410,7 +496,7 @@ proptest! {
                 plant.send(0, header, &vec![7; header.payload_len()]);
             }
             plant.settle();
-            prop_assert_eq!(plant.simulation.fabric().in_flight(), 0);
+            prop_assert!(plant.simulation.fabric().is_at_rest());
             let all: Vec<_> = recorder.take().delivered.iter().map(|(at, header)| (at.since(begin), *header)).collect();
             spans.push(all);
         }

@@ -6,7 +6,7 @@ use common::{TIMING, link};
 use mlx5_twin_sim::config::{LspciDump, PortType};
 use mlx5_twin_sim::endpoint::{MultiEndpoint, MultiShape};
 use mlx5_twin_sim::fabric::{
-    Dma, FunctionKey, MultiError, MultiFunction, NodeId, PhysicalSpec, PortIdentity, RootSpec, port_config,
+    Dma, FunctionKey, MultiError, MultiFunction, NodeId, PeerToPeer, PhysicalSpec, PortIdentity, RootSpec, port_config,
 };
 use mlx5_twin_sim::host::{AccessError, EnumerationError, Found, Host, Settings, Simulation, enumerate_virtual};
 use mlx5_twin_sim::memory::Memory;
@@ -28,6 +28,7 @@ fn rig(shapes: &[MultiShape]) -> Rig {
     let root = fabric.add_root(RootSpec {
         memory: Memory::new(64 << 20).unwrap(),
         read_completion_boundary: 64,
+        peer_to_peer: PeerToPeer::Refused,
         ports: vec![port(PortType::RootPort, 0)],
     });
     let downstream = (0..shapes.len() as u8).map(|number| port(PortType::Downstream, number)).collect();
@@ -388,7 +389,12 @@ fn what_is_no_device() {
         let identity = PortIdentity { vendor_id: 1, device_id: 1, max_payload: 512 };
         let ports = vec![port_config(identity, PortType::RootPort, 0, &link(1, 1)).unwrap()];
         let memory = Memory::new(0).unwrap();
-        let root = fabric.add_root(RootSpec { memory, read_completion_boundary: 64, ports });
+        let root = fabric.add_root(RootSpec {
+            memory,
+            read_completion_boundary: 64,
+            peer_to_peer: PeerToPeer::Refused,
+            ports,
+        });
         let node = fabric.reserve();
         let port = fabric.attach(node, root, &link(1, 1)).unwrap();
         MultiFunction::new(port, functions).map(|_| ())

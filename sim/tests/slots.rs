@@ -8,7 +8,7 @@ use common::TIMING;
 use common::agent::{Agent, agent};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::config::{Indicator, Reset};
-use mlx5_twin_sim::fabric::{Fabric, NodeId, PortEvent, TopologyError};
+use mlx5_twin_sim::fabric::{Fabric, NodeId, PeerToPeer, PortEvent, TopologyError};
 use mlx5_twin_sim::host::{
     AccessError, AddressMap, Found, HotPlug, HotPlugError, Settings, SlotChange, enumerate_below,
 };
@@ -53,8 +53,14 @@ fn rig(place: Place, slot: Option<Slot>) -> Rig {
         max_payload: None,
         body,
     };
-    let root =
-        Root { name: "host".to_owned(), count: None, memory_mib: 16, read_completion_boundary: 64, spare_ports: 0 };
+    let root = Root {
+        name: "host".to_owned(),
+        count: None,
+        memory_mib: 16,
+        read_completion_boundary: 64,
+        peer_to_peer: PeerToPeer::Refused,
+        spare_ports: 0,
+    };
     let above = if place == Place::RootPort { "host" } else { "switch" };
     let nodes = vec![
         node("switch", "host", None, Body::Switch(Switch::default())),

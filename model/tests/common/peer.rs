@@ -9,8 +9,8 @@ use mlx5_twin_model::profile::Profile;
 use mlx5_twin_model::{Dpu, Machine};
 use mlx5_twin_sim::config::{Bar, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, Type0};
 use mlx5_twin_sim::fabric::{
-    Core, Device, Dma, Fabric, Function, Inbound, NodeId, PortId, PortIdentity, RootSpec, TlpId, hot_plug_port_config,
-    port_config,
+    Core, Device, Dma, Fabric, Function, Inbound, NodeId, PeerToPeer, PortId, PortIdentity, RootSpec, TlpId,
+    hot_plug_port_config, port_config,
 };
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::Memory;
@@ -73,6 +73,7 @@ pub(crate) fn machine(profile: &Profile, slot: bool) -> (Machine, NodeId) {
         fabric.add_root(RootSpec {
             memory: Memory::new(1 << 28).expect("a size"),
             read_completion_boundary: 64,
+            peer_to_peer: PeerToPeer::Refused,
             ports: vec![port_config(identity, PortType::RootPort, 0, &topology.host.link).expect("a port")],
         })
     };

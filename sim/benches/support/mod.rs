@@ -10,7 +10,8 @@ use std::any::Any;
 use mlx5_twin_sim::Fabric;
 use mlx5_twin_sim::config::{PcieCapability, PortType, Type0};
 use mlx5_twin_sim::fabric::{
-    Core, Device, Function, Inbound, NodeId, Outcome, PortId, PortIdentity, Requester, RootSpec, TlpId, port_config,
+    Core, Device, Function, Inbound, NodeId, Outcome, PeerToPeer, PortId, PortIdentity, Requester, RootSpec, TlpId,
+    port_config,
 };
 use mlx5_twin_sim::host::{Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
@@ -164,6 +165,7 @@ fn load(size: Size, data_link: DataLink, change: impl Fn(&mut Credits)) -> Load 
         let root = fabric.add_root(RootSpec {
             memory: Memory::new(BASE + span).expect("a memory below 1 TiB"),
             read_completion_boundary: 64,
+            peer_to_peer: PeerToPeer::Refused,
             ports: vec![port(PortType::RootPort, 0, &upper)],
         });
         let downstream = (0..size.endpoints).map(|number| port(PortType::Downstream, number, &lower)).collect();

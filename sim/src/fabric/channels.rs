@@ -70,6 +70,11 @@ impl Channels {
         self.pools.iter().all(|pool| pool.waiting.classes() == 0)
     }
 
+    /// Whether all credits beyond VC0 are free or on their way back.
+    pub(super) fn are_whole(&self) -> bool {
+        self.pools.iter().all(|pool| pool.credits.iter().all(Credits::are_whole))
+    }
+
     /// The channels in the order in which they may take their turn now.
     fn order(&self) -> impl Iterator<Item = usize> + use<> {
         let count = self.pools.len() + 1;

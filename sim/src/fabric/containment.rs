@@ -17,6 +17,9 @@ impl Fabric {
             return;
         }
         self.take_down(node, number, Reset::Hot);
+        if let Some(Node::Root(root)) = self.nodes.get_mut(usize::from(node.0)) {
+            root.contained(&mut self.core, number);
+        }
         let Some(port) = self.port_mut(node, number) else { return };
         if port.config.containment_is_correctable() && port.config.reports(ErrorMessage::Correctable) {
             // Correctable Error Detected; AER has no bit for it.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::arena::{Arena, Extra, MAX_PAYLOAD, MAX_PREFIX_BYTES, NO_PORT, NO_TICKET, Slot, TlpId, Weight};
-use super::error::{Detected, ERRORS, ErrorKind, Found};
+use super::error::{Detected, ERRORS, ErrorKind, Found, Role};
 use super::link::{Transmitter, Turn};
 use super::root::timer;
 use super::rules::Work;
@@ -293,10 +293,12 @@ impl Core {
     }
 
     /// Drops a TLP that can never be sent, since it's larger than the receiver's buffer or no virtual channel is for it: it would stop the
-    /// link for ever.
+    /// link for ever. It's malformed for the port at which it came in (base specification 2.5.3), or for the one that was to send it, if it was made there.
     #[cold]
     pub(super) fn cannot_send(&mut self, port: PortId, tlp: TlpId) {
-        self.faults.malformed += 1;
+        let held_by = self.arena.slot(tlp).held_by;
+        let finder = if held_by == NO_PORT { port } else { PortId(held_by) };
+        self.detect_tlp(finder, tlp, ErrorKind::MalformedTlp, Role::Plain);
         self.tell_left(port, self.arena.slot(tlp).ticket, self.now);
         self.consume(tlp);
     }

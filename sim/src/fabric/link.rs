@@ -130,9 +130,13 @@ impl Transmitter {
         self.pending = self.pending & !pending::WAITS | self.waiting.classes();
     }
 
-    /// Whether nothing waits, and all credits are free or on their way back.
+    /// Whether nothing waits, and all credits, of all virtual channels, are free or on their way back.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_clear() && self.credits.iter().all(Credits::are_whole)
+        let channels = self.special.as_deref().and_then(|special| special.channels.as_ref());
+        self.is_clear()
+            && self.credits.iter().all(Credits::are_whole)
+            && channels.is_none_or(Channels::are_whole)
+            && self.exact_ref().is_none_or(Exact::is_at_rest)
     }
 
     /// What the port has beyond the plain path, made if there was nothing. From then on all that it sends and gets back passes by it.

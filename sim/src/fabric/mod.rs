@@ -45,7 +45,7 @@ pub use function::{Function, Inbound, answer_read};
 pub use multi::{FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, VirtualSpec};
 pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config, slot_port_config};
 pub use requester::{Outcome, Requester};
-pub use root::{RootSpec, SystemError, Ticket};
+pub use root::{PeerToPeer, RootSpec, SystemError, Ticket};
 
 use self::core::{Event, Owner};
 use self::exact::Exact;
@@ -374,8 +374,7 @@ impl Fabric {
         if self.links.is_down(port) {
             return self.lose(tlp);
         }
-        self.core.count(|faults| faults.malformed += 1);
-        self.core.consume(tlp);
+        self.core.refuse_malformed(port, tlp);
     }
 
     #[inline(always)]

@@ -374,8 +374,14 @@ impl MultiFunction {
         let (completer, register) = (request.target(), request.register());
         let Some((key, base)) = self.target(request) else { return self.refuse(core, tlp) };
         let is_virtual = matches!(key, FunctionKey::Virtual { .. });
+        let port = self.port;
+        // The virtual channels of the link are shown and set by function 0 (base specification 7.9.1).
+        let has_channels = key == FunctionKey::Physical(0);
         let Some(function) = self.function_mut(key) else { return self.refuse(core, tlp) };
         if !request.has_data() {
+            if has_channels {
+                core.show_channels(port, function.config_mut());
+            }
             let hidden = if is_virtual { function.config().hides(register) } else { 0 };
             let (value, digest) = (function.config().read(register) & !hidden, function.config().generates_ecrc());
             core.consume(tlp);
@@ -385,6 +391,9 @@ impl MultiFunction {
         let value = core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let (enables, value) = function.config().sriov_guard(register, request.first_be(), value);
         let changed = function.write(register, enables, value);
+        if has_channels {
+            core.set_channels_by(port, function.config());
+        }
         let moved = std::mem::replace(&mut self.captured, base) != base;
         if moved || !changed.is_empty() {
             self.review();

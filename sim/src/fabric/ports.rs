@@ -21,7 +21,7 @@ pub struct PortIdentity {
 const EGRESS_PORTS: u8 = 32;
 
 /// The configuration space of a port on `link`: a bridge with the capabilities PCI Express, power management and AER; one with the link below it
-/// has access control and containment too, and a root port MSI. A root port, from which nothing goes to a peer, has of access control only source
+/// has access control and containment too, and a root port MSI. A root port has of access control only source
 /// validation and translation blocking.
 ///
 /// # Errors

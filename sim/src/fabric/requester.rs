@@ -182,6 +182,31 @@ impl Requester {
         Some(token)
     }
 
+    /// The requests that wait for their completion, the oldest first.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
+        let live = |tag: u16| self.tags.get(usize::from(tag)).filter(|tag| tag.live);
+        let mut next = self.oldest;
+        std::iter::from_fn(move || {
+            let tag = live(next)?;
+            next = tag.newer;
+            Some(tag.token)
+        })
+    }
+
+    /// Ends the oldest request `token` without an answer. Its tag rests as that of a late one does. `false` if there's none.
+    pub fn forget(&mut self, token: u64, now: Time) -> bool {
+        let mut tag = self.oldest;
+        while let Some(request) = self.tags.get(usize::from(tag)) {
+            if request.token == token {
+                self.unlink(usize::from(tag));
+                self.quarantine.push_back((now + self.timeout, tag));
+                return true;
+            }
+            tag = request.newer;
+        }
+        false
+    }
+
     #[inline]
     fn finish(&mut self, tag: usize) {
         self.unlink(tag);

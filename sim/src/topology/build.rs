@@ -146,6 +146,7 @@ impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
                 let spec = RootSpec {
                     memory: Memory::new(root.memory_mib << 20).map_err(error)?,
                     read_completion_boundary: root.read_completion_boundary,
+                    peer_to_peer: root.peer_to_peer,
                     ports,
                 };
                 (PartKind::Root, self.built.fabric.add_root(spec), None, count)

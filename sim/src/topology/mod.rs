@@ -47,6 +47,7 @@ pub use regular::Regular;
 pub use run::{RunError, Running};
 
 use crate::config;
+use crate::fabric::PeerToPeer;
 use crate::profile::{self, Credits, DataLink, Range, VirtualChannels};
 
 /// The most root ports that a root complex has here: the devices 1 to 31 of bus 0.
@@ -152,6 +153,9 @@ pub struct Root {
     /// Read Completion Boundary: 64 (if nothing is said) or 128 bytes.
     #[serde(default = "boundary")]
     pub read_completion_boundary: u32,
+    /// What it does with requests from one root port to what is behind another: `"refused"` (if nothing is said), or `{ split = N }`.
+    #[serde(default)]
+    pub peer_to_peer: PeerToPeer,
     /// Root ports without a link, behind those with one. With those 31 at most.
     #[serde(default)]
     pub spare_ports: u8,

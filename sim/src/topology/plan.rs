@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{BUSES, Body, Endpoint, Node, ROOT_PORTS, Root, SWITCH_PORTS, SpecError, Topology};
+use crate::fabric::PeerToPeer;
 use crate::profile::{Link, OutOfRange, check};
 
 /// The most links of a fabric, and so the most nodes.
@@ -90,6 +91,10 @@ impl<'a> Plan<'a> {
         check(&section, "memory_mib", root.memory_mib, (1..=2048).contains(&root.memory_mib), "1 to 2048")?;
         let boundary = root.read_completion_boundary;
         check(&section, "read_completion_boundary", boundary, [64, 128].contains(&boundary), "64 or 128")?;
+        if let PeerToPeer::Split(split) = root.peer_to_peer {
+            let valid = root.peer_to_peer.is_valid();
+            check(&section, "peer_to_peer.split", split, valid, "a power of two, 64 to 4096")?;
+        }
         self.add(&section, &root.name, Source::Root(root), &[None], root.count)
     }
 

@@ -1,6 +1,7 @@
 //! Regular shapes, for tests and benches.
 
 use super::{Body, Endpoint, Node, Root, Switch, Topology};
+use crate::fabric::PeerToPeer;
 
 /// Trees that are all alike: below each root complex one switch, `depth` levels of switches in all, each with `fan_out` links below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ impl Regular {
             count: Some(self.roots),
             memory_mib: super::memory_mib(),
             read_completion_boundary: super::boundary(),
+            peer_to_peer: PeerToPeer::Refused,
             spare_ports: 0,
         };
         let node = |name: String, above: &str, count, body| Node {

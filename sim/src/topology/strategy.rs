@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Body, Endpoint, LinkKind, Node, Root, Slot, Switch, Topology};
+use crate::fabric::PeerToPeer;
 
 /// What is drawn of a node before it's known what can be above it.
 #[derive(Clone, Debug)]
@@ -69,7 +70,8 @@ fn draw() -> impl Strategy<Value = Draw> {
 pub fn topology() -> impl Strategy<Value = Topology> {
     let link = (1..=5_u8, select(&[1_u8, 2, 4, 8, 12, 16, 32][..]));
     let link = link.prop_map(|(generation, lanes)| LinkKind { generation, lanes, ..LinkKind::default() });
-    let root = (1..=2_u64, select(&[64_u32, 128][..]), 0..=2_u8);
+    let peers = select(&[PeerToPeer::Refused, PeerToPeer::Split(64), PeerToPeer::Split(4096)][..]);
+    let root = (1..=2_u64, select(&[64_u32, 128][..]), peers, 0..=2_u8);
     (
         proptest::collection::vec(link, 3),
         proptest::collection::vec(root, 1..=3),
@@ -79,11 +81,18 @@ pub fn topology() -> impl Strategy<Value = Topology> {
         .prop_filter("more ports or buses than there are", |topology| topology.validate().is_ok())
 }
 
-fn assemble(links: Vec<LinkKind>, roots: Vec<(u64, u32, u8)>, draws: Vec<Draw>) -> Topology {
+fn assemble(links: Vec<LinkKind>, roots: Vec<(u64, u32, PeerToPeer, u8)>, draws: Vec<Draw>) -> Topology {
     let links = links.into_iter().enumerate().map(|(number, link)| (format!("kind{number}"), link)).collect();
-    let roots = roots.into_iter().enumerate().map(|(number, (memory_mib, read_completion_boundary, spare_ports))| {
-        Root { name: format!("root-{number}"), count: None, memory_mib, read_completion_boundary, spare_ports }
-    });
+    let roots = roots.into_iter().enumerate().map(
+        |(number, (memory_mib, read_completion_boundary, peer_to_peer, spare_ports))| Root {
+            name: format!("root-{number}"),
+            count: None,
+            memory_mib,
+            read_completion_boundary,
+            peer_to_peer,
+            spare_ports,
+        },
+    );
     let roots: Vec<Root> = roots.collect();
     let mut above: Vec<String> = roots.iter().map(|root| root.name.clone()).collect();
     let mut nodes = Vec::new();

@@ -81,6 +81,7 @@ fn wrong_topologies_are_refused() {
         ("[[roots]]\nname = \"a b\"".to_owned(), "topology.roots.name = \"a b\" is no name: letters, digits, '-', '_' and '.'"),
         (format!("{root}memory_mib = 4096"), "topology.roots.host.memory_mib = 4096 is out of range: 1 to 2048"),
         (format!("{root}read_completion_boundary = 96"), "topology.roots.host.read_completion_boundary = 96 is out of range: 64 or 128"),
+        (format!("{root}peer_to_peer = {{ split = 96 }}"), "topology.roots.host.peer_to_peer.split = 96 is out of range: a power of two, 64 to 4096"),
         (format!("{root}count = 0"), "topology.roots.host.count = 0 is out of range: 1 to 1024"),
         (format!("{root}spare_ports = 32"), "topology.roots.host.ports = 32 is out of range: 0 to 31: links below and spare ports"),
         (format!("{root}{root}"), "topology.roots.host.name: \"host\" is a name already"),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod agent;
+pub(crate) mod nettlp;
 pub(crate) mod plant;
 pub(crate) mod registers;
 
@@ -11,7 +12,7 @@ use std::cell::Cell;
 use mlx5_twin_sim::Fabric;
 use mlx5_twin_sim::config::{ConfigSpace, PortType};
 use mlx5_twin_sim::endpoint::MemoryEndpoint;
-use mlx5_twin_sim::fabric::{NodeId, PortIdentity, RootSpec, port_config};
+use mlx5_twin_sim::fabric::{NodeId, PeerToPeer, PortIdentity, RootSpec, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::profile::{Credits, DataLink, Link, Range, Timing, VirtualChannels};
@@ -91,6 +92,7 @@ pub(crate) fn tree_of(configs: Vec<ConfigSpace>, seed: u64) -> Tree {
     let root = fabric.add_root(RootSpec {
         memory: Memory::new(64 << 20).unwrap(),
         read_completion_boundary: 64,
+        peer_to_peer: PeerToPeer::Refused,
         ports: vec![port(PortType::RootPort, 0, &upper)],
     });
     let downstream = (0..configs.len() as u8).map(|number| port(PortType::Downstream, number, &lower)).collect();

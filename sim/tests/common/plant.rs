@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use mlx5_twin_sim::config::{PortType, VcCapability};
 use mlx5_twin_sim::fabric::{
-    Faults, NodeId, PortIdentity, RootSpec, hot_plug_port_config, msi_port_config, port_config,
+    Faults, NodeId, PeerToPeer, PortIdentity, RootSpec, hot_plug_port_config, msi_port_config, port_config,
 };
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
@@ -41,6 +41,7 @@ pub(crate) struct Spec {
     pub(crate) link: Link,
     pub(crate) seed: u64,
     pub(crate) read_completion_boundary: u32,
+    pub(crate) peer_to_peer: PeerToPeer,
     pub(crate) max_payload: u32,
     pub(crate) max_read_request: u32,
     /// Tags of each agent's DMA engine.
@@ -54,6 +55,7 @@ impl Default for Spec {
             link: super::link(4, 8),
             seed: 1,
             read_completion_boundary: 64,
+            peer_to_peer: PeerToPeer::Refused,
             max_payload: 256,
             max_read_request: 512,
             tags: 32,
@@ -116,6 +118,7 @@ pub(crate) fn bare(shapes: &[Shape], spec: &Spec) -> Plant {
     let root = fabric.add_root(RootSpec {
         memory: Memory::new(MEMORY).unwrap(),
         read_completion_boundary: spec.read_completion_boundary,
+        peer_to_peer: spec.peer_to_peer,
         ports: (0..shapes.len() as u8).map(port).collect(),
     });
     let mut agents = Vec::new();

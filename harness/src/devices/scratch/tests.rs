@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use mlx5_twin_fw_cmds::twin_v1::FAULT_COUNTERS;
 use mlx5_twin_sim::Fabric;
-use mlx5_twin_sim::fabric::{Core, Device, PortId, PortIdentity, RootSpec, TlpId, port_config};
+use mlx5_twin_sim::fabric::{Core, Device, PeerToPeer, PortId, PortIdentity, RootSpec, TlpId, port_config};
 use mlx5_twin_sim::host::{AddressMap, Settings, Simulation};
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::profile::{Credits, Link, Range, Timing};
@@ -152,7 +152,12 @@ fn play(seed: u64, rounds: Option<u64>) -> (Outcome, Summary, Fake) {
     let identity = PortIdentity { vendor_id: 0x15b3, device_id: 1, max_payload: 512 };
     let port = port_config(identity, PortType::RootPort, 0, &link).unwrap();
     let memory = Memory::new(1 << 24).unwrap();
-    let root = fabric.add_root(RootSpec { memory, read_completion_boundary: 64, ports: vec![port] });
+    let root = fabric.add_root(RootSpec {
+        memory,
+        read_completion_boundary: 64,
+        peer_to_peer: PeerToPeer::Refused,
+        ports: vec![port],
+    });
     let endpoint = |_, port| Box::new(Endpoint { port, inbox: VecDeque::new() }) as Box<dyn Device>;
     let node = fabric.plug(root, &link, endpoint).unwrap();
     let mut simulation = Simulation::new(fabric);

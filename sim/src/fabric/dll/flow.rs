@@ -220,6 +220,8 @@ pub struct Ledger {
     unit: Unit,
     scale: Scale,
     infinite: bool,
+    /// What was advertised at first.
+    room: u32,
     allocated: u32,
     received: u32,
 }
@@ -229,7 +231,7 @@ impl Ledger {
     pub fn new(unit: Unit, credits: u32, scale: Scale) -> Ledger {
         // A factor leaves out the bits below it: what can't be advertised must not be counted as if it were.
         let credits = credits.min(unit.most(scale)) >> scale.shift() << scale.shift();
-        Ledger { unit, scale, infinite: credits == 0, allocated: credits, received: 0 }
+        Ledger { unit, scale, infinite: credits == 0, room: credits, allocated: credits, received: 0 }
     }
 
     /// Are infinite credits advertised?
@@ -246,6 +248,11 @@ impl Ledger {
     /// Credits that the transmitter has and hasn't used, as far as the receiver knows; `u32::MAX` if they're infinite.
     pub const fn unused(&self) -> u32 {
         if self.infinite { u32::MAX } else { self.allocated.wrapping_sub(self.received) & mask(self.unit, self.scale) }
+    }
+
+    /// Whether the transmitter has all that was advertised at first, or will have it with the next UpdateFC.
+    pub const fn is_whole(&self) -> bool {
+        self.infinite || self.unused() == self.room
     }
 
     /// A TLP that takes `amount` has come.
@@ -364,6 +371,11 @@ impl ClassLedger {
     pub fn free(&mut self, amount: Amount) {
         self.headers.free(amount.headers);
         self.data.free(amount.data);
+    }
+
+    /// Whether all of both counts is free.
+    pub const fn is_whole(&self) -> bool {
+        self.headers.is_whole() && self.data.is_whole()
     }
 
     /// Whether nothing of this class is ever updated.

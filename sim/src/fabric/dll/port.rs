@@ -292,6 +292,15 @@ impl<T: Copy> Port<T> {
         Some(Amount { headers: ledger.headers.unused(), data: ledger.data.unused() })
     }
 
+    /// Whether nothing stands in the receive buffer, and if the link is up, all of it is advertised.
+    pub fn buffers_are_free(&self) -> bool {
+        let up = self.state >= LinkState::Init;
+        self.channels.iter().all(|channel| {
+            let empty = channel.held.iter().all(|held| *held == Amount::default());
+            empty && (!up || channel.ledgers.iter().all(ClassLedger::is_whole))
+        })
+    }
+
     /// Whether a TLP can ever get its credits.
     pub fn can_ever_take(&self, channel: u8, class: Class, need: Amount) -> bool {
         let room = self.settings.rooms.get(usize::from(channel)).map(|rooms| rooms[class as usize % 3]);

@@ -180,6 +180,11 @@ impl Exact {
         self.waiting.iter().flatten().all(VecDeque::is_empty)
     }
 
+    /// Whether nothing waits or is on its way, and nothing stands in this end's receive buffer, of which all is advertised.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_clear() && self.port.backlog() == 0 && self.port.buffers_are_free()
+    }
+
     /// When all that was sent so far has arrived; `None` while something waits.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
         let quiet = self.is_clear() && self.port.backlog() == 0;

@@ -14,8 +14,7 @@ use crate::tlp::Class;
 impl Core {
     /// Sends a TLP from a port of an exact link.
     pub(crate) fn send_exactly(&mut self, port: PortId, tlp: TlpId) {
-        let slot = self.arena.slot(tlp);
-        let (weight, ticket) = (slot.weight, slot.ticket);
+        let weight = self.arena.slot(tlp).weight;
         // Exact links have VC0 only.
         let channel = 0;
         let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
@@ -26,9 +25,7 @@ impl Core {
         let queue = exact.waiting.get_mut(usize::from(channel)).filter(|_| possible);
         let Some(queue) = queue.and_then(|queues| queues.get_mut(weight.class as usize)) else {
             // Larger than the receiver's buffer, or on a virtual channel that the link hasn't: it would wait for ever.
-            self.faults.malformed += 1;
-            self.tell_left(port, ticket, self.now);
-            return self.consume(tlp);
+            return self.cannot_send(port, tlp);
         };
         queue.push_back((exact.next_order, tlp));
         exact.next_order += 1;

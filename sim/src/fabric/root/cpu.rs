@@ -1,6 +1,7 @@
 //! What the CPUs of a root complex do: accesses to what is below its root ports, and what becomes of them.
 
-use super::{CRS_LIMIT, CRS_RETRY, Pending, RootComplex, Ticket, timer};
+use super::peer::is_part;
+use super::{CRS_LIMIT, CRS_RETRY, Outstanding, Pending, RootComplex, Ticket, timer};
 use crate::config::{DpcReason, RootPortPio};
 use crate::fabric::arena::TlpId;
 use crate::fabric::core::{Core, PortId};
@@ -167,7 +168,10 @@ impl RootComplex {
     pub(super) fn completion(&mut self, core: &mut Core, port: PortId, tlp: TlpId, header: &Header) {
         if header.requester() == self.id && header.is_poisoned() {
             // The port has noted it already.
-            if let Some(token) = self.requester.abandon(header, self.own_time(core.now)) {
+            let abandoned = self.requester.abandon(header, self.own_time(core.now));
+            if let Some(token) = abandoned.filter(|token| is_part(*token)) {
+                self.part_poisoned(core, token);
+            } else if let Some(token) = abandoned {
                 let at = self.pending.get(token as usize).copied().flatten();
                 let at = at.map_or(0, |pending| place(&pending.access));
                 self.finish(token as u32, Err(AccessError::Poisoned(at)));
@@ -178,6 +182,9 @@ impl RootComplex {
         // The transaction ID is requester and tag.
         let outcome = if header.requester() == self.id { self.requester.complete(header) } else { Outcome::Unexpected };
         match outcome {
+            Outcome::Data { token, .. } | Outcome::Failed { token, .. } if is_part(token) => {
+                self.part_completed(core, tlp, outcome);
+            }
             Outcome::Data { token, offset, skip, len, done } => {
                 let (skip, len) = (skip as usize, len as usize);
                 if let Some(Some(pending)) = self.pending.get_mut(token as usize) {
@@ -213,7 +220,7 @@ impl RootComplex {
         };
         if let Some((kind, pio)) = received {
             core.detect(port, Detected::new(kind));
-            self.note_pio(core, port, &pending.access, pio, completion.tag());
+            self.note_access(core, port, &pending.access, pio, completion.tag());
         }
         match status {
             Status::ConfigRequestRetry if self.own_time(core.now) < pending.retry_until => {
@@ -227,27 +234,41 @@ impl RootComplex {
 
     pub(super) fn expire(&mut self, core: &mut Core) {
         let mut late = Vec::new();
-        let call = self.requester.expire(self.own_time(core.now), |token| late.push(token as u32));
+        let call = self.requester.expire(self.own_time(core.now), |token| late.push(token));
         match call {
             Some(_) if self.clock.is_held() => self.overdue = true,
             Some(at) => core.set_timer(self.node, self.clock.at(at), timer::EXPIRE),
             None => {}
         }
-        for index in late {
+        for token in late {
+            if is_part(token) {
+                self.part_late(core, token);
+                continue;
+            }
+            let index = token as u32;
             let Some(pending) = self.pending.get(index as usize).copied().flatten() else { continue };
             if let Some(port) = pending.out {
                 core.detect(port, Detected::new(ErrorKind::CompletionTimeout));
-                self.note_pio(core, port, &pending.access, RootPortPio::Timeout, 0);
+                self.note_access(core, port, &pending.access, RootPortPio::Timeout, 0);
             }
             self.finish(index, Err(AccessError::Timeout(place(&pending.access))));
         }
         self.go_on(core);
     }
 
+    fn note_access(&mut self, core: &mut Core, port: PortId, access: &Access, pio: RootPortPio, tag: u16) {
+        let Some(header) = self.header_of(access, port) else { return };
+        let is_memory = matches!(access, Access::MemoryRead { .. } | Access::MemoryWrite { .. });
+        let request = if is_memory { Outstanding::Memory(header) } else { Outstanding::Config(header) };
+        self.note_pio(core, port, request, pio, tag);
+    }
+
     /// Notes in the registers of a root port that has RP PIO how a request by it failed. A request that wasn't answered is logged with tag 0 (ours).
-    fn note_pio(&mut self, core: &mut Core, port: PortId, access: &Access, pio: RootPortPio, tag: u16) {
-        let shift = if matches!(access, Access::MemoryRead { .. } | Access::MemoryWrite { .. }) { 16 } else { 0 };
-        let Some(mut header) = self.header_of(access, port) else { return };
+    pub(super) fn note_pio(&mut self, core: &mut Core, port: PortId, request: Outstanding, pio: RootPortPio, tag: u16) {
+        let (mut header, shift) = match request {
+            Outstanding::Memory(header) => (header, 16),
+            Outstanding::Config(header) => (header, 0),
+        };
         header.set_tag(tag);
         let Some(root_port) = self.ports.iter_mut().find(|root_port| root_port.port == Some(port)) else { return };
         if root_port.config.record_root_port_pio(pio, shift, header.dws()) == Some((true, true)) {
@@ -258,9 +279,42 @@ impl RootComplex {
     /// Issues what waited for a tag.
     fn go_on(&mut self, core: &mut Core) {
         while self.requester.has_tag() {
-            let Some(index) = self.waiting.pop_front() else { return };
+            let Some(index) = self.waiting.pop_front() else { break };
             self.issue(core, index);
         }
+        if self.peers.want_tags() {
+            self.ask_peers(core);
+        }
+    }
+
+    /// Containment has begun at a root port: what was asked for by it ends now, as its registers say (base specification 2.9.3).
+    #[cold]
+    pub(in crate::fabric) fn contained(&mut self, core: &mut Core, number: usize) {
+        let Some(root_port) = self.ports.get(number) else { return };
+        let (Some(port), unsupported) = (root_port.port, root_port.config.containment_unsupported()) else { return };
+        let now = self.own_time(core.now);
+        let tokens: Vec<u64> = self.requester.tokens().collect();
+        for token in tokens {
+            if is_part(token) {
+                if self.part_is_at(token, port) {
+                    self.requester.forget(token, now);
+                    self.part_contained(core, token, unsupported);
+                }
+                continue;
+            }
+            let Some(pending) = self.pending.get(token as usize).copied().flatten() else { continue };
+            if pending.out == Some(port) {
+                self.requester.forget(token, now);
+                let place = place(&pending.access);
+                let error = if unsupported {
+                    AccessError::UnsupportedRequest(place)
+                } else {
+                    AccessError::CompleterAbort(place)
+                };
+                self.finish(token as u32, Err(error));
+            }
+        }
+        self.go_on(core);
     }
 }
 

@@ -1,8 +1,11 @@
 //! A root complex: memory, the CPUs' accesses to what is below its root ports, and interrupt messages.
 
 mod cpu;
+mod peer;
 
 use std::collections::VecDeque;
+
+pub use peer::PeerToPeer;
 
 use super::acs;
 use super::arena::TlpId;
@@ -57,6 +60,8 @@ pub struct RootSpec {
     pub memory: Memory,
     /// Read Completion Boundary, 64 or 128 bytes.
     pub read_completion_boundary: u32,
+    /// What it does with requests from one root port to what is behind another.
+    pub peer_to_peer: PeerToPeer,
     /// The configuration spaces of its root ports; the first is device 1 on bus 0.
     pub ports: Vec<ConfigSpace>,
 }
@@ -71,6 +76,13 @@ struct Pending {
     retry_until: Time,
     /// The root port that its request has left by.
     out: Option<PortId>,
+}
+
+/// A request that failed, as the registers of its root port show it.
+#[derive(Clone, Copy, Debug)]
+enum Outstanding {
+    Memory(Header),
+    Config(Header),
 }
 
 /// What a timer of a root complex is for; the low bits say for which.
@@ -105,6 +117,7 @@ pub(crate) struct RootComplex {
     clock: HeldClock,
     /// A deadline came on the fabric's clock while our own was held.
     overdue: bool,
+    peers: peer::Peers,
 }
 
 impl RootComplex {
@@ -128,6 +141,7 @@ impl RootComplex {
             system_errors: VecDeque::new(),
             clock: HeldClock::default(),
             overdue: false,
+            peers: peer::Peers::new(spec.peer_to_peer),
         }
     }
 
@@ -209,6 +223,7 @@ impl RootComplex {
         match header.kind() {
             Kind::MWr32 | Kind::MWr64 if upwards => self.write(core, port, tlp, header),
             Kind::MRd32 | Kind::MRd64 if upwards && self.has(header) => self.read(core, port, number, tlp, header),
+            Kind::MRd32 | Kind::MRd64 if upwards => self.hand_to_peer(core, port, tlp, header),
             kind if kind.is_atomic() && upwards && self.has(header) => self.atomic(core, port, number, tlp, header),
             Kind::Msg | Kind::MsgD if header.route() != Route::Address && header.route() != Route::Id => {
                 self.message(core, port, number, tlp, header);
@@ -260,7 +275,7 @@ impl RootComplex {
             }
             core.consume(tlp);
         } else {
-            core.refuse(port, tlp, self.id, Status::UnsupportedRequest);
+            self.hand_to_peer(core, port, tlp, header);
         }
     }
 
@@ -268,6 +283,7 @@ impl RootComplex {
         let index = token as u32;
         match token & !u64::from(u32::MAX) {
             timer::EXPIRE => self.expire(core),
+            timer::RETIRED if self.part_has_left(core, index) => {}
             timer::RETIRED => self.finish(index, Ok(Data::EMPTY)),
             _ => self.issue(core, index),
         }
