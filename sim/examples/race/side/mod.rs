@@ -61,9 +61,9 @@ impl Race {
         }
         let timing = Timing::default();
         let mut fabric = Fabric::new(timing, 1);
-        fabric.decode_at_each_hop(true);
         let ports = vec![port(PortType::RootPort, 0)?];
-        let root = fabric.add_root(RootSpec { memory, read_completion_boundary: 64, ports });
+        let root =
+            fabric.add_root(RootSpec { memory, read_completion_boundary: 64, ports, peer_to_peer: Default::default() });
         let upstream = port(PortType::Upstream, 0)?;
         let switch = fabric.add_switch(root, &link, upstream, vec![port(PortType::Downstream, 0)?])?;
         let send = |(number, request): (usize, &workload::Request)| match request.0 {
