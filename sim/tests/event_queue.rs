@@ -30,6 +30,38 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    /// Many events close together: lists that are sorted only when their time comes, and grow again meanwhile.
+    #[test]
+    fn crowded_slots_are_popped_in_order(
+        first in prop::collection::vec(0..1_500u64, 100..400),
+        later in prop::collection::vec((0..700u64, 0..4u8), 0..400),
+    ) {
+        let (mut wheel, mut heap) = (Wheel::new(), Heap::new());
+        let mut number = 0_u64;
+        let mut push = |wheel: &mut Wheel<u64>, heap: &mut Heap<u64>, at| {
+            wheel.push(Time(at), number);
+            heap.push(Time(at), number);
+            number += 1;
+        };
+        for at in first {
+            push(&mut wheel, &mut heap, at);
+        }
+        let mut now = 0;
+        for (ahead, pops) in later {
+            for _ in 0..pops {
+                let popped = wheel.pop();
+                prop_assert_eq!(popped, heap.pop());
+                now = popped.map_or(now, |(at, _)| at.0);
+                prop_assert_eq!(wheel.next_time(), heap.next_time());
+            }
+            push(&mut wheel, &mut heap, now + ahead);
+        }
+        while !heap.is_empty() {
+            prop_assert_eq!(wheel.pop(), heap.pop());
+        }
+        prop_assert_eq!(wheel.pop(), None);
+    }
+
     #[test]
     fn wheel_equals_heap(steps in steps()) {
         let (mut wheel, mut heap) = (Wheel::new(), Heap::new());
