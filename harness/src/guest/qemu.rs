@@ -155,6 +155,13 @@ pub fn disk(name: &str, path: &Path) -> Result<Value, QemuError> {
     Ok(json!({ "driver": "raw", "node-name": name, "read-only": true, "file": file }))
 }
 
+/// Room for the BARs of a function, in MiB: a power of two, 256 at most. All windows lie below 4 GiB, where the firmware finds room for three quarters of
+/// a GiB.
+fn window_mib(slots: u8) -> u32 {
+    let share = 768 / u32::from(slots.max(1));
+    256.min(1 << share.ilog2())
+}
+
 impl Machine {
     /// The part of the command line that says what the machine is, without any path. A snapshot is only good for the same.
     pub fn arguments(&self) -> Vec<String> {
@@ -174,7 +181,8 @@ impl Machine {
         }
         for slot in 0..*slots {
             let number = slot + 1;
-            device(&format!("pcie-root-port,id={},chassis={number},slot={number},pref64-reserve=256M", slot_id(slot)));
+            let (id, room) = (slot_id(slot), window_mib(*slots));
+            device(&format!("pcie-root-port,id={id},chassis={number},slot={number},pref64-reserve={room}M"));
         }
         let number = slots + 1;
         device(&format!("pcie-root-port,id={PROGRAM_SLOT},chassis={number},slot={number}"));
@@ -379,6 +387,8 @@ mod tests {
         assert!(line(iommu, "/t", false).contains("-device intel-iommu,intremap=on,caching-mode=on "));
         let two = line(Machine { slots: 2, ..machine() }, "/t", false);
         assert!(two.contains("id=slot1,chassis=2,slot=2,pref64") && two.contains("id=program-slot,chassis=3,slot=3"));
+        let rooms = [1, 3, 4, 6, 7, 8].map(window_mib);
+        assert_eq!(rooms, [256, 256, 128, 128, 64, 64]);
         let kvm = line(Machine { accel: Accel::Kvm, ..iommu }, "/t", true);
         assert!(
             kvm.contains("kernel-irqchip=split -accel kvm -cpu host ") && kvm.ends_with(" -S -incoming defer"),
