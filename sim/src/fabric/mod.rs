@@ -507,6 +507,12 @@ impl Fabric {
         }
     }
 
+    /// Whether there's a result or an interrupt message that `root` hasn't been asked for.
+    #[inline]
+    pub(crate) fn has_news(&self, root: NodeId) -> bool {
+        self.root(root).is_some_and(RootComplex::has_news)
+    }
+
     /// The next result of an access that was begun at `root`.
     pub fn next_result(&mut self, root: NodeId) -> Option<(Ticket, Result<Data, AccessError>)> {
         self.root_mut(root)?.0.next_result()

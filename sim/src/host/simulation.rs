@@ -136,7 +136,7 @@ impl Simulation {
             return cores.host.clone();
         }
         let host = Host::new();
-        host.lock().now = self.fabric.own_time(root);
+        host.set_time(self.fabric.own_time(root));
         self.cores.push(Cores { root, host: host.clone(), pending: BTreeMap::new(), waiting: BTreeMap::new() });
         host
     }
@@ -241,7 +241,7 @@ impl Simulation {
     /// Tells each host what its clock shows.
     fn tell_time(&self) {
         for cores in &self.cores {
-            cores.host.lock().now = self.fabric.own_time(cores.root);
+            cores.host.set_time(self.fabric.own_time(cores.root));
         }
     }
 
@@ -406,6 +406,9 @@ impl Simulation {
         }
         for number in 0..self.cores.len() {
             let root = self.cores[number].root;
+            if !self.fabric.has_news(root) {
+                continue;
+            }
             while let Some((ticket, result)) = self.fabric.next_result(root) {
                 match self.askers.remove(&ticket) {
                     Some(asker) => self.answer(asker, result.map(Reply::Data)),

@@ -161,6 +161,12 @@ impl RootComplex {
         &mut self.memory
     }
 
+    /// Whether there's a result or an interrupt message to be had.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !(self.results.is_empty() && self.interrupts.is_empty())
+    }
+
     pub(crate) fn next_interrupt(&mut self) -> Option<u32> {
         self.interrupts.pop_front()
     }
