@@ -507,6 +507,8 @@ fn look(header: &Header, base: u64, me: Bdf) -> Look {
         let (byte_count, lower_address) = (header.byte_count(), header.lower_address());
         return Look::Completion { kind, length_dw, byte_count, lower_address, own };
     }
+    // Whether it has a 32-bit or a 64-bit address depends on where the BAR lies, which is elsewhere here.
+    let kind = if kind == Kind::MRd64 { Kind::MRd32 } else { kind };
     Look::Request { kind, length_dw, offset: header.address() - base, own }
 }
 
