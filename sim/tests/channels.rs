@@ -3,6 +3,7 @@
 mod common;
 
 use common::agent::BAR;
+use common::credits::SMALLEST;
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, configure, plant, single, trees};
 use mlx5_twin_sim::config::{PortType, VcCapability};
 use mlx5_twin_sim::endpoint::MultiShape;
@@ -20,16 +21,6 @@ use proptest::sample::Index;
 
 const MAX_PAYLOAD: u32 = 128;
 const TRANSIT: Time = Time::ns(310);
-
-/// The smallest credits that a channel may have.
-const SMALLEST: Credits = Credits {
-    posted_headers: 1,
-    posted_data: MAX_PAYLOAD / 16,
-    nonposted_headers: 1,
-    nonposted_data: 8,
-    completion_headers: 1,
-    completion_data: MAX_PAYLOAD / 16,
-};
 
 /// A plant whose links have VC0 with the first credits, and a channel for each of the others.
 fn spec(credits: &[Credits], low_priority: u8, timing: Timing, seed: u64) -> Spec {
@@ -322,17 +313,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn credits() -> impl Strategy<Value = Credits> {
-    let headers = || prop_oneof![3 => 1..4u32, 1 => Just(0)];
-    let data = || prop_oneof![3 => 8..20u32, 1 => Just(0)];
-    let any = (headers(), data(), headers(), data(), headers(), data()).prop_map(|(ph, pd, nh, nd, ch, cd)| Credits {
-        posted_headers: ph,
-        posted_data: pd,
-        nonposted_headers: nh,
-        nonposted_data: nd,
-        completion_headers: ch,
-        completion_data: cd,
-    });
-    prop_oneof![2 => Just(SMALLEST), 3 => any]
+    prop_oneof![2 => Just(SMALLEST), 3 => common::credits::credits()]
 }
 
 /// Credits of one to four channels, how many are in the low-priority group, and the channel of each traffic class beyond TC0.

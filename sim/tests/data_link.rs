@@ -290,8 +290,6 @@ fn tlps(default: u64) -> u64 {
     std::env::var("DLL_TLPS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
-
 /// Writes and reads of two agents and the host over links with errors. Gives all that can be compared.
 fn traffic(seed: u64, count: u64, noise: Noise, credits: Credits) -> (Time, Vec<LinkCounters>) {
     let mut spec = Spec { seed, ..spec(4, 4) };
@@ -302,7 +300,7 @@ fn traffic(seed: u64, count: u64, noise: Noise, credits: Credits) -> (Time, Vec<
     let ports: Vec<PortId> =
         (0..3).flat_map(|link| plant.fabric().ends(LinkId(link)).unwrap().map(|end| end.port)).collect();
     let all = |plant: &mut Plant| -> Vec<_> {
-        let one = |core: &mut Core, port| CLASSES.map(|class| core.exact_credits(port, 0, class));
+        let one = |core: &mut Core, port| Class::ALL.map(|class| core.exact_credits(port, 0, class));
         core(plant, |core| ports.iter().map(|port| one(core, *port)).collect())
     };
     let initial = all(&mut plant);

@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::agent::{Agent, Received};
+use common::credits::{SMALLEST, credits};
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single, trees};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::ordering::{Checker, OrderProbe, Topology};
@@ -17,29 +18,6 @@ const MAX_PAYLOAD: u32 = 128;
 /// The longest time from a first symbol to the queues of the next node: 160 bytes on the wire at 1,016 ps, 5 ns of flight, and 140 ns of the
 /// root complex.
 const TRANSIT: Time = Time::ns(310);
-
-/// The smallest credits that a link may have: one header, and the data of one TLP.
-const SMALLEST: Credits = Credits {
-    posted_headers: 1,
-    posted_data: MAX_PAYLOAD / 16,
-    nonposted_headers: 1,
-    nonposted_data: 8,
-    completion_headers: 1,
-    completion_data: MAX_PAYLOAD / 16,
-};
-
-fn credits() -> impl Strategy<Value = Credits> {
-    let headers = || prop_oneof![3 => 1..4u32, 1 => Just(0)];
-    let data = |least: u32| prop_oneof![3 => least..least + 12, 1 => Just(0)];
-    (headers(), data(8), headers(), data(8), headers(), data(8)).prop_map(|(ph, pd, nh, nd, ch, cd)| Credits {
-        posted_headers: ph,
-        posted_data: pd,
-        nonposted_headers: nh,
-        nonposted_data: nd,
-        completion_headers: ch,
-        completion_data: cd,
-    })
-}
 
 fn spec(credits: Credits, timing: Timing, seed: u64) -> Spec {
     let link = Link {

@@ -4,6 +4,7 @@
 mod common;
 
 use common::agent::{BAR, Manner};
+use common::credits::SMALLEST;
 use common::plant::{Log, MEMORY, Plant, Recorder, Shape, Spec, plant};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::ordering::{Appearance, Handshake, Lane};
@@ -19,15 +20,6 @@ const DATA: u64 = 320;
 /// Offsets of data and flag in a BAR or in memory.
 const DATA_AT: u64 = 0x1000;
 const FLAG_AT: u64 = 0x3000;
-const SMALLEST: Credits = Credits {
-    posted_headers: 1,
-    posted_data: MAX_PAYLOAD / 16,
-    nonposted_headers: 1,
-    nonposted_data: 8,
-    completion_headers: 1,
-    completion_data: MAX_PAYLOAD / 16,
-};
-
 /// Where something lies: at an agent, or in the host's memory.
 type Place = Option<usize>;
 
@@ -175,17 +167,7 @@ fn place() -> impl Strategy<Value = Place> {
 }
 
 fn credits() -> impl Strategy<Value = Credits> {
-    let headers = || prop_oneof![3 => 1..4u32, 1 => Just(0)];
-    let data = || prop_oneof![3 => 8..20u32, 1 => Just(0)];
-    let any = (headers(), data(), headers(), data(), headers(), data()).prop_map(|(ph, pd, nh, nd, ch, cd)| Credits {
-        posted_headers: ph,
-        posted_data: pd,
-        nonposted_headers: nh,
-        nonposted_data: nd,
-        completion_headers: ch,
-        completion_data: cd,
-    });
-    prop_oneof![2 => Just(SMALLEST), 3 => any]
+    prop_oneof![2 => Just(SMALLEST), 3 => common::credits::credits()]
 }
 
 proptest! {

@@ -99,7 +99,7 @@ impl Slot {
     /// Whether there's something about the TLP that few have: poisoned data, a digest, prefixes, or more data than every receiver takes.
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
-        self.special != 0
+        self.special_bits() != 0
     }
 
     /// Not 0 if the TLP is special.

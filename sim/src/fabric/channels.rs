@@ -152,7 +152,7 @@ impl Transmitter {
         let beyond = channels.pools.iter().map(|pool| (&pool.credits, &pool.waiting));
         let all = std::iter::once((&self.credits, &self.waiting)).chain(beyond);
         let returns = all.flat_map(|(credits, waiting)| {
-            let waits = [Class::Posted, Class::NonPosted, Class::Completion].map(|class| waiting.holds(class));
+            let waits = Class::ALL.map(|class| waiting.holds(class));
             credits.iter().zip(waits).filter(|(_, waits)| *waits).filter_map(|(credits, _)| credits.next_return(now))
         });
         returns.min()

@@ -18,6 +18,10 @@ use crate::tlp::{Bdf, Class, Header, Status};
 pub struct NodeId(pub(crate) u16);
 
 impl NodeId {
+    /// No node: a timer for it comes when something was found in this instant that's to be looked at. It's no event of its own, so that there are
+    /// no more of them than a step can tell apart quickly.
+    pub(super) const NOBODY: NodeId = NodeId(u16::MAX);
+
     /// Its number, in the order in which the topology made the nodes.
     pub const fn number(self) -> u16 {
         self.0
@@ -27,12 +31,6 @@ impl NodeId {
 /// One end of a link. The two ends of link `n` are the ports `2n` (nearer to the root complex) and `2n + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub(crate) u16);
-
-impl NodeId {
-    /// No node: a timer for it comes when something was found in this instant that's to be looked at. It's no event of its own, so that there are
-    /// no more of them than a step can tell apart quickly.
-    pub(super) const NOBODY: NodeId = NodeId(u16::MAX);
-}
 
 impl PortId {
     /// The other end of the link.

@@ -4,8 +4,6 @@ use super::arena::{Arena, TlpId, Weight};
 use crate::ordering::{Attributes, Row, may_pass};
 use crate::tlp::{Class, Header, Prefixes};
 
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
-
 /// How many TLPs of a queue are looked at (ours): what stands behind so many that it would have to pass is blocked.
 pub(crate) const LOOK_BACK: usize = 32;
 
@@ -162,7 +160,7 @@ impl Waiting {
         let mut untried = self.classes;
         while untried != 0 {
             let class = if untried.is_power_of_two() {
-                CLASSES[untried.trailing_zeros() as usize % 3]
+                Class::ALL[untried.trailing_zeros() as usize % 3]
             } else {
                 self.oldest_head(arena, untried)
             };
@@ -243,7 +241,7 @@ impl Waiting {
     #[inline(never)]
     fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {
         let mut oldest = (0, Class::Posted);
-        for class in CLASSES.into_iter().filter(|&class| classes & bit(class) != 0) {
+        for class in Class::ALL.into_iter().filter(|&class| classes & bit(class) != 0) {
             let age = self.age(arena.slot(self.queues[class as usize].head).order);
             if age > oldest.0 {
                 oldest = (age, class);

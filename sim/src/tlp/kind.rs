@@ -12,6 +12,11 @@ pub enum Class {
     Completion = 2,
 }
 
+impl Class {
+    /// All, in the order of their numbers.
+    pub const ALL: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
+}
+
 /// How a TLP finds its way (base spec 2.2.4, and 2.2.8 for messages).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {

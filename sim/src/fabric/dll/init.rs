@@ -8,8 +8,6 @@ use super::dllp::{Dllp, FcField, FcStage, Features};
 use super::flow::{ClassGate, ClassLedger};
 use crate::tlp::Class;
 
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
-
 /// The exchange of features, state DL_Feature of the data link control and management state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeatureExchange {
@@ -128,8 +126,8 @@ impl FcInit {
             InitState::Init2 => FcStage::Init2,
             InitState::Done => return None,
         };
-        let (class, ledger) = CLASSES.into_iter().zip(ledgers).nth(self.turn)?;
-        self.turn = (self.turn + 1) % CLASSES.len();
+        let (class, ledger) = Class::ALL.into_iter().zip(ledgers).nth(self.turn)?;
+        self.turn = (self.turn + 1) % Class::ALL.len();
         self.said |= self.turn == 0;
         let (headers, data): (FcField, FcField) = (ledger.headers.field(), ledger.data.field());
         let dllp = Dllp::FlowControl { stage, class, channel: self.channel, headers, data };
@@ -199,7 +197,7 @@ mod tests {
         let rooms = ledgers([(32, 256), (16, 8), (0, 0)], false);
         let mut one = FcInit::new(0);
         let sent: Vec<_> = (0..3).map(|_| parts(one.next(&rooms).unwrap())).collect();
-        assert_eq!(sent.iter().map(|dllp| dllp.1).collect::<Vec<_>>(), CLASSES);
+        assert_eq!(sent.iter().map(|dllp| dllp.1).collect::<Vec<_>>(), Class::ALL);
         assert!(sent.iter().all(|dllp| dllp.0 == FcStage::Init1));
         // UpdateFCs mean nothing yet.
         let zero = FcField { scale: Scale::Unscaled, value: 0 };
@@ -216,7 +214,7 @@ mod tests {
         assert!(!one.fi2());
         assert!(!one.receive(FcStage::Init2, Class::Posted, zero, zero), "first it says its own");
         assert!(one.fi2());
-        for class in CLASSES {
+        for class in Class::ALL {
             let (stage, sent, ..) = parts(one.next(&rooms).unwrap());
             assert_eq!((stage, sent), (FcStage::Init2, class));
         }
@@ -235,7 +233,7 @@ mod tests {
             let mut one = FcInit::new(3);
             (0..3).for_each(|_| assert!(one.next(&rooms).is_some()));
             let field = FcField { scale: Scale::Unscaled, value: 1 };
-            for class in CLASSES {
+            for class in Class::ALL {
                 one.receive(FcStage::Init1, class, field, field);
             }
             (0..3).for_each(|_| assert!(one.next(&rooms).is_some()));

@@ -12,6 +12,7 @@
 //! Names in capitals are those of the PCI Express Base Specification 5.0, chapters 2.6 and 3, for non-flit mode.
 
 mod accept;
+mod channel;
 mod crc;
 mod dllp;
 mod flow;

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 
 use super::accept::{Acceptor, Integrity, Verdict};
+use super::channel::Channel;
 use super::dllp::{Dllp, FcStage, Features, Sequence};
-use super::flow::{Amount, ClassGate, ClassLedger, UpdateTimer};
-use super::init::{FcInit, FeatureExchange, InitState};
-use super::limits::{FC_REPEAT, ack_latency, replay_timeout};
+use super::flow::{Amount, ClassLedger};
+use super::init::{FeatureExchange, InitState};
+use super::limits::{ack_latency, replay_timeout};
 use super::retry::{Replay, Retry};
 use crate::time::Time;
 use crate::tlp::Class;
@@ -102,29 +103,6 @@ pub enum Frame<T> {
 struct Outgoing<T> {
     item: T,
     bytes: u32,
-}
-
-/// Flow control of one virtual channel.
-#[derive(Clone, Debug)]
-struct Channel {
-    /// Software has enabled it at both ends; virtual channel 0 always is.
-    enabled: bool,
-    init: FcInit,
-    /// Known from FC_INIT2 on.
-    gates: Option<[ClassGate; 3]>,
-    ledgers: [ClassLedger; 3],
-    updates: [UpdateTimer; 3],
-    /// Classes of which an UpdateFC may have been lost, so that the next regular one tells the transmitter something.
-    uncertain: [bool; 3],
-    /// What stands in the receive buffer now, and what of it came before the link was down: its credits aren't given back.
-    held: [Amount; 3],
-    stale: [Amount; 3],
-}
-
-impl Channel {
-    fn is_being_initialized(&self) -> bool {
-        self.enabled && self.init.state() != InitState::Done
-    }
 }
 
 /// One end of a link.
@@ -225,16 +203,8 @@ impl<T: Copy> Port<T> {
         for (index, rooms) in self.settings.rooms.iter().enumerate() {
             // What stands in the buffer came over the link before it was down.
             let stale = old.get(index).map_or([Amount::default(); 3], |channel| channel.held);
-            self.channels.push(Channel {
-                enabled: index == 0 || old.get(index).is_some_and(|channel| channel.enabled),
-                init: FcInit::new(index as u8),
-                gates: None,
-                ledgers: rooms.map(|room| ClassLedger::new(room, scaled)),
-                updates: [UpdateTimer::new(now, FC_REPEAT); 3],
-                uncertain: [false; 3],
-                held: stale,
-                stale,
-            });
+            let enabled = index == 0 || old.get(index).is_some_and(|channel| channel.enabled);
+            self.channels.push(Channel { enabled, ..Channel::new(index as u8, *rooms, scaled, stale, now) });
         }
     }
 
@@ -264,13 +234,7 @@ impl<T: Copy> Port<T> {
         let state =
             self.channels.get_mut(usize::from(channel)).filter(|state| channel != 0 && state.enabled != enabled);
         if let (Some(state), Some(rooms)) = (state, rooms) {
-            state.enabled = enabled;
-            state.init = FcInit::new(channel);
-            state.gates = None;
-            state.ledgers = rooms.map(|room| ClassLedger::new(room, scaled));
-            state.updates = [UpdateTimer::new(now, FC_REPEAT); 3];
-            state.uncertain = [false; 3];
-            state.stale = state.held;
+            *state = Channel { enabled, ..Channel::new(channel, rooms, scaled, state.held, now) };
             self.say_at = now;
         }
     }
@@ -396,7 +360,7 @@ impl<T: Copy> Port<T> {
     fn next_update(&mut self, now: Time) -> Option<Dllp> {
         for (index, channel) in self.channels.iter_mut().enumerate() {
             let parts = channel.updates.iter_mut().zip(&channel.ledgers).zip(&mut channel.uncertain);
-            for (class, ((timer, ledger), uncertain)) in CLASSES.into_iter().zip(parts) {
+            for (class, ((timer, ledger), uncertain)) in Class::ALL.into_iter().zip(parts) {
                 let repeat = *uncertain && timer.repeat_due() <= now;
                 if repeat || timer.owed().is_some_and(|owed| owed <= now) {
                     timer.sent(now);
@@ -599,8 +563,6 @@ impl<T: Copy> Port<T> {
         }
     }
 }
-
-const CLASSES: [Class; 3] = [Class::Posted, Class::NonPosted, Class::Completion];
 
 #[cfg(test)]
 #[path = "port_tests.rs"]

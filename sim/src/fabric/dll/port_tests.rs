@@ -215,7 +215,7 @@ fn traffic(seed: u64, count: u64, noise: (u64, u64), settings: &Settings) -> (Ti
     while total < count {
         for _ in 0..2_000.min(count - total) {
             let end = rng.range(0, 1) as usize;
-            let class = CLASSES[rng.range(0, 2) as usize];
+            let class = Class::ALL[rng.range(0, 2) as usize];
             let payload = if rng.range(0, 1) == 0 { 0 } else { rng.range(1, 128) as u32 };
             let item = Item { number: total, channel: rng.range(0, channels - 1) as u8, class, payload };
             sent[end].push(item);
@@ -242,7 +242,7 @@ fn traffic(seed: u64, count: u64, noise: (u64, u64), settings: &Settings) -> (Ti
 /// What a port may send, and what it has allowed, by channel and class.
 fn credits(port: &Port<Item>) -> Vec<(Option<Amount>, Option<Amount>)> {
     let all =
-        (0..8).flat_map(|channel| CLASSES.map(|class| (port.credits(channel, class), port.allowed(channel, class))));
+        (0..8).flat_map(|channel| Class::ALL.map(|class| (port.credits(channel, class), port.allowed(channel, class))));
     all.collect()
 }
 

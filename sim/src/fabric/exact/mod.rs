@@ -213,8 +213,7 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_were_written() {
-        let classes = [Class::Posted, Class::NonPosted, Class::Completion];
-        let frees = classes.into_iter().flat_map(|class| {
+        let frees = Class::ALL.into_iter().flat_map(|class| {
             [(0, 0), (7, 256), (3, u16::MAX)].map(|(channel, data)| LinkAffair::Free { channel, class, data })
         });
         for affair in [LinkAffair::Frame, LinkAffair::Serve].into_iter().chain(frees) {

@@ -398,7 +398,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         ]
     };
     let field = proptest::sample::select(Field::ALL.map(|(_, field)| field).to_vec());
-    let class = proptest::sample::select(vec![Class::Posted, Class::NonPosted, Class::Completion]);
+    let class = proptest::sample::select(&Class::ALL);
     prop_oneof![
         Just(Action::Drop),
         Just(Action::Poison),
