@@ -54,6 +54,19 @@ fn starve(credits: &mut Credits) {
     };
 }
 
+/// Infinite credits.
+fn plentiful(roots: u16, endpoints: u8, tags: u16) -> Load {
+    let none = Credits {
+        posted_headers: 0,
+        posted_data: 0,
+        nonposted_headers: 0,
+        nonposted_data: 0,
+        completion_headers: 0,
+        completion_data: 0,
+    };
+    Load::with_credits(Size::of(roots, endpoints, tags), |credits| *credits = none)
+}
+
 fn sized(roots: u16, endpoints: u8, tags: u16) -> Load {
     Load::with_credits(Size::of(roots, endpoints, tags), |_| {})
 }
@@ -75,6 +88,8 @@ fn waiting_tlp(mut load: Load) -> Load {
 #[library_benchmark]
 #[bench::pending_1000(args = (40, 25, 1), setup = sized)]
 #[bench::pending_100000(args = (40, 25, 100), setup = sized)]
+#[bench::plentiful_pending_1000(args = (40, 25, 1), setup = plentiful)]
+#[bench::plentiful_pending_100000(args = (40, 25, 100), setup = plentiful)]
 #[bench::starved_pending_1000(args = (40, 25, 1), setup = starved)]
 #[bench::starved_pending_100000(args = (40, 25, 100), setup = starved)]
 fn thousand_endpoints(mut load: Load) -> Load {

@@ -26,8 +26,8 @@ const ERA_BITS: u32 = TURN_BITS + LEVEL_BITS;
 const NIL: u32 = u32::MAX;
 /// Added to the first entry of a list of level 0 that must be sorted before one is taken: no entry has such a number.
 const UNSORTED: u32 = 1 << 31;
-/// The order of arrival in a slot, as sorting has it: what's left of a word beside the time within the slot and the entry's number.
-const ORDER_MASK: u64 = (1 << (32 - SLOT_BITS)) - 1;
+/// Picoseconds of a slot of level 0.
+const INSTANTS: usize = 1 << SLOT_BITS;
 /// As many entries of a list are passed by to put one into its place; if that isn't enough, the list is sorted later.
 const SHORT: usize = 8;
 
@@ -114,8 +114,8 @@ pub struct Wheel<E> {
     /// The current turn of level 0 (time >> `TURN_BITS`).
     turn: u64,
     last: u64,
-    /// Room to sort in.
-    scratch: Vec<u64>,
+    /// Room to sort in: a list for each picosecond of a slot.
+    instants: Box<[List; INSTANTS]>,
 }
 
 impl<E: Copy> Wheel<E> {
@@ -129,7 +129,7 @@ impl<E: Copy> Wheel<E> {
             beyond: Heap::new(),
             turn: 0,
             last: 0,
-            scratch: Vec::new(),
+            instants: Box::new([List::EMPTY; INSTANTS]),
         }
     }
 
@@ -196,35 +196,37 @@ impl<E: Copy> Wheel<E> {
         (list.head, list.tail) = (list.head | UNSORTED, id);
     }
 
-    /// Sorts a slot of level 0 by time; what comes at the same time stays in order of arrival.
+    /// Sorts a slot of level 0 by time; what comes at the same time stays in order of arrival. Each entry goes to the list of its picosecond, and
+    /// these follow each other then, so that it takes the same for each entry however many there are.
     #[cold]
     fn sort(&mut self, slot: usize) {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut filled = [0_u64; INSTANTS / 64];
         let list = &mut self.near.lists[slot % SLOTS];
         let mut id = list.head & !UNSORTED;
-        // In one word, so that it's fast: the time within the slot, the order of arrival, the entry.
-        while let Some(entry) = self.entries.get(id as usize) {
-            let order = (scratch.len() as u64 & ORDER_MASK) << 32;
-            scratch.push((entry.at & ((1 << SLOT_BITS) - 1)) << (64 - SLOT_BITS) | order | u64::from(id));
-            id = entry.next;
-        }
-        if scratch.len() as u64 <= ORDER_MASK {
-            scratch.sort_unstable();
-        } else {
-            scratch.sort_by_key(|key| key >> (64 - SLOT_BITS));
-        }
-        let mut next = NIL;
-        for &key in scratch.iter().rev() {
-            let id = key as u32;
-            if next == NIL {
-                list.tail = id;
+        while let Some(entry) = self.entries.get_mut(id as usize) {
+            let (instant, this) = (entry.at as usize % INSTANTS, id);
+            id = std::mem::replace(&mut entry.next, NIL);
+            let instants = &mut self.instants[instant];
+            if filled[instant / 64] >> (instant % 64) & 1 == 0 {
+                filled[instant / 64] |= 1 << (instant % 64);
+                *instants = List { head: this, tail: this };
+            } else {
+                let last = std::mem::replace(&mut instants.tail, this);
+                self.entries[last as usize].next = this;
             }
-            self.entries[id as usize].next = next;
-            next = id;
         }
-        list.head = next;
-        scratch.clear();
-        self.scratch = scratch;
+        *list = List::EMPTY;
+        for (number, mut word) in filled.into_iter().enumerate() {
+            while word != 0 {
+                let instants = self.instants[number * 64 + word.trailing_zeros() as usize];
+                match self.entries.get_mut(list.tail as usize) {
+                    Some(last) => last.next = instants.head,
+                    None => list.head = instants.head,
+                }
+                list.tail = instants.tail;
+                word &= word - 1;
+            }
+        }
     }
 
     /// Adds an event that lies beyond the current turn, or for which an entry must be made.
