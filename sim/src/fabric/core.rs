@@ -322,7 +322,7 @@ impl Core {
     }
 
     /// Puts a TLP on the wire when its turn comes.
-    #[inline]
+    #[inline(always)]
     fn transmit(&mut self, port: PortId, tlp: TlpId, turn: Turn) {
         let receiver = self.transmitters[usize::from(port.0)].receiver;
         self.queue.push(turn.arrival, Event::Arrive(port.peer(), receiver, tlp));

@@ -224,7 +224,7 @@ impl Transmitter {
 
     /// Finds the turn of a TLP that can't go at once, if it may pass all that waits and it's known when its credits are there: they're
     /// taken then.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn reserve(&mut self, arena: &Arena, id: TlpId, now: Time) -> Option<Turn> {
         if !self.waiting.lets_pass(arena, id) {
             return None;
@@ -235,6 +235,7 @@ impl Transmitter {
     }
 
     /// Fixes the turn of a TLP whose credits are there from `at` on.
+    #[inline(always)]
     fn fix(&mut self, arena: &Arena, id: TlpId, at: Time, now: Time) -> Turn {
         let weight = arena.slot(id).weight;
         let class = pending::waits(weight.class);
@@ -314,7 +315,8 @@ impl Transmitter {
     #[inline]
     #[must_use]
     pub(crate) fn credit_freed(&mut self, weight: Weight, at: Time) -> bool {
-        self.is_free() && self.credits[weight.class as usize].give_back(weight.cost, at.after(self.update_fc))
+        (self.is_free() || self.pending & (pending::SPECIAL | pending::waits(weight.class)) == 0)
+            && self.credits[weight.class as usize].give_back(weight.cost, at.after(self.update_fc))
     }
 
     /// Notes that the receiver frees a buffer at `at`. Says whether something of its class waits for it.
