@@ -266,16 +266,20 @@ impl Core {
         }
     }
 
+    /// Sends a TLP from `port`, where something keeps it from going at once.
     #[inline(never)]
     fn send_later(&mut self, port: PortId, tlp: TlpId) {
-        if self.transmitters[usize::from(port.0)].special().is_some() {
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        if transmitter.is_special() {
             return self.send_specially(port, tlp);
         }
-        self.send_in_turn(port, tlp);
+        if !transmitter.wait_behind(&mut self.arena, tlp) {
+            self.send_in_turn(port, tlp);
+        }
     }
 
     /// Sends a TLP from `port`, where it may have to wait.
-    #[inline]
+    #[inline(never)]
     pub(super) fn send_in_turn(&mut self, port: PortId, tlp: TlpId) {
         let weight = self.arena.slot(tlp).weight;
         let transmitter = &mut self.transmitters[usize::from(port.0)];
@@ -305,9 +309,12 @@ impl Core {
     #[inline(never)]
     fn pump(&mut self, port: PortId, class: Class) {
         let (index, mut any) = (usize::from(port.0), false);
-        while let Some((tlp, turn)) = self.transmitters[index].next_turn(&mut self.arena, class, self.now) {
+        while let Some((tlp, turn, more)) = self.transmitters[index].next_turn(&mut self.arena, class, self.now) {
             self.transmit(port, tlp, turn);
             any = true;
+            if !more {
+                break;
+            }
         }
         // What may not pass a posted request goes on when that does.
         if any && class == Class::Posted && self.transmitters[index].others_wait() {

@@ -158,6 +158,12 @@ impl Credits {
         self.available + back == self.limit
     }
 
+    /// Whether no TLP can have any before more are given back: headers are finite, and none are left or on their way.
+    #[inline]
+    pub(crate) fn are_spent(&self) -> bool {
+        self.returning.entered == self.returning.left && (self.available >> HEADERS) == 0 && self.finite >> HEADERS != 0
+    }
+
     /// What of a cost is ever spent: infinite credits aren't.
     pub(crate) fn finite(&self, cost: Cost) -> Cost {
         Cost(cost.0 & self.finite)

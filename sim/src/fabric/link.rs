@@ -294,14 +294,27 @@ impl Transmitter {
         self.waiting.has_relaxed()
     }
 
-    /// Takes the next TLP of `class` whose turn can be fixed.
+    /// Puts a TLP behind those of its class that wait, if that's all there is to do. If it gives `false`, nothing has been done.
     #[inline]
-    pub(crate) fn next_turn(&mut self, arena: &mut Arena, class: Class, now: Time) -> Option<(TlpId, Turn)> {
-        let credits = &mut self.credits;
-        let (id, at) =
-            self.waiting.pick_in(arena, class, |weight| credits[weight.class as usize].reserve(weight.cost, now))?;
+    pub(crate) fn wait_behind(&mut self, arena: &mut Arena, id: TlpId) -> bool {
+        let weight = arena.slot(id).weight;
+        let waits = self.pending & pending::waits(weight.class) != 0
+            && !self.waiting.is_relaxed(arena, id)
+            && self.can_ever_send(weight);
+        if waits {
+            self.waiting.push(arena, id);
+        }
+        waits
+    }
+
+    /// Takes the next TLP of `class` whose turn can be fixed. Says, too, whether another one's may be.
+    #[inline]
+    pub(crate) fn next_turn(&mut self, arena: &mut Arena, class: Class, now: Time) -> Option<(TlpId, Turn, bool)> {
+        let credits = &mut self.credits[class as usize % 3];
+        let (id, at) = self.waiting.pick_in(arena, class, |weight| credits.reserve(weight.cost, now))?;
+        let more = self.waiting.holds(class) && !credits.are_spent();
         self.show_waiting();
-        Some((id, self.fix(arena, id, at, now)))
+        Some((id, self.fix(arena, id, at, now), more))
     }
 
     /// Whether anything but posted requests waits.

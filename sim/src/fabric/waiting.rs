@@ -89,6 +89,7 @@ impl Waiting {
     }
 
     /// Whether something of a class waits.
+    #[inline]
     pub(crate) fn holds(&self, class: Class) -> bool {
         self.classes & bit(class) != 0
     }
@@ -97,6 +98,13 @@ impl Waiting {
     #[inline]
     pub(crate) fn has_relaxed(&self) -> bool {
         self.relaxed != 0
+    }
+
+    /// Whether, with a TLP that comes now, something waits that may be picked before what came earlier.
+    #[inline]
+    pub(crate) fn is_relaxed(&self, arena: &Arena, id: TlpId) -> bool {
+        let slot = arena.slot(id);
+        self.relaxed != 0 || slot.weight.class != Class::Posted && is_relaxed(&slot.header)
     }
 
     /// Whether a TLP that comes now may go before all that waits. Within a class none does.
