@@ -72,6 +72,7 @@ impl Returns {
     }
 
     /// Adds credits before those that arrive later. Without room, which there is only where headers are infinite, they arrive with the newest.
+    #[inline(never)]
     fn insert(&mut self, at: Time, credits: u64) {
         if self.entered - self.left == RETURNS {
             let (newest, freed) = &mut self.ring[(self.entered - 1) % RETURNS];
@@ -170,6 +171,7 @@ impl Credits {
     }
 
     /// Whether there may ever be so many.
+    #[inline]
     pub(crate) fn can_ever_take(&self, cost: Cost) -> bool {
         enough(self.limit, cost.0 & self.finite).is_some()
     }
@@ -221,6 +223,7 @@ impl Credits {
     }
 
     /// Lets the credits of a freed buffer come back at `at`, or a little later if very many are on their way.
+    #[inline]
     pub(crate) fn give_back_in_all_cases(&mut self, cost: Cost, at: Time) {
         if !self.give_back(cost, at) {
             self.returning.insert(at, cost.0 & self.finite);

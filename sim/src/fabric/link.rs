@@ -333,6 +333,7 @@ impl Transmitter {
     }
 
     /// Notes that the receiver frees a buffer at `at`. Says whether something of its class waits for it.
+    #[inline]
     pub(crate) fn credit_freed_in_all_cases(&mut self, weight: Weight, at: Time) -> bool {
         self.credits[weight.class as usize].give_back_in_all_cases(weight.cost, at.after(self.update_fc));
         self.pending & pending::waits(weight.class) != 0
