@@ -226,7 +226,7 @@ fn function_0_of_several_has_the_channels() {
         ports: vec![port_config(identity, PortType::RootPort, 0, &link).unwrap()],
     });
     let mut specs = MultiShape { functions: 2, ari: false, ..MultiShape::default() }.specs().unwrap();
-    specs[0].config.add(&VcCapability { extended: 1, low_priority: 0, arbitrates_ports: false }).unwrap();
+    specs[0].config.add(&VcCapability { extended: 1, low_priority: 0, phases: 0, arbitrates_ports: false }).unwrap();
     let device = fabric.plug(root, &link, |_, port| Box::new(Pair(MultiFunction::new(port, specs).unwrap()))).unwrap();
     let mut simulation = Simulation::new(fabric);
     let host = simulation.host(root);

@@ -112,6 +112,8 @@ pub struct ConfigSpace {
     capabilities: Vec<(CapabilityId, u16, u16)>,
     pub(super) located: Located,
     pub(super) header: HeaderState,
+    /// The VC Arbitration Table as it was loaded last.
+    pub(super) vc_table: Vec<u8>,
 }
 
 impl ConfigSpace {
@@ -125,6 +127,7 @@ impl ConfigSpace {
             capabilities: Vec::new(),
             located: Located::default(),
             header,
+            vc_table: Vec::new(),
         };
         space.define(0, rows);
         space
@@ -155,11 +158,16 @@ impl ConfigSpace {
             }
         }
         *slot = after;
-        self.watches
+        let changed = self
+            .watches
             .iter()
             .filter(|watch| watch.offset == offset)
             .filter(|watch| watch.applies(written, value, before, after))
-            .fold(Changed::NONE, |changed, watch| changed | watch.topic)
+            .fold(Changed::NONE, |changed, watch| changed | watch.topic);
+        if changed.intersects(Changed::VC_TABLE | Changed::LOAD_VC_TABLE) {
+            self.act_on_vc_table(changed);
+        }
+        changed
     }
 
     /// Returns registers to their reset values, except for what survives this kind of reset.
@@ -171,6 +179,9 @@ impl ConfigSpace {
                 Reset::FunctionLevel => rule.sticky | rule.flr_keeps,
             };
             *value = (*value & keep) | (rule.reset & !keep);
+        }
+        if kind != Reset::FunctionLevel {
+            self.vc_table.clear();
         }
     }
 
@@ -190,6 +201,8 @@ impl ConfigSpace {
             self.write(register, 0xf, value & rule.rw);
             self.set(register * 4, rule.rw1c, value);
         }
+        // Nothing says which table was loaded last: it's the one that is there.
+        self.load_vc_table();
     }
 
     /// Adds a capability at the first free place in the area of its list. Returns its offset.

@@ -116,7 +116,7 @@ fn lspci_reads_our_spaces() -> Result<(), Box<dyn std::error::Error>> {
 
     // Two channels beyond VC0: one that the other end has, too, and one that it hasn't.
     let mut channels = port(PortType::Downstream)?;
-    let at = channels.add(&VcCapability { extended: 2, low_priority: 1, arbitrates_ports: true })?;
+    let at = channels.add(&VcCapability { extended: 2, low_priority: 1, phases: 0, arbitrates_ports: true })?;
     for (offset, value) in [(0x14, 0x8000_000f), (0x20, 0x8100_0070), (0x2c, 0x8300_0080)] {
         write(&mut channels, at + offset, value);
     }

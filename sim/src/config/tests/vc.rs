@@ -12,7 +12,7 @@ fn space(capability: VcCapability) -> ConfigSpace {
     space
 }
 
-const THREE: VcCapability = VcCapability { extended: 2, low_priority: 1, arbitrates_ports: true };
+const THREE: VcCapability = VcCapability { extended: 2, low_priority: 1, phases: 0, arbitrates_ports: true };
 
 #[test]
 fn registers_after_reset() {
@@ -74,7 +74,7 @@ fn what_does_not_work_is_pending() {
 #[test]
 fn wrong_numbers_are_refused() {
     for (extended, low_priority) in [(8, 0), (0, 1), (3, 4)] {
-        let capability = VcCapability { extended, low_priority, arbitrates_ports: false };
+        let capability = VcCapability { extended, low_priority, phases: 0, arbitrates_ports: false };
         assert!(matches!(capability.layout(), Err(ConfigError::Value { .. })), "{capability:?}");
     }
     assert!((0..=7).all(|extended| VcCapability { extended, ..THREE }.layout().is_ok() == (extended > 0)));
