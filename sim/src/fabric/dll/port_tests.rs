@@ -64,7 +64,7 @@ impl Line {
         }
         self.settle();
         for channel in 1..8 {
-            self.ports.iter_mut().for_each(|port| port.enable_channel(channel, true, self.now));
+            self.ports.iter_mut().for_each(|port| port.set_channel(channel, Some(channel), self.now));
         }
     }
 
@@ -331,7 +331,7 @@ fn errors_are_told_apart() {
     port.free(0, Class::NonPosted, one, now);
     assert_eq!(tlp(&mut port, 2, 0, Amount { headers: 1, data: 5 }), overflow);
     assert_eq!(tlp(&mut port, 3, 0, one), (None, true, false), "what was dropped took nothing");
-    assert_eq!(tlp(&mut port, 4, 1, one), overflow, "a channel that isn't enabled has no buffer");
+    assert_eq!(tlp(&mut port, 4, 1, one), (None, false, true), "a channel that isn't enabled has no buffer");
     assert_eq!(tlp(&mut port, 6, 0, one), (Some(LinkError::BadTlp), false, false));
     assert!(!port.receiver().has_taken(Sequence::new(5)) && port.receiver().has_taken(Sequence::new(4)));
 }
