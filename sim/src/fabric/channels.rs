@@ -139,7 +139,9 @@ impl Transmitter {
                 Some((tlp, channel))
             }),
         };
-        self.show_waiting();
+        if picked.is_some() {
+            self.show_waiting();
+        }
         picked
     }
 

@@ -206,7 +206,7 @@ impl ConfigSpace {
 
     /// The VC Arbitration Table as it was loaded last: the VC ID of each phase of the longest table. Empty if none was loaded since the last reset.
     pub fn vc_arbitration_table(&self) -> &[u8] {
-        &self.vc_table
+        &self.hidden.vc_table
     }
 
     /// Does what a write to the table or to Load VC Arbitration Table does: the table's status shows whether something was written since it was
@@ -231,7 +231,7 @@ impl ConfigSpace {
             let dword = self.dword(table + u16::from(phase / PHASES_IN_DWORD) * 4);
             (dword >> (PHASE_BITS * u32::from(phase % PHASES_IN_DWORD)) & 7) as u8
         };
-        self.vc_table = (0..*phases).map(entry).collect();
+        self.hidden.vc_table = (0..*phases).map(entry).collect();
         self.set(at + PORT_CTL, TABLE_STATUS, 0);
     }
 

@@ -252,6 +252,7 @@ impl<T: Copy> Port<T> {
         self.channels.iter().find(|channel| channel.has_id(id))
     }
 
+    #[inline]
     fn with_id_mut(&mut self, id: u8) -> Option<&mut Channel> {
         self.channels.iter_mut().find(|channel| channel.has_id(id))
     }
@@ -324,6 +325,7 @@ impl<T: Copy> Port<T> {
     }
 
     /// A TLP that has its credits begins on the wire, which takes `wire` for it: [`Port::takes_tlp`], and [`Port::next`] gave nothing.
+    #[inline]
     pub fn start(&mut self, item: T, bytes: u32, now: Time, wire: Time) -> Frame<T> {
         Frame::Tlp { sequence: self.retry.send(item, bytes, now + wire), item, bytes, again: false }
     }
@@ -354,8 +356,16 @@ impl<T: Copy> Port<T> {
         }
     }
 
-    /// The next InitFC of the first `count` channels, if it's its time. A sequence of three that has begun isn't broken off by another channel's.
+    /// The next InitFC of the first `count` channels, if it's its time.
+    #[inline]
     fn next_init(&mut self, count: usize, now: Time) -> Option<Dllp> {
+        let any = self.channels.iter().any(Channel::is_being_initialized);
+        if any { self.initialize(count, now) } else { None }
+    }
+
+    /// The same, if any channel is being initialized. A sequence of three that has begun isn't broken off by another channel's.
+    #[inline(never)]
+    fn initialize(&mut self, count: usize, now: Time) -> Option<Dllp> {
         let due = |channel: &&mut Channel| channel.init_due().is_some_and(|due| due <= now);
         let all = self.channels.iter_mut().take(count).filter(due);
         let channel = all.min_by_key(|channel| (!channel.init.has_begun(), channel.say_at))?;

@@ -56,7 +56,7 @@ impl Core {
         if let Some(frame) = exact.port.next(now, tlp_time) {
             return Some((frame, 0));
         }
-        if !exact.port.takes_tlp(LARGEST as u32, now) {
+        if !exact.port.takes_tlp(LARGEST as u32, now) || transmitter.is_clear() {
             return None;
         }
         let (tlp, channel) = transmitter.pick_by_channel(&mut self.arena, now)?;
