@@ -83,7 +83,7 @@ proptest! {
             (0..count).map(|id| phases_of(id) * rounds + if id + 1 == count { more } else { 0 }).collect();
         for (id, left) in (0..).zip(&left) {
             for number in 0..*left as u64 {
-                plant.send(0, write(me, u64::from(id) << 16 | number * 128, 128, id), &[id; 128]);
+                plant.send(0, write(me, (u64::from(id) << 16) + number * 128, 128, id), &[id; 128]);
             }
         }
         plant.settle();

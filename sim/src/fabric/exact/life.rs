@@ -50,6 +50,7 @@ impl Core {
 
     /// Takes over which virtual channels beyond VC0 both ends of the link of `port` have, by the number of the VC resource there: those that have begun are
     /// initialized, those that have ended are closed. Does nothing if it isn't an exact link. The other end must be told at the same time.
+    #[cold]
     pub(in crate::fabric) fn set_exact_channels(&mut self, port: PortId, pairs: [Option<Pair>; MAX_CHANNELS]) {
         let Some(exact) = self.exact(port) else { return };
         let before = std::mem::replace(&mut exact.pairs, pairs);
@@ -75,6 +76,7 @@ impl Core {
     }
 
     /// A channel of `port` has ended: what it has on the wire comes to nothing. Its flow control isn't heard, and for its TLPs the receiver has no buffer.
+    #[cold]
     fn recall(&mut self, port: PortId, pair: Pair) {
         let Some(other) = self.exact(port.peer()) else { return };
         let other = *other.port.receiver();

@@ -175,8 +175,7 @@ impl Core {
                 } else if reaction.dropped && reaction.error.is_some() {
                     self.lose_exactly(sender, item);
                 } else if reaction.dropped {
-                    // The receiver has no channel for it.
-                    self.refuse_malformed(port, item);
+                    self.refuse_unclaimed(port, item);
                 }
             }
             Frame::Dllp(dllp) => {
@@ -192,6 +191,13 @@ impl Core {
             }
         }
         self.serve(port);
+    }
+
+    /// A TLP has come for which the receiver has no channel.
+    #[cold]
+    #[inline(never)]
+    fn refuse_unclaimed(&mut self, port: PortId, tlp: TlpId) {
+        self.refuse_malformed(port, tlp);
     }
 
     /// Does what follows from what a port has found.
