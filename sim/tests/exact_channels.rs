@@ -12,6 +12,7 @@ use common::credits::SMALLEST;
 use common::plant::{MEMORY, Plant, Recorder, plant, single, trees};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::dll::{Dllp, FcStage};
+use mlx5_twin_sim::fabric::rules::{Action, Rule, Rules};
 use mlx5_twin_sim::fabric::{Fate, FrameKind, Noise, PortId};
 use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire, Probe, Transmit};
@@ -164,6 +165,29 @@ fn a_starved_channel_stops_no_other() {
     plant.settle();
     assert_eq!(classes(&recorder, &mut plant), [0, 1, 1, 1, 1, 0, 0, 0]);
     assert_eq!(plant.faults(), Default::default());
+}
+
+/// Credits of several TLPs that a rule has kept back come together, all of them, and those of another channel aren't kept.
+#[test]
+fn withheld_credits_come_back() {
+    let four = Credits { posted_headers: 4, posted_data: 32, ..SMALLEST };
+    let mut plant = exact(&[four, four]);
+    enable_all(&mut plant, &[0xfd, 0x02], false);
+    let before = exact_credits(&mut plant);
+    let me = plant.function(0).0;
+    let action = Action::WithholdCredits { class: Some(Class::Posted), channel: Some(1), duration: Some(Time::us(50)) };
+    let rule = Rule::new(action).on(LOWER, Direction::Upstream);
+    plant.fabric().set_rules(Rules::new([rule], 1, |_| None).unwrap()).unwrap();
+    let recorder = Recorder::default();
+    plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+    for number in 0..6 {
+        plant.send(0, write(me, number * 128, 128, 1), &[1; 128]);
+        plant.send(0, write(me, 0x1000 + number * 128, 128, 0), &[1; 128]);
+    }
+    plant.settle();
+    assert_eq!(classes(&recorder, &mut plant), [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+    assert!(plant.fabric().is_at_rest());
+    assert_eq!(exact_credits(&mut plant), before);
 }
 
 /// What waits for a channel that ends is malformed for who was to send it; what is on the wire, for who gets it. Anew, the channel has all its credits.
