@@ -46,7 +46,7 @@ pub(crate) enum LinkAffair {
 
 impl LinkAffair {
     /// As the number that an event carries, so that events stay as simple as they are. What is freed has bit 0, then channel, class, headers and data.
-    #[inline]
+    #[inline(always)]
     fn token(self) -> u32 {
         match self {
             LinkAffair::Frame => 0,
