@@ -5,7 +5,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::channels::{
-    MAX_PAYLOAD, capability, channels, classes, enable_all, exact_credits, pending, perform, set, spec, step,
+    ENABLE, MAX_PAYLOAD, capability, channels, classes, enable_all, exact_credits, pending, perform, set, spec, step,
     with_data_link, write,
 };
 use common::credits::SMALLEST;
@@ -16,7 +16,7 @@ use mlx5_twin_sim::fabric::rules::{Action, Rule, Rules};
 use mlx5_twin_sim::fabric::{Fate, FrameKind, Noise, PortId};
 use mlx5_twin_sim::host::Host;
 use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire, Probe, Transmit};
-use mlx5_twin_sim::profile::Credits;
+use mlx5_twin_sim::profile::{Credits, Range};
 use mlx5_twin_sim::tlp::{Bdf, Class};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -231,6 +231,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// The control register of another VC resource than that of VC0, whose own this is.
+fn at_resource((id, register): (Bdf, u16), number: u16) -> (Bdf, u16) {
+    (id, register + 3 * number)
+}
+
 fn noise() -> impl Strategy<Value = Noise> {
     let some = || prop_oneof![2 => Just(0), 3 => 0..40_000_u32];
     (some(), some(), some(), some()).prop_map(|(broken_tlps, lost_tlps, broken_dllps, lost_dllps)| Noise {
@@ -284,34 +289,49 @@ proptest! {
     /// Channels begin, end and change places at either end while TLPs go: each write is in memory or was malformed, and nothing is left.
     #[test]
     fn channels_come_and_go(
-        changes in prop::collection::vec((change(), 0..3_000_u64), 1..12),
+        changes in prop::collection::vec((change(), prop_oneof![0..300_u64, 0..3_000_u64]), 1..16),
         writes in prop::collection::vec((0..4_u8, 1..=MAX_PAYLOAD / 4, 0..30_u8), 1..100),
         credits in prop::collection::vec(common::channels::credits(), 3),
         noise in noise(),
+        flight_ps in prop_oneof![Just(1_000), 0..5_000_000_u64],
         seed in any::<u64>(),
     ) {
-        let mut plant = single(&with_data_link(spec(&credits, 1, common::TIMING, seed), true));
+        let mut spec = with_data_link(spec(&credits, 1, common::TIMING, seed), true);
+        spec.link.propagation = Range { min_ps: flight_ps, max_ps: flight_ps };
+        let mut plant = single(&spec);
         set_noise(&mut plant, noise, seed);
         plant.settle();
         let before = exact_credits(&mut plant);
         let ids: Vec<Bdf> = plant.found.iter().map(|function| function.id).collect();
         let found = ids.clone();
-        let host = plant.simulation.host(plant.root);
-        plant.simulation.spawn(async move {
-            for id in &found {
+        let registers = plant.run(move |host| async move {
+            let mut registers = Vec::new();
+            for id in found {
                 for number in 1..=2 {
-                    set(&host, *id, number, number as u8, 1 << number).await;
+                    set(&host, id, number, number as u8, 1 << number).await;
                 }
-                set(&host, *id, 0, 0, 0xf9).await;
+                set(&host, id, 0, 0, 0xf9).await;
+                registers.push((id, capability(&host, id).await.unwrap() / 4 + 5));
             }
-            for (change, pause) in changes {
-                host.sleep(Time::ns(pause)).await;
-                match change {
-                    Change::Disable(function, number) => disable(&host, *function.get(&found), number).await,
-                    Change::Enable(function, number, id) => set(&host, *function.get(&found), number, id, 1 << id).await,
-                }
-            }
+            registers
         });
+        // Each by a program of its own, so that they may come closer to each other than a TLP and its Ack.
+        let mut at = Time::ZERO;
+        for (change, pause) in changes {
+            at = at + Time::ns(pause);
+            let host = plant.simulation.host(plant.root);
+            let ((id, register), value) = match change {
+                Change::Disable(function, number) => (at_resource(*function.get(&registers), number), 0),
+                Change::Enable(function, number, channel) => {
+                    let value = ENABLE | u32::from(channel) << 24 | 1 << channel;
+                    (at_resource(*function.get(&registers), number), value)
+                }
+            };
+            plant.simulation.spawn(async move {
+                host.sleep(at).await;
+                host.config_write(id, register, value).await.unwrap();
+            });
+        }
         let me = plant.function(0).0;
         for (number, (tc, dwords, pause)) in (0..).zip(&writes) {
             plant.send(0, write(me, MEMORY / 2 + number * 128, dwords * 4, *tc), &vec![0xee; *dwords as usize * 4]);
