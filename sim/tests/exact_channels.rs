@@ -318,7 +318,7 @@ proptest! {
         // Each by a program of its own, so that they may come closer to each other than a TLP and its Ack.
         let mut at = Time::ZERO;
         for (change, pause) in changes {
-            at = at + Time::ns(pause);
+            at += Time::ns(pause);
             let host = plant.simulation.host(plant.root);
             let ((id, register), value) = match change {
                 Change::Disable(function, number) => (at_resource(*function.get(&registers), number), 0),
