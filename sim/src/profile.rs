@@ -119,6 +119,7 @@ pub struct VirtualChannels {
     credits: [Credits; VirtualChannels::MOST],
     count: u8,
     low_priority: u8,
+    phases: u8,
 }
 
 /// The same as a profile has it.
@@ -127,7 +128,13 @@ pub struct VirtualChannels {
 struct ChannelList {
     #[serde(default)]
     low_priority: u8,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    phases: u8,
     credits: Vec<Credits>,
+}
+
+fn is_zero(value: &u8) -> bool {
+    *value == 0
 }
 
 impl VirtualChannels {
@@ -135,7 +142,7 @@ impl VirtualChannels {
     pub const MOST: usize = 7;
     /// None: VC0 carries everything.
     pub const NONE: VirtualChannels =
-        VirtualChannels { credits: [Credits::INFINITE; VirtualChannels::MOST], count: 0, low_priority: 0 };
+        VirtualChannels { credits: [Credits::INFINITE; VirtualChannels::MOST], count: 0, low_priority: 0, phases: 0 };
 
     /// These, at most seven: `None` if they're more.
     pub fn new(channels: &[Credits]) -> Option<VirtualChannels> {
@@ -149,6 +156,19 @@ impl VirtualChannels {
     #[must_use]
     pub fn with_low_priority(self, count: u8) -> VirtualChannels {
         VirtualChannels { low_priority: count.min(self.count), ..self }
+    }
+
+    /// The same with ports that can let the low-priority group take turns by weighted round robin, if software selects that, with tables of up to
+    /// `phases` phases: 32, 64 or 128. `None` if it's another number, but for 0, which means none, or the group has no channel beyond VC0.
+    #[must_use]
+    pub fn with_phases(self, phases: u8) -> Option<VirtualChannels> {
+        let ok = phases == 0 || [32, 64, 128].contains(&phases) && self.low_priority > 0;
+        ok.then_some(VirtualChannels { phases, ..self })
+    }
+
+    /// Phases of the longest table for weighted round robin: 32, 64 or 128; 0 if there's none.
+    pub fn phases(&self) -> u8 {
+        self.phases
     }
 
     /// The highest VC ID in the low-priority group.
@@ -177,7 +197,7 @@ impl TryFrom<ChannelList> for VirtualChannels {
     type Error = OutOfRange;
 
     fn try_from(list: ChannelList) -> Result<VirtualChannels, OutOfRange> {
-        let ChannelList { low_priority, credits } = list;
+        let ChannelList { low_priority, phases, credits } = list;
         let wrong = |field: &str, value: u64, allowed| OutOfRange { field: field.to_owned(), value, allowed };
         let number = credits.len() as u64;
         let channels = VirtualChannels::new(&credits);
@@ -186,13 +206,16 @@ impl TryFrom<ChannelList> for VirtualChannels {
             let allowed = "0 to the number of virtual_channels.credits";
             return Err(wrong("virtual_channels.low_priority", low_priority.into(), allowed));
         }
-        Ok(channels.with_low_priority(low_priority))
+        let allowed = "0; or 32, 64 or 128 if virtual_channels.low_priority isn't 0";
+        let channels = channels.with_low_priority(low_priority).with_phases(phases);
+        channels.ok_or_else(|| wrong("virtual_channels.phases", phases.into(), allowed))
     }
 }
 
 impl From<VirtualChannels> for ChannelList {
     fn from(channels: VirtualChannels) -> ChannelList {
-        ChannelList { low_priority: channels.low_priority, credits: channels.credits().to_vec() }
+        let VirtualChannels { low_priority, phases, .. } = channels;
+        ChannelList { low_priority, phases, credits: channels.credits().to_vec() }
     }
 }
 
@@ -236,9 +259,7 @@ impl Link {
         for (number, credits) in self.virtual_channels.credits().iter().enumerate() {
             credits.validate(&format!("{section}.virtual_channels.credits[{number}]"), max_payload, scaled)?;
         }
-        let channels = self.virtual_channels.credits().len() as u64;
-        let ok = self.data_link == DataLink::Rated || channels == 0;
-        check(section, "virtual_channels", channels, ok, "none if the link is exact")
+        Ok(())
     }
 
     /// Picoseconds per byte on the wire in 1/65,536, encoding included (8b/10b up to generation 2, 128b/130b from 3).
@@ -542,10 +563,23 @@ mod tests {
             (0, 8, "number of virtual_channels.credits = 8 is out of range: 0 to 7"),
             (3, 2, "virtual_channels.low_priority = 3 is out of range: 0 to the number of virtual_channels.credits"),
         ] {
-            let text = serde_json::to_string(&ChannelList { low_priority, credits: vec![few; number] }).unwrap();
+            let list = ChannelList { low_priority, phases: 0, credits: vec![few; number] };
+            let text = serde_json::to_string(&list).unwrap();
             let error = serde_json::from_str::<VirtualChannels>(&text).unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
+        for (low_priority, phases, ok) in [(0, 32, false), (1, 16, false), (1, 32, true), (2, 128, true)] {
+            let text = serde_json::to_string(&ChannelList { low_priority, phases, credits: vec![few; 2] }).unwrap();
+            match serde_json::from_str::<VirtualChannels>(&text) {
+                Ok(channels) => assert!(ok && channels.phases() == phases, "{text}"),
+                Err(error) => {
+                    let wrong = format!("virtual_channels.phases = {phases} is out of range: 0; or 32, 64 or 128");
+                    assert!(!ok && error.to_string().contains(&wrong), "{error}");
+                }
+            }
+        }
+        let exact = super::Link { data_link: DataLink::Exact, ..link };
+        assert_eq!(exact.validate("topology.host.link", 128), Ok(()));
         let without = serde_json::to_string(&super::Link { virtual_channels: VirtualChannels::NONE, ..link }).unwrap();
         assert!(!without.contains("virtual"), "{without}");
         assert!(serde_json::from_str::<Link>(&without).unwrap().virtual_channels.is_empty());

@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::agent::{Agent, Received};
+use common::channels::with_data_link;
 use common::credits::{SMALLEST, credits};
 use common::plant::{MEMORY, Plant, Recorder, Shape, Spec, plant, single, trees};
 use mlx5_twin_sim::Time;
@@ -180,9 +181,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..250),
         update_fc_ns in 0..400u64,
         seed in any::<u64>(),
+        exact in any::<bool>(),
     ) {
         let timing = Timing { update_fc_ns, ..common::TIMING };
-        let mut plant = plant(&tree(), &spec(credits, timing, seed));
+        let mut plant = plant(&tree(), &with_data_link(spec(credits, timing, seed), exact));
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
         perform(&mut plant, &steps);
@@ -197,9 +199,10 @@ proptest! {
         steps in (1..=3_u8).prop_flat_map(|classes| prop::collection::vec(relaxed_step(classes), 1..250)),
         update_fc_ns in 0..400u64,
         seed in any::<u64>(),
+        exact in any::<bool>(),
     ) {
         let timing = Timing { update_fc_ns, ..common::TIMING };
-        let mut plant = plant(&tree, &spec(credits, timing, seed));
+        let mut plant = plant(&tree, &with_data_link(spec(credits, timing, seed), exact));
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
         perform(&mut plant, &steps);
@@ -329,8 +332,8 @@ fn who_passes_a_blocked_posted_request() {
         ("C2a", atomic, Attr::NS, false),
         ("B2a", others_read, Attr::NS, false),
     ];
-    let run = |make: &dyn Fn(Bdf) -> Header| {
-        let mut plant = single(&spec(SMALLEST, common::TIMING, 1));
+    let run_on = |make: &dyn Fn(Bdf) -> Header, exact| {
+        let mut plant = single(&with_data_link(spec(SMALLEST, common::TIMING, 1), exact));
         let me = plant.function(0).0;
         let recorder = Recorder::default();
         plant.fabric().set_probe(Some(Box::new(recorder.clone())));
@@ -349,6 +352,11 @@ fn who_passes_a_blocked_posted_request() {
         assert_eq!(link.len(), 3);
         let place = link.iter().position(|seen| Header::decode(&seen.header) == Ok(header)).unwrap();
         place == 1
+    };
+    let run = |make: &dyn Fn(Bdf) -> Header| {
+        let [rated, exact] = [false, true].map(|exact| run_on(make, exact));
+        assert_eq!(rated, exact, "links of both kinds go by the table");
+        rated
     };
     for (rule, make, attr, passes) in cases {
         let passed = run(&|me| {
@@ -369,32 +377,34 @@ fn who_passes_a_blocked_posted_request() {
 #[test]
 fn a_relaxed_request_leaves_a_blocked_one_behind() {
     let credits = Credits { nonposted_headers: 4, ..SMALLEST };
-    let mut plant = single(&spec(credits, common::TIMING, 1));
-    let me = plant.function(0).0;
-    let recorder = Recorder::default();
-    plant.fabric().set_probe(Some(Box::new(recorder.clone())));
-    let read = |tag| Header::mem_read_bytes(me, tag, 0x2000, 4).unwrap();
-    let atomic = |tag, attr| {
-        let mut header = Header::atomic(Atomic::Swap, me, tag, 0x2000, 4).unwrap();
-        header.set_attr(attr).unwrap();
-        header
-    };
-    for address in [0, 0x1000] {
-        plant.send(0, Header::mem_write_bytes(me, 0, address, 128).unwrap(), &[1; 128]);
+    for exact in [false, true] {
+        let mut plant = single(&with_data_link(spec(credits, common::TIMING, 1), exact));
+        let me = plant.function(0).0;
+        let recorder = Recorder::default();
+        plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+        let read = |tag| Header::mem_read_bytes(me, tag, 0x2000, 4).unwrap();
+        let atomic = |tag, attr| {
+            let mut header = Header::atomic(Atomic::Swap, me, tag, 0x2000, 4).unwrap();
+            header.set_attr(attr).unwrap();
+            header
+        };
+        for address in [0, 0x1000] {
+            plant.send(0, Header::mem_write_bytes(me, 0, address, 128).unwrap(), &[1; 128]);
+        }
+        for header in [read(1), atomic(2, Attr::NONE), atomic(3, Attr::RO), read(4), atomic(5, Attr::RO)] {
+            plant.send(0, header, &vec![0; header.payload_len()]);
+        }
+        plant.settle();
+        let log = recorder.take();
+        assert_eq!(plant.judge(&log, TRANSIT).violations, []);
+        let first = log.transmitted[0].link;
+        let tags: Vec<u16> = log
+            .transmitted
+            .iter()
+            .filter(|seen| seen.link == first && !seen.down)
+            .map(|seen| Header::decode(&seen.header).unwrap())
+            .map(|header| header.tag())
+            .collect();
+        assert_eq!(tags, [0, 3, 5, 0, 1, 2, 4], "exact: {exact}");
     }
-    for header in [read(1), atomic(2, Attr::NONE), atomic(3, Attr::RO), read(4), atomic(5, Attr::RO)] {
-        plant.send(0, header, &vec![0; header.payload_len()]);
-    }
-    plant.settle();
-    let log = recorder.take();
-    assert_eq!(plant.judge(&log, TRANSIT).violations, []);
-    let first = log.transmitted[0].link;
-    let tags: Vec<u16> = log
-        .transmitted
-        .iter()
-        .filter(|seen| seen.link == first && !seen.down)
-        .map(|seen| Header::decode(&seen.header).unwrap())
-        .map(|header| header.tag())
-        .collect();
-    assert_eq!(tags, [0, 3, 5, 0, 1, 2, 4]);
 }

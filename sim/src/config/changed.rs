@@ -43,7 +43,7 @@ impl Changed {
     pub const FUNCTION_LEVEL_RESET: Changed = Changed(1 << 13);
     /// MSI Enable changed.
     pub const MSI: Changed = Changed(1 << 14);
-    /// A virtual channel was enabled or disabled, or has another ID or other traffic classes.
+    /// A virtual channel was enabled or disabled, or has another ID or other traffic classes; or another arbitration was selected.
     pub const VIRTUAL_CHANNELS: Changed = Changed(1 << 15);
     /// A bit of ACS Control or of the Egress Control Vector changed.
     pub const ACS: Changed = Changed(1 << 16);
@@ -51,6 +51,10 @@ impl Changed {
     pub const CONTAINMENT: Changed = Changed(1 << 17);
     /// 1 was written to DPC Software Trigger. The bit itself always reads 0.
     pub const SOFTWARE_TRIGGER: Changed = Changed(1 << 18);
+    /// An entry of the VC Arbitration Table was written, with the same value or another.
+    pub const VC_TABLE: Changed = Changed(1 << 19);
+    /// 1 was written to Load VC Arbitration Table. The bit itself always reads 0.
+    pub const LOAD_VC_TABLE: Changed = Changed(1 << 20);
 
     /// A bit of SR-IOV Control, NumVFs, System Page Size or a VF BAR changed.
     pub const SRIOV: Changed = Changed(1 << 24);

@@ -105,7 +105,7 @@ pub(super) struct Located {
 #[derive(Clone, Debug)]
 pub struct ConfigSpace {
     values: Box<[u32; REGISTERS as usize]>,
-    rules: Box<[Rule; REGISTERS as usize]>,
+    pub(super) hidden: Box<Hidden>,
     watches: Vec<Watch>,
     legal: Vec<Legal>,
     /// Capabilities in the order of their lists: id, offset, length.
@@ -114,12 +114,20 @@ pub struct ConfigSpace {
     pub(super) header: HeaderState,
 }
 
+/// What the bus doesn't see of a configuration space, apart from it since few look at it.
+#[derive(Clone, Debug)]
+pub(super) struct Hidden {
+    rules: [Rule; REGISTERS as usize],
+    /// The VC Arbitration Table as it was loaded last.
+    pub(super) vc_table: Vec<u8>,
+}
+
 impl ConfigSpace {
     /// A space with these rows from offset 0, and no capabilities.
     pub(super) fn new(header: HeaderState, rows: &[Row], watches: &[Watch]) -> ConfigSpace {
         let mut space = ConfigSpace {
             values: Box::new([0; REGISTERS as usize]),
-            rules: Box::new([Rule::default(); REGISTERS as usize]),
+            hidden: Box::new(Hidden { rules: [Rule::default(); REGISTERS as usize], vc_table: Vec::new() }),
             watches: watches.to_vec(),
             legal: Vec::new(),
             capabilities: Vec::new(),
@@ -140,7 +148,7 @@ impl ConfigSpace {
     /// have to act upon.
     pub fn write(&mut self, register: u16, byte_enables: u8, value: u32) -> Changed {
         let index = usize::from(register);
-        let (Some(rule), Some(slot)) = (self.rules.get(index), self.values.get_mut(index)) else {
+        let (Some(rule), Some(slot)) = (self.hidden.rules.get(index), self.values.get_mut(index)) else {
             return Changed::NONE;
         };
         let written = byte_mask(byte_enables);
@@ -155,16 +163,21 @@ impl ConfigSpace {
             }
         }
         *slot = after;
-        self.watches
+        let changed = self
+            .watches
             .iter()
             .filter(|watch| watch.offset == offset)
             .filter(|watch| watch.applies(written, value, before, after))
-            .fold(Changed::NONE, |changed, watch| changed | watch.topic)
+            .fold(Changed::NONE, |changed, watch| changed | watch.topic);
+        if changed.intersects(Changed::VC_TABLE | Changed::LOAD_VC_TABLE) {
+            self.act_on_vc_table(changed);
+        }
+        changed
     }
 
     /// Returns registers to their reset values, except for what survives this kind of reset.
     pub fn reset(&mut self, kind: Reset) {
-        for (value, rule) in self.values.iter_mut().zip(self.rules.iter()) {
+        for (value, rule) in self.values.iter_mut().zip(self.hidden.rules.iter()) {
             let keep = match kind {
                 Reset::Fundamental => 0,
                 Reset::Hot => rule.sticky,
@@ -172,11 +185,14 @@ impl ConfigSpace {
             };
             *value = (*value & keep) | (rule.reset & !keep);
         }
+        if kind != Reset::FunctionLevel {
+            self.hidden.vc_table.clear();
+        }
     }
 
     /// The registers whose writable or clearable bits aren't as after power-on, with their values.
     pub fn changes(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
-        let all = (0..).zip(self.values.iter().zip(self.rules.iter()));
+        let all = (0..).zip(self.values.iter().zip(self.hidden.rules.iter()));
         let changed = all.filter(|(_, (value, rule))| (*value ^ rule.reset) & (rule.rw | rule.rw1c) != 0);
         changed.map(|(register, (value, _))| (register, *value))
     }
@@ -186,10 +202,12 @@ impl ConfigSpace {
     pub fn restore(&mut self, changes: impl IntoIterator<Item = (u16, u32)>) {
         self.reset(Reset::Fundamental);
         for (register, value) in changes {
-            let Some(&rule) = self.rules.get(usize::from(register)) else { continue };
+            let Some(&rule) = self.hidden.rules.get(usize::from(register)) else { continue };
             self.write(register, 0xf, value & rule.rw);
             self.set(register * 4, rule.rw1c, value);
         }
+        // Nothing says which table was loaded last: it's the one that is there.
+        self.load_vc_table();
     }
 
     /// Adds a capability at the first free place in the area of its list. Returns its offset.
@@ -237,7 +255,7 @@ impl ConfigSpace {
 
     /// The RW1C bits of the dword at byte `offset`: for a status register, what it can show.
     pub(super) fn clearable(&self, offset: u16) -> u32 {
-        self.rules[usize::from(offset >> 2) % usize::from(REGISTERS)].rw1c
+        self.hidden.rules[usize::from(offset >> 2) % usize::from(REGISTERS)].rw1c
     }
 
     /// The device's own change of the bits of `mask`, whatever the bus may write there.
@@ -249,14 +267,14 @@ impl ConfigSpace {
     /// As [`set`](Self::set), for state of the hardware (HwInit): it is the same after any reset.
     pub(super) fn set_hardware(&mut self, offset: u16, mask: u32, bits: u32) {
         self.set(offset, mask, bits);
-        let rule = &mut self.rules[usize::from(offset >> 2) % usize::from(REGISTERS)];
+        let rule = &mut self.hidden.rules[usize::from(offset >> 2) % usize::from(REGISTERS)];
         rule.reset = (rule.reset & !mask) | (bits & mask);
     }
 
     /// Lets the bus write these bits of the dword at byte `offset`, and no others. Bits that it can't write any more go back to their reset values.
     pub(super) fn set_writable(&mut self, offset: u16, mask: u32) {
         let index = usize::from(offset >> 2) % usize::from(REGISTERS);
-        let rule = &mut self.rules[index];
+        let rule = &mut self.hidden.rules[index];
         let gone = rule.rw & !mask;
         rule.rw = mask;
         self.values[index] = self.values[index] & !gone | rule.reset & gone;
@@ -266,7 +284,7 @@ impl ConfigSpace {
         for row in rows {
             let index = usize::from((base + row.offset) >> 2) % usize::from(REGISTERS);
             let Row { reset, rw, rw1c, sticky, flr_keeps, .. } = *row;
-            self.rules[index] = Rule { reset, rw, rw1c, sticky, flr_keeps };
+            self.hidden.rules[index] = Rule { reset, rw, rw1c, sticky, flr_keeps };
             self.values[index] = reset;
         }
     }

@@ -200,6 +200,8 @@ impl Arena {
         });
     }
 
+    /// A place for a payload that's too large for a slot, out of the way of those that aren't.
+    #[cold]
     #[inline(never)]
     fn take_long(&mut self) -> u32 {
         if let Some(id) = self.long_free.pop() {

@@ -1,14 +1,16 @@
 //! Virtual channels of a port (PCIe base specification 2.5 and 6.3): each has queues and credits of its own, and they take turns on the wire. Only
 //! ports of links that have more than VC0, or whose software has taken traffic classes from it, have any of this.
 //!
-//! A TLP waits in the queue of its channel until the wire is free and its turn has come: then only are its credits taken. Which channel's turn
-//! it is: those above the low-priority group first, a higher VC ID before a lower one; within the group one after the other. What has no credits is
-//! passed over, so that a starved channel stops no other.
+//! A TLP waits in the queue of its channel until the wire is free and its turn has come, which the [arbiter](super::arbiter) knows: then only are its credits
+//! taken. So it is on links of both kinds, but that credits of an exact one are its data link layer's.
 
+use super::arbiter::Arbiter;
 use super::arena::{Arena, TlpId, Weight};
 use super::core::{Core, Event, Left, PortId};
 use super::credits::Credits;
+use super::exact::Pair;
 use super::link::{Transmitter, Turn};
+use super::special::Special;
 use super::waiting::Waiting;
 use crate::config::{ConfigSpace, MAX_CHANNELS, VcControl};
 use crate::event::EventQueue;
@@ -35,10 +37,7 @@ pub(crate) struct Channels {
     pools: Vec<Pool>,
     /// The channel of each traffic class. `None` if that's mapped to none that works.
     routes: [Option<u8>; 8],
-    /// The VC ID of each channel; 0 if it has none.
-    ids: [u8; MAX_CHANNELS],
-    /// The channel of the low-priority group that had its turn last.
-    last: usize,
+    arbiter: Arbiter,
     /// When the next [`Event::Arbitrate`] comes.
     due: Time,
 }
@@ -59,8 +58,7 @@ impl Channels {
             control: VcControl::PLAIN,
             pools: beyond.iter().map(|c| Pool { credits: credits_of(c), waiting: Waiting::EMPTY }).collect(),
             routes: [Some(0); 8],
-            ids: [0; MAX_CHANNELS],
-            last: 0,
+            arbiter: Arbiter::new(beyond.len()),
             due: NEVER,
         }
     }
@@ -73,24 +71,6 @@ impl Channels {
     /// Whether all credits beyond VC0 are free or on their way back.
     pub(super) fn are_whole(&self) -> bool {
         self.pools.iter().all(|pool| pool.credits.iter().all(Credits::are_whole))
-    }
-
-    /// The channels in the order in which they may take their turn now.
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.pools.len() + 1;
-        let low_priority = self.control.low_priority;
-        let id = |channel: usize| self.ids.get(channel).copied().unwrap_or(0);
-        let mut order = [(0, 0); MAX_CHANNELS];
-        let turn = |channel: usize| (channel + count - self.last % count - 1) % count;
-        for (channel, place) in (0..count).zip(&mut order) {
-            // A higher ID comes first; those of the group follow, in turn.
-            let rank = if id(channel) > low_priority { 8 - id(channel) as usize } else { 8 + turn(channel) };
-            *place = (rank, channel);
-        }
-        if let Some(used) = order.get_mut(..count) {
-            used.sort_unstable();
-        }
-        order.into_iter().take(count).map(|(_, channel)| channel)
     }
 }
 
@@ -119,24 +99,59 @@ impl Transmitter {
         self.special.as_deref_mut()?.channels.as_mut()
     }
 
+    /// Takes out all that waits for a channel, the oldest first.
+    pub(super) fn take_all_of(&mut self, arena: &mut Arena, channel: usize) -> Vec<TlpId> {
+        let all = self.channel(channel).1.take_all(arena);
+        self.show_waiting();
+        all
+    }
+
+    /// How many channels there are, VC0 included.
+    pub(super) fn channel_count(&self) -> usize {
+        self.channels().map_or(0, |channels| channels.pools.len()) + 1
+    }
+
+    /// The channel of a TLP's traffic class; `None` if that's mapped to none that works.
+    pub(super) fn route(&self, arena: &Arena, tlp: TlpId) -> Option<usize> {
+        let Some(channels) = self.channels() else { return Some(0) };
+        let tc = usize::from(arena.slot(tlp).header.tc());
+        channels.routes.get(tc).copied().flatten().map(usize::from)
+    }
+
+    /// Takes out the next TLP whose channel's turn it is and that gets its credits now: gives its channel, too.
+    pub(super) fn pick_by_channel(&mut self, arena: &mut Arena, now: Time) -> Option<(TlpId, usize)> {
+        let Transmitter { credits, waiting, special, .. } = self;
+        let Special { channels, exact } = special.as_deref_mut()?;
+        let mut pick = |credits: &mut [Credits; 3], waiting: &mut Waiting, id: u8| match exact.as_deref_mut() {
+            Some(exact) => waiting.pick(arena, |weight| exact.take_credits(id, weight).then_some(())),
+            None => waiting.pick(arena, |weight| credits[weight.class as usize].take(weight.cost, now).then_some(())),
+        };
+        let picked = match channels {
+            None => pick(credits, waiting, 0).map(|(tlp, ())| (tlp, 0)),
+            Some(Channels { pools, arbiter, .. }) => arbiter.order().find_map(|channel| {
+                let pool = channel.checked_sub(1).and_then(|place| pools.get_mut(place));
+                let (credits, waiting) = match pool {
+                    Some(pool) => (&mut pool.credits, &mut pool.waiting),
+                    None => (&mut *credits, &mut *waiting),
+                };
+                let (tlp, ()) = pick(credits, waiting, arbiter.id(channel))?;
+                arbiter.took(channel);
+                Some((tlp, channel))
+            }),
+        };
+        if picked.is_some() {
+            self.show_waiting();
+        }
+        picked
+    }
+
     /// Takes the next TLP that goes now, if the wire is free: gives its channel and its turn, too.
     fn next_by_channel(&mut self, arena: &mut Arena, now: Time) -> Option<(TlpId, usize, Turn)> {
         if self.busy_until > now {
             return None;
         }
-        for channel in self.channels()?.order() {
-            let (credits, waiting) = self.channel(channel);
-            let take = |weight: Weight| credits[weight.class as usize].take(weight.cost, now).then_some(());
-            let Some((id, ())) = waiting.pick(arena, take) else { continue };
-            self.show_waiting();
-            let turn = self.occupy(arena.slot(id).weight, now);
-            let channels = self.channels_mut()?;
-            if channels.ids.get(channel).is_none_or(|id| *id <= channels.control.low_priority) {
-                channels.last = channel;
-            }
-            return Some((id, channel, turn));
-        }
-        None
+        let (id, channel) = self.pick_by_channel(arena, now)?;
+        Some((id, channel, self.occupy(arena.slot(id).weight, now)))
     }
 
     /// When to look again at what waits: when the wire is free, or else when credits come back. `None` if nothing waits, or for credits
@@ -163,11 +178,9 @@ impl Core {
     /// Sends a TLP of a port with virtual channels, when its channel's turn has come.
     pub(super) fn send_by_channel(&mut self, port: PortId, tlp: TlpId) {
         let transmitter = &mut self.transmitters[usize::from(port.0)];
-        let slot = self.arena.slot(tlp);
-        let (weight, tc) = (slot.weight, usize::from(slot.header.tc()));
-        let route = transmitter.channels().and_then(|channels| channels.routes.get(tc).copied().flatten());
+        let weight = self.arena.slot(tlp).weight;
         // Software mustn't let a class be used before its channel works at both ends: what's sent all the same is dropped here (ours).
-        let Some(channel) = route.map(usize::from) else { return self.cannot_send(port, tlp) };
+        let Some(channel) = transmitter.route(&self.arena, tlp) else { return self.cannot_send(port, tlp) };
         let (credits, waiting) = transmitter.channel(channel);
         if !credits[weight.class as usize].can_ever_take(weight.cost) {
             return self.cannot_send(port, tlp);
@@ -241,6 +254,9 @@ impl Core {
     pub(super) fn set_channels_by(&mut self, port: PortId, config: &ConfigSpace) {
         if let Some(control) = config.virtual_channels() {
             self.set_channels(port, &control);
+            if let Some(channels) = self.transmitters[usize::from(port.0)].channels_mut() {
+                channels.arbiter.select(control.low_priority, control.phases, config.vc_arbitration_table());
+            }
         }
     }
 
@@ -249,7 +265,9 @@ impl Core {
     pub(super) fn show_channels(&self, port: PortId, config: &mut ConfigSpace) {
         if let Some(control) = config.virtual_channels() {
             let working = (0_u8..8).zip(control.resources());
-            let bits = working.filter(|(number, _)| self.far_end(port, &control, usize::from(*number)).is_some());
+            let bits = working.filter(|(number, resource)| {
+                self.far_end(port, &control, usize::from(*number)).is_some() && self.is_initialized(port, resource.id)
+            });
             config.set_working_channels(bits.fold(0, |bits, (number, _)| bits | 1 << number));
         }
     }
@@ -257,6 +275,9 @@ impl Core {
     /// The registers of a port were reset.
     pub(super) fn reset_channels(&mut self, port: PortId) {
         self.set_channels(port, &VcControl::PLAIN);
+        if let Some(channels) = self.transmitters[usize::from(port.0)].channels_mut() {
+            channels.arbiter.select(0, 0, &[]);
+        }
     }
 
     fn set_channels(&mut self, port: PortId, control: &VcControl) {
@@ -282,15 +303,19 @@ impl Core {
         };
         let far = |resource| self.far_end(port, &control, resource).map(|far| far as u8);
         let routes = [0, 1, 2, 3, 4, 5, 6, 7].map(|tc| control.resource_of(tc).and_then(far));
-        let mut ids = [0; MAX_CHANNELS];
-        for (number, resource) in control.resources().iter().enumerate() {
-            if let Some(id) = far(number).and_then(|far| ids.get_mut(usize::from(far))) {
+        let (mut ids, mut pairs) = ([0; MAX_CHANNELS], [None; MAX_CHANNELS]);
+        for ((number, resource), pair) in control.resources().iter().enumerate().zip(&mut pairs).skip(1) {
+            let Some(far) = far(number) else { continue };
+            *pair = Some(Pair { id: resource.id, far });
+            if let Some(id) = ids.get_mut(usize::from(far)) {
                 *id = resource.id;
             }
         }
         if let Some(channels) = self.transmitters[usize::from(port.0)].channels_mut() {
-            (channels.routes, channels.ids) = (routes, ids);
+            channels.routes = routes;
+            channels.arbiter.set_ids(ids);
         }
+        self.set_exact_channels(port, pairs);
     }
 
     /// The VC resource at the other end with the VC ID of resource `number` of `control`, if the channel works: it's enabled at both ends, and

@@ -120,9 +120,7 @@ impl Transmitter {
     /// Whether nothing waits for credits.
     pub(crate) fn is_clear(&self) -> bool {
         let channels = self.special.as_deref().and_then(|special| special.channels.as_ref());
-        self.pending & pending::WAITS == 0
-            && channels.is_none_or(Channels::is_clear)
-            && self.exact_ref().is_none_or(Exact::is_clear)
+        self.pending & pending::WAITS == 0 && channels.is_none_or(Channels::is_clear)
     }
 
     /// Takes over which classes of VC0 have something waiting.
@@ -170,7 +168,7 @@ impl Transmitter {
     /// When all that was sent so far has arrived; `None` while something waits for credits.
     pub(crate) fn quiet_at(&self) -> Option<Time> {
         if let Some(exact) = self.exact_ref() {
-            return exact.quiet_at();
+            return self.is_clear().then(|| exact.quiet_at());
         }
         let [posted, nonposted, completion] = self.latency;
         self.is_clear().then(|| self.busy_until + posted.max(nonposted).max(completion))

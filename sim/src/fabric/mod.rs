@@ -7,6 +7,7 @@
 //! order that the [ordering table](crate::ordering) allows; links may have several virtual channels, each with credits of its own.
 
 mod acs;
+mod arbiter;
 mod arena;
 mod channels;
 mod clock;

@@ -110,7 +110,8 @@ fn build(
     let channels = &link.virtual_channels;
     if !channels.is_empty() {
         let (extended, low_priority) = (channels.credits().len() as u8, channels.low_priority());
-        config.add(&VcCapability { extended, low_priority, arbitrates_ports: true })?;
+        let phases = channels.phases();
+        config.add(&VcCapability { extended, low_priority, phases, arbitrates_ports: true })?;
     }
     if msi {
         config.add(&MsiCapability)?;

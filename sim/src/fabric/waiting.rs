@@ -245,6 +245,18 @@ impl Waiting {
         }
     }
 
+    /// Takes out all that waits, the oldest first.
+    pub(crate) fn take_all(&mut self, arena: &mut Arena) -> Vec<TlpId> {
+        let mut all = Vec::new();
+        while self.classes != 0 {
+            let class = self.oldest_head(arena, self.classes);
+            let id = self.queues[class as usize].head;
+            self.take_out(arena, class, TlpId::NONE, id);
+            all.push(id);
+        }
+        all
+    }
+
     /// The class whose first waiting TLP is the oldest, among those in the set `classes`, all of which wait.
     #[inline(never)]
     fn oldest_head(&self, arena: &Arena, classes: u8) -> Class {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod agent;
+pub(crate) mod channels;
 pub(crate) mod credits;
 pub(crate) mod nettlp;
 pub(crate) mod plant;

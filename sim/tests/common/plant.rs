@@ -85,7 +85,8 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
                 let (extended, low_priority) =
                     (link.virtual_channels.credits().len() as u8, link.virtual_channels.low_priority());
                 if extended > 0 {
-                    let channels = VcCapability { extended, low_priority, arbitrates_ports: false };
+                    let phases = link.virtual_channels.phases();
+                    let channels = VcCapability { extended, low_priority, phases, arbitrates_ports: false };
                     agent.function.config_mut().add(&channels).unwrap();
                 }
                 Box::new(agent)

@@ -1,7 +1,8 @@
-//! Virtual Channel extended capability (section 7.9.1): which traffic classes go over which virtual channel.
+//! Virtual Channel extended capability (section 7.9.1): which traffic classes go over which virtual channel, and
+//! whose turn it is.
 
-use super::super::changed::{Changed, Watch};
-use super::super::space::{ConfigSpace, Row};
+use super::super::changed::{Changed, Trigger, Watch};
+use super::super::space::{ConfigSpace, Legal, Row};
 use super::{Capability, CapabilityId, CapabilityLayout, ConfigError};
 
 /// Offset of Port VC Capability 1.
@@ -23,6 +24,19 @@ const EXTENDED_COUNT: u32 = 7;
 const LOW_PRIORITY_AT: u32 = 4;
 // Port VC Capability 2 and VC Resource Capability: arbitration as the hardware does it.
 const FIXED: u32 = 1;
+// Port VC Capability 2: weighted round robin, by the number of phases, and where its table is in units of 16 bytes.
+const WEIGHTED: [(u8, u32); 3] = [(32, 1 << 1), (64, 1 << 2), (128, 1 << 3)];
+const TABLE_AT: u32 = 24;
+const TABLE_UNIT: u16 = 16;
+// Port VC Control, and Port VC Status in the high half of the dword.
+const LOAD_TABLE: u32 = 1;
+const SELECT: u32 = 7 << SELECT_AT;
+const SELECT_AT: u32 = 1;
+const TABLE_STATUS: u32 = 1 << 16;
+// VC Arbitration Table: a VC ID in each four bits, the first phase in the lowest; the highest bit of the four is reserved.
+const PHASES_IN_DWORD: u8 = 8;
+const PHASE_BITS: u32 = 4;
+const PHASE_RW: u32 = 0x7777_7777;
 // VC Resource Control. The map's bit 0 stands for TC0, which is always VC0's.
 const MAP: u32 = 0xff;
 const MAP_RW: u32 = 0xfe;
@@ -34,14 +48,18 @@ const NEGOTIATION_PENDING: u32 = 1 << 17;
 /// The most VC resources: VC0 to VC7.
 pub const MAX_CHANNELS: usize = 8;
 
-/// Description of the capability. All arbitration is as the hardware does it: round robin among the low-priority channels, a higher ID first among
-/// the others (section 6.3.3).
+/// Description of the capability. Among channels above the low-priority group a higher ID goes first; among those in it arbitration is as the hardware
+/// does it, which is round robin, or weighted round robin by a table, as software selects (section 6.3.3). Arbitration among ports is as the hardware does
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VcCapability {
     /// VC resources beyond VC0's, 0 to 7.
     pub extended: u8,
     /// VCs beyond VC0 in the low-priority group, 0 to `extended`: those with the IDs 0 to this.
     pub low_priority: u8,
+    /// Phases of the longest table for weighted round robin: 32, 64 or 128; shorter tables can be selected, too. 0 if there's none, as without
+    /// low-priority channels beyond VC0.
+    pub phases: u8,
     /// Whether the port arbitrates among other ports, as those of switches do: then it says how.
     pub arbitrates_ports: bool,
 }
@@ -64,6 +82,8 @@ pub struct VcControl {
     count: u8,
     /// VCs with an ID up to this are in the low-priority group.
     pub low_priority: u8,
+    /// Phases of the table by which that group takes turns: 32, 64 or 128; 0 if it's as the hardware does it.
+    pub phases: u8,
 }
 
 impl VcControl {
@@ -72,7 +92,7 @@ impl VcControl {
         let none = VcResource { id: 0, enabled: false, map: 0 };
         let mut resources = [none; MAX_CHANNELS];
         resources[0] = VcResource { id: 0, enabled: true, map: 0xff };
-        VcControl { resources, count: 1, low_priority: 0 }
+        VcControl { resources, count: 1, low_priority: 0, phases: 0 }
     };
 
     /// The VC resources, that of VC0 first.
@@ -98,7 +118,7 @@ impl VcControl {
 
 impl Capability for VcCapability {
     fn layout(&self) -> Result<CapabilityLayout, ConfigError> {
-        let &VcCapability { extended, low_priority, arbitrates_ports } = self;
+        let &VcCapability { extended, low_priority, phases, arbitrates_ports } = self;
         let value = |field, value: u8, allowed| ConfigError::Value { field, value: value.into(), allowed };
         if usize::from(extended) >= MAX_CHANNELS {
             return Err(value("Extended VC Count", extended, "0 to 7"));
@@ -106,18 +126,37 @@ impl Capability for VcCapability {
         if low_priority > extended {
             return Err(value("Low Priority Extended VC Count", low_priority, "0 to Extended VC Count"));
         }
+        if phases != 0 && WEIGHTED.iter().all(|(count, _)| *count != phases) {
+            return Err(value("phases of the VC Arbitration Table", phases, "0, 32, 64 or 128"));
+        }
+        if phases != 0 && low_priority == 0 {
+            return Err(value("phases of the VC Arbitration Table", phases, "0 without low-priority channels"));
+        }
+        let end = RESOURCES + (u16::from(extended) + 1) * RESOURCE;
+        let table = end.next_multiple_of(TABLE_UNIT);
         let cap1 = u32::from(extended) & EXTENDED_COUNT | u32::from(low_priority) << LOW_PRIORITY_AT;
-        let cap2 = if low_priority > 0 { FIXED } else { 0 };
+        let fixed = if low_priority > 0 { FIXED } else { 0 };
+        let offered = WEIGHTED.iter().filter(|(count, _)| *count <= phases);
+        let choices = offered.clone().count() as u32 + 1;
+        let place = if phases > 0 { u32::from(table / TABLE_UNIT) << TABLE_AT } else { 0 };
+        let cap2 = offered.fold(fixed | place, |cap, (_, bit)| cap | bit);
+        let select = if phases > 0 { SELECT } else { 0 };
         let port_arbitration = if arbitrates_ports { FIXED } else { 0 };
-        // The only arbitration that can be selected is number 0.
         #[rustfmt::skip]
         let mut rows = vec![
-            //       offset     name                                reset  rw rw1c sticky flr
-            Row::new(PORT_CAP1, "Port VC Capability 1",             cap1,  0, 0,   0,     0),
-            Row::new(PORT_CAP2, "Port VC Capability 2",             cap2,  0, 0,   0,     0),
-            Row::new(PORT_CTL,  "Port VC Control, Port VC Status",  0,     0, 0,   0,     0),
+            //       offset     name                                reset  rw      rw1c sticky flr
+            Row::new(PORT_CAP1, "Port VC Capability 1",             cap1,  0,      0,   0,     0),
+            Row::new(PORT_CAP2, "Port VC Capability 2",             cap2,  0,      0,   0,     0),
+            Row::new(PORT_CTL,  "Port VC Control, Port VC Status",  0,     select, 0,   0,     select | TABLE_STATUS),
         ];
-        let mut watches = Vec::new();
+        let (mut watches, mut legal) = (Vec::new(), Vec::new());
+        if phases > 0 {
+            // Software may select another arbitration at any time (ours: it's not supposed to when several channels of the group are enabled).
+            legal.push(Legal { offset: PORT_CTL, mask: SELECT, values: (1 << choices) - 1 });
+            watches.push(Watch::changed(PORT_CTL, SELECT, Changed::VIRTUAL_CHANNELS));
+            let (mask, trigger) = (LOAD_TABLE, Trigger::WrittenOne);
+            watches.push(Watch { offset: PORT_CTL, mask, trigger, topic: Changed::LOAD_VC_TABLE });
+        }
         for number in 0..=u16::from(extended) {
             let at = RESOURCES + number * RESOURCE;
             let (reset, rw) = if number == 0 { (ENABLE | MAP, MAP_RW) } else { (0, ENABLE | ID | MAP_RW) };
@@ -131,8 +170,14 @@ impl Capability for VcCapability {
             ]);
             watches.push(Watch::changed(at + CTL, ENABLE | ID | MAP, Changed::VIRTUAL_CHANNELS));
         }
-        let length = RESOURCES + (u16::from(extended) + 1) * RESOURCE;
-        Ok(CapabilityLayout { id: CapabilityId::VIRTUAL_CHANNEL, length, rows, watches, legal: Vec::new() })
+        for dword in 0..u16::from(phases / PHASES_IN_DWORD) {
+            let offset = table + dword * 4;
+            rows.push(Row::new(offset, "VC Arbitration Table", 0, PHASE_RW, 0, 0, PHASE_RW));
+            let (mask, trigger) = (u32::MAX, Trigger::Written);
+            watches.push(Watch { offset, mask, trigger, topic: Changed::VC_TABLE });
+        }
+        let length = if phases > 0 { table + u16::from(phases / PHASES_IN_DWORD) * 4 } else { end };
+        Ok(CapabilityLayout { id: CapabilityId::VIRTUAL_CHANNEL, length, rows, watches, legal })
     }
 }
 
@@ -146,13 +191,48 @@ impl ConfigSpace {
         }
         let cap1 = self.dword(at + PORT_CAP1);
         let count = (cap1 & EXTENDED_COUNT) as u8 + 1;
-        let mut control = VcControl { count, low_priority: (cap1 >> LOW_PRIORITY_AT & 7) as u8, ..VcControl::PLAIN };
+        let low_priority = (cap1 >> LOW_PRIORITY_AT & 7) as u8;
+        let select = (self.dword(at + PORT_CTL) & SELECT) >> SELECT_AT;
+        let weighted = (select as usize).checked_sub(1).and_then(|place| WEIGHTED.get(place));
+        let phases = weighted.map_or(0, |(phases, _)| *phases);
+        let mut control = VcControl { count, low_priority, phases, ..VcControl::PLAIN };
         for (number, resource) in (0..u16::from(count)).zip(&mut control.resources) {
             let dword = self.dword(at + RESOURCES + number * RESOURCE + CTL);
             let id = (dword >> 24) as u8 & 7;
             *resource = VcResource { id, enabled: dword & ENABLE != 0, map: (dword & MAP) as u8 };
         }
         Some(control)
+    }
+
+    /// The VC Arbitration Table as it was loaded last: the VC ID of each phase of the longest table. Empty if none was loaded since the last reset.
+    pub fn vc_arbitration_table(&self) -> &[u8] {
+        &self.hidden.vc_table
+    }
+
+    /// Does what a write to the table or to Load VC Arbitration Table does: the table's status shows whether something was written since it was
+    /// loaded, which takes no time.
+    pub(in super::super) fn act_on_vc_table(&mut self, changed: Changed) {
+        let at = self.located.vc;
+        if changed.contains(Changed::VC_TABLE) {
+            self.set(at + PORT_CTL, TABLE_STATUS, TABLE_STATUS);
+        }
+        if changed.contains(Changed::LOAD_VC_TABLE) {
+            self.load_vc_table();
+        }
+    }
+
+    /// Loads the table, if there's one.
+    pub(in super::super) fn load_vc_table(&mut self) {
+        let at = self.located.vc;
+        let cap2 = if at == 0 { 0 } else { self.dword(at + PORT_CAP2) };
+        let Some((phases, _)) = WEIGHTED.iter().rfind(|(_, bit)| cap2 & bit != 0) else { return };
+        let table = at + (cap2 >> TABLE_AT) as u16 * TABLE_UNIT;
+        let entry = |phase: u8| {
+            let dword = self.dword(table + u16::from(phase / PHASES_IN_DWORD) * 4);
+            (dword >> (PHASE_BITS * u32::from(phase % PHASES_IN_DWORD)) & 7) as u8
+        };
+        self.hidden.vc_table = (0..*phases).map(entry).collect();
+        self.set(at + PORT_CTL, TABLE_STATUS, 0);
     }
 
     /// Shows by VC Negotiation Pending which resources work: bit n of `working` stands for resource n. An enabled one that doesn't is pending.

@@ -12,7 +12,7 @@ fn space(capability: VcCapability) -> ConfigSpace {
     space
 }
 
-const THREE: VcCapability = VcCapability { extended: 2, low_priority: 1, arbitrates_ports: true };
+const THREE: VcCapability = VcCapability { extended: 2, low_priority: 1, phases: 0, arbitrates_ports: true };
 
 #[test]
 fn registers_after_reset() {
@@ -71,10 +71,69 @@ fn what_does_not_work_is_pending() {
     assert_eq!(pending(&space), [0, 0, 0]);
 }
 
+/// A table of each length: where it is, which arbitration can be selected, and what its status shows.
+#[test]
+fn an_arbitration_table_is_loaded() {
+    for (phases, cap2) in [(32, 0x0400_0003), (64, 0x0400_0007), (128, 0x0400_000f)] {
+        let mut space = space(VcCapability { phases, ..THREE });
+        let at = space.find(CapabilityId::VIRTUAL_CHANNEL).unwrap();
+        assert_eq!(read(&space, at + 8), cap2);
+        let table = at + 0x40;
+        let dwords = u16::from(phases) / 8;
+        // The reserved bit of each phase isn't written; behind the table there's nothing.
+        for dword in 0..=dwords {
+            write(&mut space, table + dword * 4, 0xffff_ffff);
+        }
+        assert_eq!(read(&space, table + (dwords - 1) * 4), 0x7777_7777);
+        assert_eq!(read(&space, table + dwords * 4), 0);
+        assert_eq!(write(&mut space, table, 0x0001_2021), Changed::VC_TABLE);
+        assert_eq!((read(&space, at + 0xc), space.vc_arbitration_table()), (0x0001_0000, &[][..]));
+        // Selected and loaded; the bit reads 0, the status is clear.
+        assert_eq!(write(&mut space, at + 0xc, 3), Changed::VIRTUAL_CHANNELS | Changed::LOAD_VC_TABLE);
+        assert_eq!(read(&space, at + 0xc), 2);
+        assert_eq!(space.virtual_channels().unwrap().phases, 32);
+        let loaded = space.vc_arbitration_table().to_vec();
+        assert_eq!((loaded.len(), &loaded[..9]), (usize::from(phases), &[1, 2, 0, 2, 1, 0, 0, 0, 7][..]));
+        // The same value written again counts, too. What was loaded stays.
+        write(&mut space, table, 0x0001_2021);
+        assert_eq!(read(&space, at + 0xc), 0x0001_0002);
+        write(&mut space, table, 0);
+        assert_eq!(space.vc_arbitration_table(), loaded);
+        // Longer tables than there are can't be selected.
+        for (select, longest) in [(1, 32), (2, 64), (3, 128)] {
+            write(&mut space, at + 0xc, select << 1);
+            assert_eq!(space.virtual_channels().unwrap().phases, longest.min(phases));
+        }
+        write(&mut space, at + 0xc, 4 << 1);
+        assert_eq!(space.virtual_channels().unwrap().phases, phases);
+        space.reset(Reset::FunctionLevel);
+        assert_eq!((space.virtual_channels().unwrap().phases, space.vc_arbitration_table()), (phases, &loaded[..]));
+        space.reset(Reset::Hot);
+        assert_eq!((space.virtual_channels().unwrap().phases, space.vc_arbitration_table()), (0, &[][..]));
+    }
+}
+
+/// Registers that are taken over from another space bring its table with them.
+#[test]
+fn a_table_is_restored() {
+    let capability = VcCapability { phases: 32, ..THREE };
+    let (mut space, mut other) = (space(capability), space(capability));
+    let at = space.find(CapabilityId::VIRTUAL_CHANNEL).unwrap();
+    write(&mut space, at + 0x40, 0x2121_0000);
+    write(&mut space, at + 0xc, 3);
+    other.restore(space.changes());
+    assert_eq!(other.vc_arbitration_table(), space.vc_arbitration_table());
+    assert_eq!(other.virtual_channels(), space.virtual_channels());
+}
+
 #[test]
 fn wrong_numbers_are_refused() {
+    for (low_priority, phases) in [(1, 31), (1, 129), (0, 32)] {
+        let capability = VcCapability { extended: 2, low_priority, phases, arbitrates_ports: false };
+        assert!(matches!(capability.layout(), Err(ConfigError::Value { .. })), "{capability:?}");
+    }
     for (extended, low_priority) in [(8, 0), (0, 1), (3, 4)] {
-        let capability = VcCapability { extended, low_priority, arbitrates_ports: false };
+        let capability = VcCapability { extended, low_priority, phases: 0, arbitrates_ports: false };
         assert!(matches!(capability.layout(), Err(ConfigError::Value { .. })), "{capability:?}");
     }
     assert!((0..=7).all(|extended| VcCapability { extended, ..THREE }.layout().is_ok() == (extended > 0)));
@@ -83,8 +142,13 @@ fn wrong_numbers_are_refused() {
 proptest! {
     /// Whatever software writes, TC0 goes over VC0, and what's said of resources is what can be read.
     #[test]
-    fn whatever_is_written(extended in 0..8_u8, writes in prop::collection::vec((0..30_u16, any::<u32>()), 0..40)) {
-        let mut space = space(VcCapability { extended, ..VcCapability::default() });
+    fn whatever_is_written(
+        extended in 0..8_u8,
+        phases in prop::sample::select(vec![0_u8, 32, 64, 128]),
+        writes in prop::collection::vec((0..30_u16, any::<u32>()), 0..40),
+    ) {
+        let (low_priority, phases) = if extended > 0 { (extended, phases) } else { (0, 0) };
+        let mut space = space(VcCapability { extended, low_priority, phases, ..VcCapability::default() });
         let at = space.find(CapabilityId::VIRTUAL_CHANNEL).unwrap();
         for (dword, value) in writes {
             let inside = dword * 4 < 0x10 + 0xc * (u16::from(extended) + 1);

@@ -93,6 +93,11 @@ impl FcInit {
         FcInit { channel, state: InitState::Init1, gates: [None; 3], fi2: false, turn: 0, said: false }
     }
 
+    /// The VC ID.
+    pub const fn channel(&self) -> u8 {
+        self.channel
+    }
+
     /// How far it is.
     pub const fn state(&self) -> InitState {
         self.state
@@ -117,6 +122,11 @@ impl FcInit {
     /// Is a sequence of three begun or due, which must go before anything else may be said on this virtual channel?
     pub const fn is_within_sequence(&self) -> bool {
         self.turn != 0 || !self.said
+    }
+
+    /// Has a sequence of three begun that isn't over?
+    pub const fn has_begun(&self) -> bool {
+        self.turn != 0
     }
 
     /// The next DLLP, in the order P, NP, Cpl; `None` if it's over.

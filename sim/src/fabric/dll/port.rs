@@ -1,5 +1,8 @@
 //! One end of a link: the state machines together, and what goes on the wire next.
 //!
+//! A virtual channel goes by two numbers: that of the receive buffer at this end, which is the number of its VC resource, and its VC ID, which is the
+//! same at both ends and stands in DLLPs. Credits to be spent are those of a VC ID, those to be given those of a buffer.
+//!
 //! A port knows no clock and no wire. Its owner asks [`Port::next`] whenever the wire is free, puts the frame on it, and tells the port at the other end
 //! when it has come. [`Port::due`] says when to ask again if nothing is said.
 
@@ -25,7 +28,7 @@ pub struct Settings {
     pub generation: u8,
     /// 1 to 32.
     pub lanes: u8,
-    /// The receive buffer by virtual channel and class; 0 means infinite. The first one is virtual channel 0, at most eight.
+    /// The receive buffers by VC resource and class; 0 means infinite. The first one is virtual channel 0's, at most eight.
     pub rooms: Vec<[Amount; 3]>,
     /// Bytes of the replay buffer.
     pub replay_bytes: u32,
@@ -115,7 +118,7 @@ pub struct Port<T> {
     retry: Retry<T>,
     acceptor: Acceptor,
     outgoing: VecDeque<Outgoing<T>>,
-    /// When features or InitFCs are repeated.
+    /// When features are repeated.
     say_at: Time,
     /// The link is retrained until then: nothing is sent.
     held_until: Time,
@@ -130,7 +133,7 @@ pub struct Reaction {
     pub error: Option<LinkError>,
     /// The TLP goes up.
     pub taken: bool,
-    /// The TLP was received well but is thrown away for the error: it won't come again.
+    /// The TLP was received well but is thrown away, for the error or since it has no channel: it won't come again.
     pub dropped: bool,
     /// There may be credits now for what waits.
     pub credits: bool,
@@ -150,10 +153,15 @@ impl<T: Copy> Port<T> {
     /// A port whose link is down.
     pub fn new(settings: Settings) -> Port<T> {
         let retry = Retry::new(settings.replay_bytes, Time::ZERO);
+        let fresh = |rooms: &[Amount; 3]| Channel::new(0, *rooms, false, [Amount::default(); 3], Time::ZERO);
+        let mut channels: Vec<Channel> = settings.rooms.iter().map(fresh).collect();
+        if let Some(first) = channels.first_mut() {
+            first.enabled = true;
+        }
         Port {
             state: LinkState::Inactive,
             features: FeatureExchange::new(None),
-            channels: Vec::new(),
+            channels,
             retry,
             acceptor: Acceptor::new(),
             outgoing: VecDeque::new(),
@@ -197,14 +205,18 @@ impl<T: Copy> Port<T> {
             return;
         }
         self.state = LinkState::Init;
-        self.say_at = now;
+        for number in 0..self.channels.len() {
+            let id = self.channels.get(number).and_then(|channel| channel.enabled.then(|| channel.init.channel()));
+            self.begin(number, id, now);
+        }
+    }
+
+    /// Lets the channel of a buffer begin anew, with this VC ID or without any. What stands in the buffer came before that.
+    fn begin(&mut self, number: usize, id: Option<u8>, now: Time) {
         let scaled = self.features.common().scaled_flow_control();
-        let old = std::mem::take(&mut self.channels);
-        for (index, rooms) in self.settings.rooms.iter().enumerate() {
-            // What stands in the buffer came over the link before it was down.
-            let stale = old.get(index).map_or([Amount::default(); 3], |channel| channel.held);
-            let enabled = index == 0 || old.get(index).is_some_and(|channel| channel.enabled);
-            self.channels.push(Channel { enabled, ..Channel::new(index as u8, *rooms, scaled, stale, now) });
+        if let (Some(channel), Some(rooms)) = (self.channels.get_mut(number), self.settings.rooms.get(number)) {
+            let fresh = Channel::new(id.unwrap_or(0), *rooms, scaled, channel.held, now);
+            *channel = Channel { enabled: id.is_some(), ..fresh };
         }
     }
 
@@ -227,32 +239,38 @@ impl<T: Copy> Port<T> {
         self.held_until = self.held_until.max(until);
     }
 
-    /// Software has enabled or disabled a virtual channel other than 0, at both ends: it's initialized, or closed. Nothing may be under way on it.
-    pub fn enable_channel(&mut self, channel: u8, enabled: bool, now: Time) {
-        let scaled = self.features.common().scaled_flow_control();
-        let rooms = self.settings.rooms.get(usize::from(channel)).copied();
-        let state =
-            self.channels.get_mut(usize::from(channel)).filter(|state| channel != 0 && state.enabled != enabled);
-        if let (Some(state), Some(rooms)) = (state, rooms) {
-            *state = Channel { enabled, ..Channel::new(channel, rooms, scaled, state.held, now) };
-            self.say_at = now;
+    /// Software has enabled a virtual channel other than 0 at both ends: buffer `number` (1 to 7) serves VC ID `id` (1 to 7), which is initialized as soon as
+    /// virtual channel 0 is; or with `None` it has disabled it, and it's closed. The other end must do the same at the same time. Whatever was
+    /// under way on it before doesn't count any more.
+    pub fn set_channel(&mut self, number: u8, id: Option<u8>, now: Time) {
+        if number != 0 && id != Some(0) {
+            self.begin(number.into(), id, now);
         }
     }
 
-    /// Whether a virtual channel is initialized, so that TLPs may go.
-    pub fn is_open(&self, channel: u8) -> bool {
-        self.channels.get(usize::from(channel)).is_some_and(|channel| channel.init.state() == InitState::Done)
+    fn with_id(&self, id: u8) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.has_id(id))
     }
 
-    /// Credits left of a class of a virtual channel: headers and data; `u32::MAX` means infinite. `None` if it isn't initialized.
-    pub fn credits(&self, channel: u8, class: Class) -> Option<Amount> {
-        let gate = self.channels.get(usize::from(channel))?.gates.as_ref()?.get(class as usize)?;
+    #[inline]
+    fn with_id_mut(&mut self, id: u8) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.has_id(id))
+    }
+
+    /// Whether the virtual channel of a VC ID is initialized, so that TLPs may go.
+    pub fn is_open(&self, id: u8) -> bool {
+        self.with_id(id).is_some_and(|channel| channel.init.state() == InitState::Done)
+    }
+
+    /// Credits left of a class of the virtual channel of a VC ID: headers and data; `u32::MAX` means infinite. `None` if it isn't initialized.
+    pub fn credits(&self, id: u8, class: Class) -> Option<Amount> {
+        let gate = self.with_id(id)?.gates.as_ref()?.get(class as usize)?;
         Some(Amount { headers: gate.headers.unused(), data: gate.data.unused() })
     }
 
-    /// What a receiver has allowed and what hasn't been used of it, as [`Port::credits`] of the other end.
-    pub fn allowed(&self, channel: u8, class: Class) -> Option<Amount> {
-        let ledger = self.channels.get(usize::from(channel))?.ledgers.get(class as usize)?;
+    /// What the receiver of buffer `number` has allowed and what hasn't been used of it, as [`Port::credits`] of the other end.
+    pub fn allowed(&self, number: u8, class: Class) -> Option<Amount> {
+        let ledger = self.channels.get(usize::from(number))?.ledgers.get(class as usize)?;
         Some(Amount { headers: ledger.headers.unused(), data: ledger.data.unused() })
     }
 
@@ -265,17 +283,17 @@ impl<T: Copy> Port<T> {
         })
     }
 
-    /// Whether a TLP can ever get its credits.
-    pub fn can_ever_take(&self, channel: u8, class: Class, need: Amount) -> bool {
-        let room = self.settings.rooms.get(usize::from(channel)).map(|rooms| rooms[class as usize % 3]);
+    /// Whether a TLP can ever get its credits, if the other end has a buffer as large as buffer `number` here.
+    pub fn can_ever_take(&self, number: u8, class: Class, need: Amount) -> bool {
+        let room = self.settings.rooms.get(usize::from(number)).map(|rooms| rooms[class as usize % 3]);
         room.is_some_and(|room| {
             (room.headers == 0 || need.headers <= room.headers) && (room.data == 0 || need.data <= room.data)
         })
     }
 
-    /// Takes the credits of a TLP, if the channel is initialized and they're there.
-    pub fn take_credits(&mut self, channel: u8, class: Class, need: Amount) -> bool {
-        let Some(channel) = self.channels.get_mut(usize::from(channel)) else { return false };
+    /// Takes the credits of a TLP for a VC ID, if the channel is initialized and they're there.
+    pub fn take_credits(&mut self, id: u8, class: Class, need: Amount) -> bool {
+        let Some(channel) = self.with_id_mut(id) else { return false };
         let open = channel.init.state() == InitState::Done;
         let gate = channel.gates.as_mut().and_then(|gates| gates.get_mut(class as usize));
         open && gate.is_some_and(|gate| gate.take(need))
@@ -291,9 +309,25 @@ impl<T: Copy> Port<T> {
         self.outgoing.is_empty() && self.retry.unacknowledged().len() == 0
     }
 
-    /// TLPs that wait for the wire.
-    pub fn backlog(&self) -> usize {
-        self.outgoing.len()
+    /// Whether a new TLP of up to so many bytes would go if [`Port::next`] gives nothing now: the link is up, and the replay buffer has room.
+    pub fn takes_tlp(&self, bytes: u32, now: Time) -> bool {
+        self.state == LinkState::Active && now >= self.held_until && self.retry.may_send(bytes)
+    }
+
+    /// Until when nothing is sent since the link is retrained; a time gone by if it isn't.
+    pub const fn held_until(&self) -> Time {
+        self.held_until
+    }
+
+    /// TLPs that were sent and aren't acknowledged, with their sequence numbers, the oldest one first.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (Sequence, T)> {
+        self.retry.unacknowledged().map(|entry| (entry.sequence, entry.item))
+    }
+
+    /// A TLP that has its credits begins on the wire, which takes `wire` for it: [`Port::takes_tlp`], and [`Port::next`] gave nothing.
+    #[inline]
+    pub fn start(&mut self, item: T, bytes: u32, now: Time, wire: Time) -> Frame<T> {
+        Frame::Tlp { sequence: self.retry.send(item, bytes, now + wire), item, bytes, again: false }
     }
 
     /// Notes the size of a payload that passes: limits go by the Max_Payload_Size that it shows.
@@ -317,19 +351,26 @@ impl<T: Copy> Port<T> {
                 self.say_at = now + INIT_REPEAT;
                 Frame::Dllp(self.features.next())
             }),
-            LinkState::Init => self.next_init(now).map(Frame::Dllp),
+            LinkState::Init => self.next_init(1, now).map(Frame::Dllp),
             LinkState::Active => self.next_active(now, tlp_time),
         }
     }
 
-    /// The next InitFC, if it's its time.
-    fn next_init(&mut self, now: Time) -> Option<Dllp> {
-        let channel = self.channels.iter_mut().find(|channel| channel.is_being_initialized())?;
-        if !channel.init.is_within_sequence() && now < self.say_at {
-            return None;
-        }
+    /// The next InitFC of the first `count` channels, if it's its time.
+    #[inline]
+    fn next_init(&mut self, count: usize, now: Time) -> Option<Dllp> {
+        let any = self.channels.iter().any(Channel::is_being_initialized);
+        if any { self.initialize(count, now) } else { None }
+    }
+
+    /// The same, if any channel is being initialized. A sequence of three that has begun isn't broken off by another channel's.
+    #[inline(never)]
+    fn initialize(&mut self, count: usize, now: Time) -> Option<Dllp> {
+        let due = |channel: &&mut Channel| channel.init_due().is_some_and(|due| due <= now);
+        let all = self.channels.iter_mut().take(count).filter(due);
+        let channel = all.min_by_key(|channel| (!channel.init.has_begun(), channel.say_at))?;
         let dllp = channel.init.next(&channel.ledgers);
-        self.say_at = now + INIT_REPEAT;
+        channel.say_at = now + INIT_REPEAT;
         self.after_init(now);
         dllp
     }
@@ -342,7 +383,7 @@ impl<T: Copy> Port<T> {
             return Some(Frame::Dllp(update));
         }
         // Other virtual channels are initialized while TLPs go.
-        if let Some(init) = self.next_init(now) {
+        if let Some(init) = self.next_init(usize::MAX, now) {
             return Some(Frame::Dllp(init));
         }
         if let Some(entry) = self.retry.next_replay().copied() {
@@ -352,13 +393,12 @@ impl<T: Copy> Port<T> {
         let first = self.outgoing.front().filter(|first| self.retry.may_send(first.bytes))?;
         let Outgoing { item, bytes } = *first;
         self.outgoing.pop_front();
-        let sequence = self.retry.send(item, bytes, now + tlp_time(bytes));
-        Some(Frame::Tlp { sequence, item, bytes, again: false })
+        Some(self.start(item, bytes, now, tlp_time(bytes)))
     }
 
     /// The next UpdateFC, if it's the time of one.
     fn next_update(&mut self, now: Time) -> Option<Dllp> {
-        for (index, channel) in self.channels.iter_mut().enumerate() {
+        for channel in self.channels.iter_mut().filter(|channel| channel.enabled) {
             let parts = channel.updates.iter_mut().zip(&channel.ledgers).zip(&mut channel.uncertain);
             for (class, ((timer, ledger), uncertain)) in Class::ALL.into_iter().zip(parts) {
                 let repeat = *uncertain && timer.repeat_due() <= now;
@@ -366,7 +406,7 @@ impl<T: Copy> Port<T> {
                     timer.sent(now);
                     *uncertain = false;
                     let (headers, data) = (ledger.headers.field(), ledger.data.field());
-                    let channel = index as u8;
+                    let channel = channel.init.channel();
                     return Some(Dllp::FlowControl { stage: FcStage::Update, class, channel, headers, data });
                 }
             }
@@ -380,15 +420,10 @@ impl<T: Copy> Port<T> {
         let due = match self.state {
             LinkState::Inactive => None,
             LinkState::Feature => Some(self.say_at),
-            LinkState::Init => self.init_due(),
+            LinkState::Init => self.channels.first().and_then(Channel::init_due),
             LinkState::Active => self.active_due(),
         };
         due.map(|due| due.max(self.held_until))
-    }
-
-    fn init_due(&self) -> Option<Time> {
-        let channel = self.channels.iter().find(|channel| channel.is_being_initialized())?;
-        Some(if channel.init.is_within_sequence() { Time::ZERO } else { self.say_at })
     }
 
     fn active_due(&self) -> Option<Time> {
@@ -397,14 +432,16 @@ impl<T: Copy> Port<T> {
         if sends {
             return Some(Time::ZERO);
         }
-        let updates = self.channels.iter().flat_map(|channel| {
+        let enabled = self.channels.iter().filter(|channel| channel.enabled);
+        let inits = enabled.clone().filter_map(Channel::init_due);
+        let updates = enabled.flat_map(|channel| {
             channel
                 .updates
                 .iter()
                 .zip(&channel.uncertain)
                 .filter_map(|(timer, uncertain)| if *uncertain { Some(timer.due()) } else { timer.owed() })
         });
-        updates.chain(self.acceptor.due()).chain(self.init_due()).chain(self.retry.timer()).min()
+        updates.chain(self.acceptor.due()).chain(inits).chain(self.retry.timer()).min()
     }
 
     /// REPLAY_TIMER may have expired: what follows from that.
@@ -426,19 +463,20 @@ impl<T: Copy> Port<T> {
     /// An UpdateFC of this port has been lost or broken on its way, as far as its owner can see: the next regular one is needed.
     pub fn update_was_lost(&mut self, dllp: &Dllp) {
         if let Dllp::FlowControl { stage: FcStage::Update, class, channel, .. } = *dllp
-            && let Some(channel) = self.channels.get_mut(usize::from(channel))
+            && let Some(channel) = self.with_id_mut(channel)
             && let Some(uncertain) = channel.uncertain.get_mut(class as usize)
         {
             *uncertain = true;
         }
     }
 
-    /// A TLP has come, which takes `amount` of the receive buffer of a class of a virtual channel; that is looked at only if it's the next one.
+    /// A TLP has come, which takes `amount` of a class of receive buffer `number`; that is looked at only if it's the next one. If no channel is
+    /// enabled for that buffer, it's dropped without an error of the link's.
     pub fn receive_tlp(
         &mut self,
         sequence: Sequence,
         integrity: Integrity,
-        channel: u8,
+        number: u8,
         class: Class,
         amount: Amount,
         now: Time,
@@ -458,28 +496,30 @@ impl<T: Copy> Port<T> {
             return Reaction::NOTHING;
         }
         // The link has done its part: what there's no room for is acknowledged all the same.
-        let Some(state) = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled) else {
-            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
+        let Some(state) = self.channels.get_mut(usize::from(number)).filter(|state| state.enabled) else {
+            return Reaction { dropped: true, ..Reaction::NOTHING };
         };
         let opened = state.init.receive_tlp();
         let class = class as usize % 3;
         if state.ledgers[class].receive(amount).is_err() {
             return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
         }
-        state.held[class].headers += amount.headers;
-        state.held[class].data += amount.data;
+        let counted = state.finite(class, amount);
+        state.held[class].headers += counted.headers;
+        state.held[class].data += counted.data;
         if opened {
             self.after_init(now);
         }
         Reaction { taken: true, credits: opened, ..Reaction::NOTHING }
     }
 
-    /// What a TLP took of the receive buffer is free again.
-    pub fn free(&mut self, channel: u8, class: Class, amount: Amount, now: Time) {
+    /// What a TLP took of receive buffer `number` is free again.
+    pub fn free(&mut self, number: u8, class: Class, amount: Amount, now: Time) {
         let latency = self.latency();
         let largest = Amount { headers: 1, data: self.max_payload.div_ceil(16) };
-        let Some(channel) = self.channels.get_mut(usize::from(channel)) else { return };
+        let Some(channel) = self.channels.get_mut(usize::from(number)) else { return };
         let class = class as usize % 3;
+        let amount = channel.finite(class, amount);
         let (held, stale) = (&mut channel.held[class], &mut channel.stale[class]);
         held.headers = held.headers.saturating_sub(amount.headers);
         held.data = held.data.saturating_sub(amount.data);
@@ -511,8 +551,7 @@ impl<T: Copy> Port<T> {
             Dllp::Nak(named) => self.acknowledged(named, true, now, &mut purge),
             Dllp::FlowControl { stage, class, channel, headers, data } => {
                 let latency = self.latency();
-                let state = self.channels.get_mut(usize::from(channel)).filter(|state| state.enabled);
-                let Some(state) = state else { return Reaction::NOTHING };
+                let Some(state) = self.with_id_mut(channel) else { return Reaction::NOTHING };
                 if state.init.state() == InitState::Done {
                     if stage != FcStage::Update {
                         // The other end hasn't heard that this one is ready: any UpdateFC tells it so.

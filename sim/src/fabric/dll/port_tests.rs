@@ -64,7 +64,7 @@ impl Line {
         }
         self.settle();
         for channel in 1..8 {
-            self.ports.iter_mut().for_each(|port| port.enable_channel(channel, true, self.now));
+            self.ports.iter_mut().for_each(|port| port.set_channel(channel, Some(channel), self.now));
         }
     }
 
@@ -194,6 +194,31 @@ fn a_link_comes_up() {
         assert_eq!(scaled, generation >= 4);
         assert!(line.now < Time::us(2), "{}", line.now);
     }
+}
+
+/// Each end begins with another channel than the other: neither waits for the other's. A VC ID has another buffer at each end.
+#[test]
+fn ends_may_begin_with_different_channels() {
+    let mut line = Line::new(&settings(3, &[[(32, 256); 3], [(4, 64); 3], [(5, 65); 3]]), 1);
+    line.ports.iter_mut().for_each(|port| port.link_up(Time::ZERO));
+    for (end, ids) in [(0, [1, 2]), (1, [2, 1])] {
+        for (number, id) in (1..).zip(ids) {
+            line.ports[end].set_channel(number, Some(id), Time::ZERO);
+        }
+    }
+    line.settle();
+    assert!(line.ports.iter().all(|port| (0..3).all(|id| port.is_open(id))));
+    let headers = |end: usize, id| line.ports[end].credits(id, Class::Posted).map(|credits| credits.headers);
+    assert_eq!([headers(0, 1), headers(0, 2)], [Some(5), Some(4)]);
+    assert_eq!([headers(1, 1), headers(1, 2)], [Some(4), Some(5)]);
+    assert!(line.now < Time::us(1), "{}", line.now);
+    // One that is closed, and begins anew with another ID.
+    line.ports.iter_mut().zip([1, 2]).for_each(|(port, number)| port.set_channel(number, None, Time::us(1)));
+    line.settle();
+    assert!(line.ports.iter().all(|port| !port.is_open(1) && port.credits(1, Class::Posted).is_none()));
+    line.ports.iter_mut().zip([1, 2]).for_each(|(port, number)| port.set_channel(number, Some(7), Time::us(2)));
+    line.settle();
+    assert!(line.ports.iter().all(|port| !port.is_open(1) && port.is_open(2) && port.is_open(7)));
 }
 
 /// How many TLPs: many more by DLL_TLPS.
@@ -331,7 +356,7 @@ fn errors_are_told_apart() {
     port.free(0, Class::NonPosted, one, now);
     assert_eq!(tlp(&mut port, 2, 0, Amount { headers: 1, data: 5 }), overflow);
     assert_eq!(tlp(&mut port, 3, 0, one), (None, true, false), "what was dropped took nothing");
-    assert_eq!(tlp(&mut port, 4, 1, one), overflow, "a channel that isn't enabled has no buffer");
+    assert_eq!(tlp(&mut port, 4, 1, one), (None, false, true), "a channel that isn't enabled has no buffer");
     assert_eq!(tlp(&mut port, 6, 0, one), (Some(LinkError::BadTlp), false, false));
     assert!(!port.receiver().has_taken(Sequence::new(5)) && port.receiver().has_taken(Sequence::new(4)));
 }

@@ -125,6 +125,7 @@ impl<T: Copy> Retry<T> {
     }
 
     /// Numbers a new TLP and keeps it. Its last symbol leaves at `left`.
+    #[inline]
     pub fn send(&mut self, item: T, bytes: u32, left: Time) -> Sequence {
         let sequence = self.next;
         self.next = sequence.next();

@@ -1,9 +1,11 @@
 //! Exact links that come up and go down, and what they show of themselves.
 
 use super::super::Fabric;
+use super::super::arena::TlpId;
 use super::super::core::{Core, PortId};
-use super::super::dll::Amount;
-use super::{Exact, Fate, FrameKind, LinkCounters, Noise};
+use super::super::dll::{Amount, Dllp, Frame};
+use super::{Exact, Fate, FrameKind, LinkCounters, NO_CHANNEL, Noise, Pair};
+use crate::config::MAX_CHANNELS;
 use crate::tlp::Class;
 
 impl Core {
@@ -36,24 +38,68 @@ impl Core {
                     lost.push(tlp);
                 }
             });
-            let mut waited: Vec<_> = exact.waiting.iter_mut().flatten().flat_map(|queue| queue.drain(..)).collect();
-            waited.sort_unstable_by_key(|(order, _)| *order);
-            lost.extend(waited.into_iter().map(|(_, tlp)| tlp));
+            let transmitter = &mut self.transmitters[usize::from(end.0)];
+            for channel in 0..transmitter.channel_count() {
+                lost.extend(transmitter.take_all_of(&mut self.arena, channel));
+            }
             for tlp in lost {
                 self.lose_exactly(end, tlp);
             }
         }
     }
 
-    /// Enables or disables a virtual channel of the link of `port`, at both ends. Does nothing if it isn't an exact one.
-    pub fn enable_exact_channel(&mut self, port: PortId, channel: u8, enabled: bool) {
+    /// Takes over which virtual channels beyond VC0 both ends of the link of `port` have, by the number of the VC resource there: those that have begun are
+    /// initialized, those that have ended are closed. Does nothing if it isn't an exact link. The other end must be told at the same time.
+    #[cold]
+    pub(in crate::fabric) fn set_exact_channels(&mut self, port: PortId, pairs: [Option<Pair>; MAX_CHANNELS]) {
+        let Some(exact) = self.exact(port) else { return };
+        let before = std::mem::replace(&mut exact.pairs, pairs);
+        if before == pairs {
+            return;
+        }
         let now = self.now;
-        for end in [port, port.peer()] {
-            if let Some(exact) = self.exact(end) {
-                exact.port.enable_channel(channel, enabled, now);
-                self.serve(end);
+        let mut stranded = Vec::new();
+        for ((number, old), new) in (0..).zip(before).zip(pairs).filter(|((_, old), new)| old != new) {
+            if let Some(pair) = old {
+                self.recall(port, pair);
+                let transmitter = &mut self.transmitters[usize::from(port.0)];
+                stranded.extend(transmitter.take_all_of(&mut self.arena, pair.far.into()));
+            }
+            if let Some(exact) = self.exact(port) {
+                exact.port.set_channel(number, new.map(|pair| pair.id), now);
             }
         }
+        for tlp in stranded {
+            self.cannot_send(port, tlp);
+        }
+        self.serve(port);
+    }
+
+    /// A channel of `port` has ended: what it has on the wire comes to nothing. Its flow control isn't heard, and for its TLPs the receiver has no buffer.
+    #[cold]
+    fn recall(&mut self, port: PortId, pair: Pair) {
+        let Some(other) = self.exact(port.peer()) else { return };
+        let other = *other.port.receiver();
+        let Some(exact) = self.exact(port) else { return };
+        for flying in &mut exact.flying {
+            if matches!(flying.frame, Frame::Dllp(Dllp::FlowControl { channel, .. }) if channel == pair.id) {
+                flying.fate = Fate::Lost;
+            }
+        }
+        let open = exact.port.unacknowledged().filter(|(sequence, _)| !other.has_taken(*sequence));
+        let open: Vec<TlpId> = open.map(|(_, tlp)| tlp).collect();
+        for tlp in open {
+            let weight = &mut self.arena.slot_mut(tlp).weight;
+            if weight.channel == pair.far {
+                weight.channel = NO_CHANNEL;
+            }
+        }
+    }
+
+    /// Whether the channel of a VC ID is initialized at `port`; on links that aren't exact it takes no time.
+    pub(in crate::fabric) fn is_initialized(&self, port: PortId, id: u8) -> bool {
+        let exact = self.transmitters.get(usize::from(port.0)).and_then(|transmitter| transmitter.exact_ref());
+        exact.is_none_or(|exact| exact.port.is_open(id))
     }
 
     /// Whether the link of `port` is an exact one.
@@ -66,10 +112,10 @@ impl Core {
         self.transmitters.get(usize::from(port.0))?.exact_ref().map(|exact| exact.counters)
     }
 
-    /// The credits that `port` has left in a class of a virtual channel; `u32::MAX` means infinite. `None` if its link isn't an exact one, or the channel
+    /// The credits that `port` has left in a class of the virtual channel of a VC ID; `u32::MAX` means infinite. `None` if its link isn't an exact one, or the channel
     /// isn't initialized.
-    pub fn exact_credits(&self, port: PortId, channel: u8, class: Class) -> Option<Amount> {
-        self.transmitters.get(usize::from(port.0))?.exact_ref()?.port.credits(channel, class)
+    pub fn exact_credits(&self, port: PortId, id: u8, class: Class) -> Option<Amount> {
+        self.transmitters.get(usize::from(port.0))?.exact_ref()?.port.credits(id, class)
     }
 }
 

@@ -3,6 +3,9 @@
 //! A TLP stays in its slot of the arena until the other end has taken it. The replay buffer holds its number and its size: what the other end has
 //! taken already is sent again as time on the wire only.
 //!
+//! What waits does so as on rated links, in a queue for each virtual channel ([`Channels`](super::channels::Channels)): a TLP takes its credits when the wire is free for
+//! it and its turn has come. Channels beyond VC0 are initialized when both ends have enabled them, while others carry TLPs.
+//!
 //! Ordered sets are all that's still a rate: one SKP in so many bytes.
 
 mod fate;
@@ -13,8 +16,9 @@ use std::collections::VecDeque;
 
 pub use fate::{Fate, FrameKind, Noise};
 
-use super::arena::TlpId;
+use super::arena::{TlpId, Weight};
 use super::dll::{Amount, Frame, LinkError, Port, Sequence, Settings, ack_latency};
+use crate::config::MAX_CHANNELS;
 use crate::profile;
 use crate::rng::Rng;
 use crate::time::Time;
@@ -24,6 +28,8 @@ use crate::tlp::Class;
 const RECOVERY: Time = Time::us(4);
 /// TLPs of the largest size that the replay buffer holds beyond what is on its way (ours).
 const REPLAY_TLPS: u64 = 4;
+/// The receive buffer of a TLP whose channel has ended while it was on the wire: no receiver has that.
+const NO_CHANNEL: u8 = u8::MAX;
 /// Bytes of the largest TLP.
 const LARGEST: u64 = 4096 + 32;
 
@@ -34,33 +40,41 @@ pub(crate) enum LinkAffair {
     Frame,
     /// It's time to look at what it has to send.
     Serve,
-    /// What a TLP with so many units of data took of its receive buffer is free.
-    Free { channel: u8, class: Class, data: u16 },
+    /// So much of the receive buffer of a VC resource is free: at most 2,047 headers and 32,767 units of data.
+    Free { channel: u8, class: Class, amount: Amount },
 }
 
 impl LinkAffair {
-    /// As the number that an event carries, so that events stay as simple as they are: data, class, channel, and what it is in two bits.
-    const fn token(self) -> u32 {
+    /// As the number that an event carries, so that events stay as simple as they are. What is freed has bit 0, then channel, class, headers and data.
+    #[inline(always)]
+    fn token(self) -> u32 {
         match self {
             LinkAffair::Frame => 0,
-            LinkAffair::Serve => 1,
-            LinkAffair::Free { channel, class, data } => {
-                2 | (channel as u32 & 7) << 2 | (class as u32) << 5 | (data as u32) << 16
+            LinkAffair::Serve => 2,
+            LinkAffair::Free { channel, class, amount } => {
+                let Amount { headers, data } = amount;
+                1 | (u32::from(channel) & 7) << 1
+                    | (class as u32) << 4
+                    | headers.min(0x7ff) << 6
+                    | data.min(0x7fff) << 17
             }
         }
     }
 
     /// What a number stands for.
     const fn of(token: u32) -> LinkAffair {
-        let class = match token >> 5 & 3 {
+        let class = match token >> 4 & 3 {
             0 => Class::Posted,
             1 => Class::NonPosted,
             _ => Class::Completion,
         };
         match token & 3 {
             0 => LinkAffair::Frame,
-            1 => LinkAffair::Serve,
-            _ => LinkAffair::Free { channel: (token >> 2 & 7) as u8, class, data: (token >> 16) as u16 },
+            2 => LinkAffair::Serve,
+            _ => {
+                let amount = Amount { headers: token >> 6 & 0x7ff, data: token >> 17 };
+                LinkAffair::Free { channel: (token >> 1 & 7) as u8, class, amount }
+            }
         }
     }
 }
@@ -100,8 +114,12 @@ struct Marked {
     times: u32,
 }
 
-/// TLPs of a virtual channel that wait for credits, by class, each with its place in the order of their coming.
-type Queues = [VecDeque<(u64, TlpId)>; 3];
+/// A virtual channel beyond VC0 that both ends have: its VC ID, and the number of the VC resource at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) id: u8,
+    pub(crate) far: u8,
+}
 
 /// One end of an exact link.
 #[derive(Debug)]
@@ -118,8 +136,8 @@ pub(crate) struct Exact {
     /// What is on the wire, in order. After the link was down, so many of the first ones don't count.
     flying: VecDeque<Flying>,
     dead: usize,
-    waiting: Vec<Queues>,
-    next_order: u64,
+    /// The channels beyond VC0, by the number of the VC resource here.
+    pairs: [Option<Pair>; MAX_CHANNELS],
     /// When the next `Serve` comes.
     serve_at: Time,
     counters: LinkCounters,
@@ -134,8 +152,8 @@ pub(crate) struct Exact {
 impl Exact {
     /// The end of a link that sends to a port which takes `reaction` to act on a TLP of each class. Its link is down.
     pub(crate) fn new(link: &profile::Link, flight: Time, reaction: [Time; 3]) -> Exact {
-        let rooms = vec![room(&link.credits)];
-        let waiting = rooms.iter().map(|_| Queues::default()).collect();
+        let beyond = link.virtual_channels.credits().iter();
+        let rooms = std::iter::once(&link.credits).chain(beyond).map(room).collect();
         let ps_per_byte_q16 = with_skips(link.ps_per_byte_q16(), link.generation);
         // What is sent until an Ack can be there: two flights, and the largest Ack limit at both ends.
         let away = flight + flight + ack_latency(link.generation, link.lanes, 4096);
@@ -158,8 +176,7 @@ impl Exact {
             quiet_at: Time::ZERO,
             flying: VecDeque::new(),
             dead: 0,
-            waiting,
-            next_order: 0,
+            pairs: [None; MAX_CHANNELS],
             serve_at: Time::MAX,
             counters: LinkCounters::default(),
             sent: [0; FrameKind::COUNT],
@@ -175,20 +192,19 @@ impl Exact {
         Time((bytes * self.ps_per_byte_q16) >> 16)
     }
 
-    /// Whether nothing waits for credits.
-    pub(crate) fn is_clear(&self) -> bool {
-        self.waiting.iter().flatten().all(VecDeque::is_empty)
+    /// Takes the credits of a TLP for the channel of a VC ID, if they're there.
+    pub(crate) fn take_credits(&mut self, id: u8, weight: Weight) -> bool {
+        self.port.take_credits(id, weight.class, weight.cost.amount())
     }
 
-    /// Whether nothing waits or is on its way, and nothing stands in this end's receive buffer, of which all is advertised.
+    /// Whether nothing stands in this end's receive buffers, of which all is advertised.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_clear() && self.port.backlog() == 0 && self.port.buffers_are_free()
+        self.port.buffers_are_free()
     }
 
-    /// When all that was sent so far has arrived; `None` while something waits.
-    pub(crate) fn quiet_at(&self) -> Option<Time> {
-        let quiet = self.is_clear() && self.port.backlog() == 0;
-        quiet.then(|| self.quiet_at.max(self.busy_until + self.flight))
+    /// When all that was sent so far has arrived.
+    pub(crate) fn quiet_at(&self) -> Time {
+        self.quiet_at.max(self.busy_until + self.flight)
     }
 }
 
@@ -214,7 +230,8 @@ mod tests {
     #[test]
     fn tokens_are_read_as_they_were_written() {
         let frees = Class::ALL.into_iter().flat_map(|class| {
-            [(0, 0), (7, 256), (3, u16::MAX)].map(|(channel, data)| LinkAffair::Free { channel, class, data })
+            let some = [(0, 1, 0), (7, 1, 256), (3, 2032, 32_752)];
+            some.map(|(channel, headers, data)| LinkAffair::Free { channel, class, amount: Amount { headers, data } })
         });
         for affair in [LinkAffair::Frame, LinkAffair::Serve].into_iter().chain(frees) {
             assert_eq!(LinkAffair::of(affair.token()), affair);

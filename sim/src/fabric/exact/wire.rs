@@ -2,61 +2,30 @@
 
 use super::super::arena::{NO_PORT, NO_TICKET, TlpId, Weight};
 use super::super::core::{Core, Event, PortId};
-use super::super::dll::{Amount, BadDllp, Dllp, Frame, Integrity, LinkError, LinkState, Reaction};
+use super::super::dll::{BadDllp, Dllp, Frame, Integrity, LinkError, LinkState, Reaction};
 use super::super::error::Detected;
 use super::fate::{Fate, broken};
-use super::{Flying, LinkAffair, RECOVERY};
+use super::{Flying, LARGEST, LinkAffair, RECOVERY};
 use crate::event::EventQueue;
 use crate::probe::{LinkFrame, OnWire};
 use crate::time::Time;
-use crate::tlp::Class;
 
 impl Core {
     /// Sends a TLP from a port of an exact link.
     pub(crate) fn send_exactly(&mut self, port: PortId, tlp: TlpId) {
         let weight = self.arena.slot(tlp).weight;
-        // Exact links have VC0 only.
-        let channel = 0;
-        let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        let route = transmitter.route(&self.arena, tlp);
+        let Some(exact) = transmitter.exact() else { return };
         if exact.port.state() == LinkState::Inactive {
             return self.lose_exactly(port, tlp);
         }
-        let possible = exact.port.can_ever_take(channel, weight.class, weight.cost.amount());
-        let queue = exact.waiting.get_mut(usize::from(channel)).filter(|_| possible);
-        let Some(queue) = queue.and_then(|queues| queues.get_mut(weight.class as usize)) else {
-            // Larger than the receiver's buffer, or on a virtual channel that the link hasn't: it would wait for ever.
-            return self.cannot_send(port, tlp);
-        };
-        queue.push_back((exact.next_order, tlp));
-        exact.next_order += 1;
+        let possible = |channel: &usize| exact.port.can_ever_take(*channel as u8, weight.class, weight.cost.amount());
+        // Larger than the receiver's buffer, or of a class that no virtual channel carries: it would wait for ever.
+        let Some(channel) = route.filter(possible) else { return self.cannot_send(port, tlp) };
+        transmitter.channel(channel).1.push(&mut self.arena, tlp);
+        transmitter.show_waiting();
         self.serve(port);
-    }
-
-    /// Gives those that wait and may go their credits: in each virtual channel the oldest of the three heads first; what is behind a posted
-    /// request doesn't pass it.
-    fn take_exact_credits(&mut self, port: PortId) {
-        let Some(exact) = self.transmitters[usize::from(port.0)].exact() else { return };
-        for (channel, queues) in exact.waiting.iter_mut().enumerate() {
-            if !exact.port.is_open(channel as u8) {
-                continue;
-            }
-            let mut untried = [true; 3];
-            loop {
-                let heads = queues.iter().enumerate().filter(|(class, _)| untried[*class]);
-                let heads = heads.filter_map(|(class, queue)| queue.front().map(|(order, tlp)| (*order, class, *tlp)));
-                let Some((_, class, tlp)) = heads.min_by_key(|head| head.0) else { break };
-                let Weight { class: kind, cost, bytes, .. } = self.arena.slot(tlp).weight;
-                if exact.port.take_credits(channel as u8, kind, cost.amount()) {
-                    queues[class].pop_front();
-                    exact.port.send(tlp, bytes.into());
-                    continue;
-                }
-                if kind == Class::Posted {
-                    break;
-                }
-                untried[class] = false;
-            }
-        }
     }
 
     /// Does all that a port of an exact link can do now, and sees that it's called when there's more.
@@ -68,17 +37,44 @@ impl Core {
         }
         let reaction = exact.port.check_timer(now);
         self.react(port, reaction);
-        self.take_exact_credits(port);
-        let Some(exact) = self.exact(port) else { return };
-        if exact.busy_until <= now {
-            let (rate, framing) = (exact.ps_per_byte_q16, exact.framing_bytes);
-            let tlp_time = |bytes: u32| Time(((u64::from(bytes) + framing) * rate) >> 16);
-            if let Some(frame) = exact.port.next(now, tlp_time) {
-                self.put_on_wire(port, frame);
-            }
+        if let Some((frame, channel)) = self.next_exactly(port) {
+            self.put_on_wire(port, frame, channel);
         }
-        let Some(exact) = self.exact(port) else { return };
-        if let Some(due) = exact.port.due() {
+        self.serve_later(port);
+    }
+
+    /// The next frame, if the wire is free: a new TLP if there's nothing else. Gives the receive buffer that it's for, too.
+    fn next_exactly(&mut self, port: PortId) -> Option<(Frame<TlpId>, u8)> {
+        let now = self.now;
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        let exact = transmitter.exact()?;
+        if exact.busy_until > now {
+            return None;
+        }
+        let (rate, framing) = (exact.ps_per_byte_q16, exact.framing_bytes);
+        let tlp_time = |bytes: u32| Time(((u64::from(bytes) + framing) * rate) >> 16);
+        if let Some(frame) = exact.port.next(now, tlp_time) {
+            return Some((frame, 0));
+        }
+        if !exact.port.takes_tlp(LARGEST as u32, now) || transmitter.is_clear() {
+            return None;
+        }
+        let (tlp, channel) = transmitter.pick_by_channel(&mut self.arena, now)?;
+        let bytes = self.arena.slot(tlp).weight.bytes.into();
+        let frame = transmitter.exact()?.port.start(tlp, bytes, now, tlp_time(bytes));
+        Some((frame, channel as u8))
+    }
+
+    /// Sees that a port of an exact link is served when there's more to be done, unless that's so only when something comes.
+    fn serve_later(&mut self, port: PortId) {
+        let now = self.now;
+        let transmitter = &mut self.transmitters[usize::from(port.0)];
+        let waits = !transmitter.is_clear();
+        let Some(exact) = transmitter.exact() else { return };
+        // What waits and couldn't go though the wire is free waits for credits, or for room in the replay buffer.
+        let free = exact.busy_until.max(exact.port.held_until());
+        let next_tlp = (waits && free > now).then_some(free);
+        if let Some(due) = next_tlp.into_iter().chain(exact.port.due()).min() {
             let at = due.max(exact.busy_until).max(now.after(Time(1)));
             if at < exact.serve_at {
                 exact.serve_at = at;
@@ -87,8 +83,8 @@ impl Core {
         }
     }
 
-    /// Puts a frame on the wire, which is free.
-    fn put_on_wire(&mut self, port: PortId, frame: Frame<TlpId>) {
+    /// Puts a frame on the wire, which is free. A new TLP is for receive buffer `channel`.
+    fn put_on_wire(&mut self, port: PortId, frame: Frame<TlpId>, channel: u8) {
         let now = self.now;
         let Some(exact) = self.exact(port) else { return };
         let fate = exact.fate(&frame);
@@ -116,7 +112,7 @@ impl Core {
             probe.frame(&LinkFrame { at: now, link: port.link(), direction: port.direction(), what, whole });
         }
         if let Some(tlp) = first {
-            self.has_left_exactly(port, tlp);
+            self.has_left_exactly(port, tlp, channel);
         }
     }
 
@@ -127,10 +123,10 @@ impl Core {
         match LinkAffair::of(token) {
             LinkAffair::Serve => self.serve(port),
             LinkAffair::Frame => self.frame_arrived(port),
-            LinkAffair::Free { channel, class, data } => {
+            LinkAffair::Free { channel, class, amount } => {
                 let now = self.now;
                 if let Some(exact) = self.exact(port) {
-                    exact.port.free(channel, class, Amount { headers: 1, data: data.into() }, now);
+                    exact.port.free(channel, class, amount, now);
                     self.serve(port);
                 }
             }
@@ -170,9 +166,16 @@ impl Core {
                         from.quiet_at = from.quiet_at.max(at);
                     }
                     let receiver = self.owner(port);
-                    self.queue.push(at, Event::Arrive(port, receiver, item));
-                } else if reaction.dropped {
+                    let arrive = if self.transmitters[usize::from(port.0)].has_channels() {
+                        Event::ArriveSpecially
+                    } else {
+                        Event::Arrive
+                    };
+                    self.queue.push(at, arrive(port, receiver, item));
+                } else if reaction.dropped && reaction.error.is_some() {
                     self.lose_exactly(sender, item);
+                } else if reaction.dropped {
+                    self.refuse_unclaimed(port, item);
                 }
             }
             Frame::Dllp(dllp) => {
@@ -188,6 +191,13 @@ impl Core {
             }
         }
         self.serve(port);
+    }
+
+    /// A TLP has come for which the receiver has no channel.
+    #[cold]
+    #[inline(never)]
+    fn refuse_unclaimed(&mut self, port: PortId, tlp: TlpId) {
+        self.refuse_malformed(port, tlp);
     }
 
     /// Does what follows from what a port has found.
@@ -216,14 +226,14 @@ impl Core {
         self.detect(port, Detected::new(error.into()));
     }
 
-    /// A TLP has gone on the wire for the first time: it stands in no receive buffer until the other end has it.
-    fn has_left_exactly(&mut self, port: PortId, tlp: TlpId) {
+    /// A TLP has gone on the wire for the first time: it stands in no receive buffer until the other end has it, in buffer `channel` there.
+    fn has_left_exactly(&mut self, port: PortId, tlp: TlpId, channel: u8) {
         let now = self.now;
         let slot = self.arena.slot_mut(tlp);
         let (held_by, weight) = (std::mem::replace(&mut slot.held_by, NO_PORT), slot.weight);
         let ticket = std::mem::replace(&mut slot.ticket, NO_TICKET);
         self.free_buffer(held_by, weight, tlp, now);
-        self.arena.slot_mut(tlp).weight.channel = 0;
+        self.arena.slot_mut(tlp).weight.channel = channel;
         self.tell_left(port, ticket, now);
         if self.probe.is_some() {
             self.show(port, tlp, now);
@@ -233,8 +243,7 @@ impl Core {
     /// What a TLP took of the receive buffer at the other end of `sender`'s link is free from `at` on.
     pub(crate) fn free_exactly(&mut self, sender: PortId, weight: Weight, at: Time) {
         let port = sender.peer();
-        let Amount { data, .. } = weight.cost.amount();
-        let affair = LinkAffair::Free { channel: weight.channel, class: weight.class, data: data as u16 };
+        let affair = LinkAffair::Free { channel: weight.channel, class: weight.class, amount: weight.cost.amount() };
         if at > self.now {
             self.queue.push(at, Event::Link(port, affair.token()));
         } else {
