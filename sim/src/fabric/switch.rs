@@ -260,6 +260,14 @@ impl Switch {
         self.downstream[number].port
     }
 
+    /// Out of which port an answer goes to a requester on `bus`, from a port below. `None` if nobody is there.
+    pub(super) fn way_back(&self, bus: u8) -> Option<PortId> {
+        match self.routes.by_bus(bus) {
+            Some(number) => self.downstream.get(number)?.port,
+            None => (!self.gate.holds_bus(bus)).then_some(self.upstream),
+        }
+    }
+
     fn by_config(&self, below: Option<usize>, header: &Header) -> Next {
         let target = header.target();
         if below.is_some() {

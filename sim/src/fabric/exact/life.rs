@@ -1,6 +1,7 @@
 //! Exact links that come up and go down, and what they show of themselves.
 
 use super::super::Fabric;
+use super::super::arena::TlpId;
 use super::super::core::{Core, PortId};
 use super::super::dll::Amount;
 use super::{Exact, Fate, FrameKind, LinkCounters, Noise};
@@ -22,27 +23,33 @@ impl Core {
         }
     }
 
-    /// The link of `port` is down: what waits for it or is on its way over it is lost. Does nothing if it isn't an exact one.
-    pub(crate) fn exact_link_down(&mut self, port: PortId) {
+    /// The link below `port` is down: what waits for it or is on its way over it is lost. Gives the non-posted requests that `port` hadn't sent yet:
+    /// they aren't lost, but for the caller to end. Does nothing if it isn't an exact one.
+    pub(crate) fn exact_link_down(&mut self, port: PortId) -> Vec<TlpId> {
+        let mut unsent = Vec::new();
         for end in [port, port.peer()] {
-            let Some(other) = self.exact(end.peer()) else { return };
+            let Some(other) = self.exact(end.peer()) else { return unsent };
             let other = *other.port.receiver();
-            let Some(exact) = self.exact(end) else { return };
+            let Some(exact) = self.exact(end) else { return unsent };
             exact.dead = exact.flying.len();
             exact.marked.clear();
-            let mut lost = Vec::new();
-            exact.port.link_down(|sequence, tlp| {
-                if sequence.is_none_or(|sequence| !other.has_taken(sequence)) {
-                    lost.push(tlp);
-                }
+            let (mut lost, mut waited_for_wire) = (Vec::new(), Vec::new());
+            exact.port.link_down(|sequence, tlp| match sequence {
+                Some(sequence) if other.has_taken(sequence) => {}
+                Some(_) => lost.push(tlp),
+                None => waited_for_wire.push(tlp),
             });
             let mut waited: Vec<_> = exact.waiting.iter_mut().flatten().flat_map(|queue| queue.drain(..)).collect();
             waited.sort_unstable_by_key(|(order, _)| *order);
-            lost.extend(waited.into_iter().map(|(_, tlp)| tlp));
+            for tlp in waited_for_wire.into_iter().chain(waited.into_iter().map(|(_, tlp)| tlp)) {
+                let nonposted = self.arena.slot(tlp).weight.class == Class::NonPosted;
+                if end == port && nonposted { unsent.push(tlp) } else { lost.push(tlp) }
+            }
             for tlp in lost {
                 self.lose_exactly(end, tlp);
             }
         }
+        unsent
     }
 
     /// Enables or disables a virtual channel of the link of `port`, at both ends. Does nothing if it isn't an exact one.

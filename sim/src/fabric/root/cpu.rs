@@ -98,8 +98,7 @@ impl RootComplex {
             };
             claims && !config.containment_unsupported()
         });
-        let place = place(access);
-        if aborts { AccessError::CompleterAbort(place) } else { AccessError::UnsupportedRequest(place) }
+        not_reached(access, !aborts)
     }
 
     /// Sends a non-posted request; a tag is free.
@@ -287,6 +286,20 @@ impl RootComplex {
         }
     }
 
+    /// A request of our own ends that never left, since its link has gone down, as if it had been answered with `status`.
+    #[cold]
+    pub(in crate::fabric) fn answer_unsent(&mut self, core: &mut Core, request: &Header, status: Status) {
+        let Ok(answer) = Header::completion_part(request, self.id, status, 0, 0) else { return };
+        let Outcome::Failed { token, .. } = self.requester.complete(&answer) else { return };
+        let unsupported = status == Status::UnsupportedRequest;
+        if is_part(token) {
+            self.part_contained(core, token, unsupported);
+        } else if let Some(pending) = self.pending.get(token as usize).copied().flatten() {
+            self.finish(token as u32, Err(not_reached(&pending.access, unsupported)));
+        }
+        self.go_on(core);
+    }
+
     /// Containment has begun at a root port: what was asked for by it ends now, as its registers say (base specification 2.9.3).
     #[cold]
     pub(in crate::fabric) fn contained(&mut self, core: &mut Core, number: usize) {
@@ -305,17 +318,17 @@ impl RootComplex {
             let Some(pending) = self.pending.get(token as usize).copied().flatten() else { continue };
             if pending.out == Some(port) {
                 self.requester.forget(token, now);
-                let place = place(&pending.access);
-                let error = if unsupported {
-                    AccessError::UnsupportedRequest(place)
-                } else {
-                    AccessError::CompleterAbort(place)
-                };
-                self.finish(token as u32, Err(error));
+                self.finish(token as u32, Err(not_reached(&pending.access, unsupported)));
             }
         }
         self.go_on(core);
     }
+}
+
+/// What an access ends with that the link doesn't let through.
+fn not_reached(access: &Access, unsupported: bool) -> AccessError {
+    let place = place(access);
+    if unsupported { AccessError::UnsupportedRequest(place) } else { AccessError::CompleterAbort(place) }
 }
 
 /// What an error calls the target of an access: an address, or ID and register.
