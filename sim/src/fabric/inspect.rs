@@ -56,10 +56,13 @@ impl Fabric {
                     }
                     // The digest is for the one at the end, who will see for himself; so is poisoned data. What ends here isn't passed on.
                     Look::Bad(kind) => core.detect_tlp(port, tlp, kind, Role::Intermediate),
-                    Look::Poisoned if !header.kind().is_config() => {
-                        core.detect_tlp(port, tlp, ErrorKind::PoisonedTlp, Role::Intermediate);
+                    Look::Poisoned => {
+                        if !header.kind().is_config() {
+                            core.detect_tlp(port, tlp, ErrorKind::PoisonedTlp, Role::Intermediate);
+                        }
+                        return self.pass_poisoned(port, owner, tlp);
                     }
-                    Look::Poisoned | Look::Good => {}
+                    Look::Good => {}
                 }
                 true
             }

@@ -22,6 +22,7 @@ mod function;
 mod inspect;
 mod link;
 mod multi;
+mod poison;
 mod ports;
 mod requester;
 mod reset;

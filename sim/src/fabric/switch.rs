@@ -181,7 +181,7 @@ impl Switch {
     }
 
     /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
-    fn next(&self, below: Option<usize>, header: &Header) -> Next {
+    pub(super) fn next(&self, below: Option<usize>, header: &Header) -> Next {
         if let Some(from) = below
             && self.routes.is_controlled(from)
         {
