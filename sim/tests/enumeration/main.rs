@@ -11,7 +11,7 @@ mod shape;
 
 use std::path::Path;
 
-use mlx5_twin_sim::host::{AccessError, AddressMap, Found, Host, Settings, enumerate};
+use mlx5_twin_sim::host::{AccessError, AddressMap, Data, Found, Host, Settings, enumerate};
 use mlx5_twin_sim::tlp::Bdf;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -156,7 +156,7 @@ async fn reach(host: &Host, assignment: &Assignment) {
             let data = host.read(bar.address + offset, 12).await;
             let expected: Vec<u8> =
                 answer(id.0, bar.index, offset).iter().flat_map(|dword| dword.to_le_bytes()).collect();
-            assert_eq!(data.as_ref().map(|data| data.bytes()), Ok(&expected[..]), "{id}, {bar:x?}, {offset:#x}");
+            assert_eq!(data.as_ref().map(Data::bytes), Ok(&expected[..]), "{id}, {bar:x?}, {offset:#x}");
         }
     }
     let after = memory().map(|(_, bar)| bar.address + bar.size);
@@ -184,7 +184,7 @@ where
 }
 
 /// Where functions and bridges are, and what functions have, without addresses. I/O BARs are left out: our enumeration leaves them alone.
-fn outline(assignment: &Assignment) -> (Vec<(Bdf, (u8, u8, u8))>, Vec<(Bdf, Outline)>) {
+fn outline(assignment: &Assignment) -> Outlines {
     let bars = |function: &Function| {
         let memory = function.bars.iter().filter(|bar| !bar.kind.is_io());
         (memory.map(|bar| (bar.index, bar.kind, bar.size)).collect(), function.rom.map(|(size, _)| size))
@@ -193,6 +193,10 @@ fn outline(assignment: &Assignment) -> (Vec<(Bdf, (u8, u8, u8))>, Vec<(Bdf, Outl
     (bridges.collect(), assignment.functions.iter().map(|(&id, function)| (id, bars(function))).collect())
 }
 
+/// Primary, secondary and subordinate bus number.
+type Buses = (u8, u8, u8);
+/// All bridges and functions by their IDs.
+type Outlines = (Vec<(Bdf, Buses)>, Vec<(Bdf, Outline)>);
 /// Index, kind and size of each BAR, and the size of the expansion ROM.
 type Outline = (Vec<(u8, Kind, u64)>, Option<u64>);
 
