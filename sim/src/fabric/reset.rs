@@ -86,7 +86,7 @@ impl Fabric {
         self.root(root).is_some_and(|complex| complex.perst)
     }
 
-    /// TLPs that were lost because their link had gone down before they arrived.
+    /// TLPs that were lost because their link had gone down before they arrived, or before they left: those among the last that were answered, too.
     pub fn lost(&self) -> u64 {
         self.links.lost + self.core.lost
     }
