@@ -279,7 +279,11 @@ fn root_port_pio() {
             let mut plant = plant(&[Shape::Agent], &Spec { timing, ..Spec::default() });
             let (port, bar) = (plant.bridges()[0], plant.function(0).1);
             let at = plant.extended(port, DPC);
-            assert_eq!(plant.config_read(port, at + 1) & 0xfff, 0x4a0, "extensions, log size 4, software trigger");
+            assert_eq!(
+                plant.config_read(port, at + 1) & 0xfff,
+                0x4e0,
+                "extensions, log size 4, egress blocking, software trigger"
+            );
             plant.config_write(port, at + 4, 0xf, 0);
             plant.config_write(port, at + 5, 0xf, u32::from(uncorrectable) << bit);
             plant.config_write(port, at + 1, 0xc, ON_FATAL << 16);

@@ -6,11 +6,12 @@ use common::{TIMING, link};
 use mlx5_twin_sim::config::{LspciDump, PortType};
 use mlx5_twin_sim::endpoint::{MultiEndpoint, MultiShape};
 use mlx5_twin_sim::fabric::{
-    Dma, FunctionKey, MultiError, MultiFunction, NodeId, PeerToPeer, PhysicalSpec, PortIdentity, RootSpec, port_config,
+    Dma, ErrorKind, FunctionKey, MultiError, MultiFunction, NodeId, PeerToPeer, PhysicalSpec, PortIdentity, RootSpec,
+    port_config,
 };
 use mlx5_twin_sim::host::{AccessError, EnumerationError, Found, Host, Settings, Simulation, enumerate_virtual};
 use mlx5_twin_sim::memory::Memory;
-use mlx5_twin_sim::tlp::Bdf;
+use mlx5_twin_sim::tlp::{Bdf, Header};
 use mlx5_twin_sim::{Fabric, Time};
 
 struct Rig {
@@ -411,4 +412,50 @@ fn what_is_no_device() {
     // And one that can be printed.
     let text = LspciDump { bdf: 0, space: &specs(SHAPE)[0].config }.to_string();
     assert!(text.starts_with("00:00.0"));
+}
+
+/// A write with more data than Max_Payload_Size of its receiver is malformed (2.2.2). Which function's that is: its own; with ARI that of function 0; of a
+/// virtual function its physical one's.
+#[test]
+fn what_is_too_large_for_its_receiver() {
+    let physical = FunctionKey::Physical;
+    let virtual_of = |physical| FunctionKey::Virtual { physical, number: 0 };
+    #[rustfmt::skip]
+    let table = [
+        // ARI, Max_Payload_Size of functions 0 and 1 in bytes; receiver, place in the walk; bytes; whether it arrives.
+        (false, [128, 256], physical(0),   0, 256, false),
+        (false, [128, 256], physical(0),   0, 128, true),
+        (false, [128, 256], physical(1),   2, 256, true),
+        (false, [256, 128], physical(1),   2, 256, false),
+        (false, [256, 128], virtual_of(0), 1, 256, true),
+        (false, [256, 128], virtual_of(1), 3, 256, false),
+        (true,  [128, 256], physical(0),   0, 256, false),
+        (true,  [128, 256], physical(1),   2, 256, false),
+        (true,  [256, 128], physical(1),   2, 256, true),
+        (true,  [256, 128], virtual_of(1), 3, 256, true),
+        (true,  [128, 256], virtual_of(1), 3, 256, false),
+        (true,  [128, 256], virtual_of(1), 3, 128, true),
+    ];
+    for (ari, sizes, receiver, place, len, arrives) in table {
+        let what = format!("ARI {ari}, {sizes:?}, {len} bytes to {receiver:?}");
+        let mut rig = rig(&[MultiShape { functions: 2, virtual_functions: 1, ari, ..SHAPE }, SHAPE]);
+        let found: Vec<Found> = rig.find(1).unwrap().into_iter().filter(|function| !function.bridge).collect();
+        for (function, size) in [&found[0], &found[2]].into_iter().zip(sizes) {
+            let (id, register) = (function.id, function.capability(0x10).unwrap() / 4 + 2);
+            let code = (size / 128_u32).trailing_zeros() << 5;
+            rig.run(move |host| async move { host.config_write_bytes(id, register, 0x1, code).await.unwrap() });
+        }
+        let (sender, address) = (found[4].id, found[place].bars[0].address);
+        let header = Header::mem_write_bytes(sender, 0, address, len).unwrap();
+        let node = rig.devices[1];
+        rig.simulation.fabric_mut().device(node, |device: &mut MultiEndpoint, core| {
+            core.send_new(device.device().port(), header, &[0x5a; 256]);
+        });
+        rig.run(|host| async move { host.sleep(Time::us(10)).await });
+        let mut byte = [0];
+        rig.device(0, |device| device.memory_mut(receiver).unwrap().read(0, &mut byte).unwrap());
+        assert_eq!(byte[0] == 0x5a, arrives, "{what}");
+        let malformed = rig.simulation.fabric().detected(ErrorKind::MalformedTlp);
+        assert_eq!(malformed, u64::from(!arrives), "{what}");
+    }
 }

@@ -44,7 +44,7 @@ mod tests;
 pub use capability::acs::{Acs, AcsCapability};
 pub use capability::aer::{AerCapability, CorrectableError, ErrorMessage, Recorded, TlpLog, UncorrectableError};
 pub use capability::ari::AriCapability;
-pub use capability::dpc::{DpcCapability, DpcReason, RootPortPio};
+pub use capability::dpc::{DpcCapability, DpcReason, RootPortPio, RootPortPioRecord};
 pub use capability::msi::{MsiCapability, MsiMessage};
 pub use capability::msix::MsixCapability;
 pub use capability::msix_table::{MsixError, MsixMessage, MsixOutcome, MsixRegion, MsixTable, MsixWindow};

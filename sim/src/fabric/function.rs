@@ -4,7 +4,7 @@ use super::answer_dword;
 use super::arena::TlpId;
 use super::core::{Core, PortId};
 use super::error::{self, Detected, ErrorKind, Role};
-use super::inspect::{Look, look};
+use super::inspect::{Look, look_by_payload};
 use crate::config::{BarKind, BarRange, Changed, ConfigSpace, ErrorMessage};
 use crate::tlp::{Bdf, Class, Header, Kind, Route, Status};
 
@@ -93,7 +93,7 @@ impl Function {
     /// Looks at a TLP that has arrived at the function's port.
     #[inline]
     pub fn receive(&mut self, core: &mut Core, tlp: TlpId) -> Inbound {
-        if core.is_special(tlp) && !self.inspect(core, tlp) {
+        if core.is_special(tlp) && !self.inspect(core, self.config.max_payload(), tlp) {
             return Inbound::Done;
         }
         let header = core.header(tlp);
@@ -138,10 +138,10 @@ impl Function {
         }
     }
 
-    /// Looks at a TLP that has what few have. `false` if it has ended here.
+    /// Looks at a TLP that has what few have. `false` if it has ended here. `max_payload` is the function's `Max_Payload_Size`, whoever decides it.
     #[cold]
-    pub(super) fn inspect(&self, core: &mut Core, tlp: TlpId) -> bool {
-        match look(core, &self.config, tlp) {
+    pub(super) fn inspect(&self, core: &mut Core, max_payload: u32, tlp: TlpId) -> bool {
+        match look_by_payload(core, &self.config, max_payload, tlp) {
             Look::Good => true,
             Look::Bad(kind) => {
                 core.detect_tlp(self.port, tlp, kind, Role::Plain);

@@ -21,14 +21,20 @@ pub(super) enum Look {
 
 /// Looks at a TLP as the receiver with these registers.
 pub(super) fn look(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
+    look_by_payload(core, config, config.max_payload(), tlp)
+}
+
+/// As [`look`], of a receiver whose `Max_Payload_Size` another function decides.
+#[inline]
+pub(super) fn look_by_payload(core: &Core, config: &ConfigSpace, max_payload: u32, tlp: TlpId) -> Look {
     let header = core.header(tlp);
     if core.is_only_large(tlp) {
-        let fits = header.check_max_payload(config.max_payload()).is_ok();
+        let fits = header.check_max_payload(max_payload).is_ok();
         return if fits { Look::Good } else { Look::Bad(ErrorKind::MalformedTlp) };
     }
     let digest = core.digest_is_right(tlp);
     let prefixes = Prefixes::parse(core.prefixes(tlp));
-    let too_large = header.check_max_payload(config.max_payload());
+    let too_large = header.check_max_payload(max_payload);
     if too_large.is_err() || prefixes.is_err() || header.td() != digest.is_some() {
         return Look::Bad(ErrorKind::MalformedTlp);
     }
@@ -56,10 +62,13 @@ impl Fabric {
                     }
                     // The digest is for the one at the end, who will see for himself; so is poisoned data. What ends here isn't passed on.
                     Look::Bad(kind) => core.detect_tlp(port, tlp, kind, Role::Intermediate),
-                    Look::Poisoned if !header.kind().is_config() => {
-                        core.detect_tlp(port, tlp, ErrorKind::PoisonedTlp, Role::Intermediate);
+                    Look::Poisoned => {
+                        if !header.kind().is_config() {
+                            core.detect_tlp(port, tlp, ErrorKind::PoisonedTlp, Role::Intermediate);
+                        }
+                        return self.pass_poisoned(port, owner, tlp);
                     }
-                    Look::Poisoned | Look::Good => {}
+                    Look::Good => {}
                 }
                 true
             }

@@ -185,9 +185,14 @@ impl Transmitter {
         self.credits[weight.class as usize].take(weight.cost, now)
     }
 
+    /// Flight time and the receiver's own latency for a class.
+    pub(super) fn latency_of(&self, class: Class) -> Time {
+        self.latency[class as usize]
+    }
+
     /// How long a TLP occupies the wire.
     #[inline]
-    fn wire(&self, weight: Weight) -> Time {
+    pub(super) fn wire(&self, weight: Weight) -> Time {
         Time(((u64::from(weight.bytes) + self.framing_bytes) * self.ps_per_byte_q16) >> 16)
     }
 

@@ -23,6 +23,7 @@ mod function;
 mod inspect;
 mod link;
 mod multi;
+mod poison;
 mod ports;
 mod requester;
 mod reset;
@@ -32,6 +33,7 @@ pub mod rules;
 mod slots;
 mod special;
 mod switch;
+mod unsent;
 mod waiting;
 
 use std::fmt;
@@ -373,7 +375,7 @@ impl Fabric {
         }
         self.core.hold(port, tlp);
         if self.links.is_down(port) {
-            return self.lose(tlp);
+            return self.lose(port, tlp);
         }
         self.core.refuse_malformed(port, tlp);
     }
@@ -402,7 +404,7 @@ impl Fabric {
     #[inline(never)]
     fn arrive_in_all_cases(&mut self, port: PortId, owner: Owner, tlp: TlpId) {
         if self.links.is_down(port) {
-            return self.lose(tlp);
+            return self.lose(port, tlp);
         }
         if self.core.is_special(tlp) {
             if self.core.arena.slot(tlp).has_changed() && self.core.decode_anew(tlp).is_err() {

@@ -233,7 +233,7 @@ impl MultiFunction {
                 _ => None,
             };
             let function = self.function(by.unwrap_or(FunctionKey::Physical(0)));
-            if function.is_some_and(|function| !function.inspect(core, tlp)) {
+            if function.is_some_and(|function| !function.inspect(core, self.max_payload(function), tlp)) {
                 return MultiInbound::Done;
             }
         }
@@ -277,7 +277,7 @@ impl MultiFunction {
         answer_read(core, self.port, request, function.id(), self.max_payload(function), data);
     }
 
-    /// Largest payload of what a function sends: with ARI, function 0 decides for all (section 7.5.3.4).
+    /// Largest payload of what a function sends and receives: with ARI, function 0 decides for all (section 7.5.3.4).
     fn max_payload(&self, function: &Function) -> u32 {
         match self.physical.first() {
             Some(first) if self.ari => first.function.config().max_payload(),

@@ -2,14 +2,13 @@
 //! that are filled, emptied and switched.
 //!
 //! A link is up as long as nothing holds it down, and after that it takes its time to be trained. While it's down, its bridge claims
-//! nothing for it, so that requests are Unsupported ([`Gate`](super::routing::Gate)); what still waits for its transmitters or is on the wire is lost
-//! when it arrives, which gives the credits back. It isn't up again before all of that has arrived.
+//! nothing for it, so that requests are Unsupported ([`Gate`](super::routing::Gate)), and so are non-posted ones that waited for it
+//! ([`Fabric::end_unsent`]); what else waits for its transmitters or is on the wire is lost when it arrives, which gives the credits back. It isn't up again before all of that has arrived.
 
 use super::core::{Core, NodeId, PortId};
 use super::downstream::{Affair, DownstreamPort, LinkState, PortEvent};
 use super::{Fabric, Node};
 use crate::config::{ConfigSpace, DpcReason, MsiMessage, Reset, SlotEvent};
-use crate::fabric::TlpId;
 use crate::probe::LinkId;
 use crate::time::Time;
 use crate::tlp::{Bdf, Header};
@@ -18,6 +17,8 @@ use crate::tlp::{Bdf, Header};
 #[derive(Debug, Default)]
 pub(super) struct Links {
     down: Vec<bool>,
+    /// When each of them went down.
+    since: Vec<Time>,
     /// How many of them are down: mostly none.
     count: u32,
     lost: u64,
@@ -27,6 +28,7 @@ impl Links {
     /// Adds the next link.
     pub(super) fn add(&mut self, up: bool) {
         self.down.push(!up);
+        self.since.push(Time::ZERO);
         self.count += u32::from(!up);
     }
 
@@ -42,7 +44,20 @@ impl Links {
         self.count > 0 && self.down.get(usize::from(port.link().0)).is_some_and(|down| *down)
     }
 
-    fn set(&mut self, port: PortId, is_down: bool) {
+    /// When the link of `port` went down, if it has.
+    pub(super) fn down_since(&self, port: PortId) -> Time {
+        self.since.get(usize::from(port.link().0)).copied().unwrap_or(Time::ZERO)
+    }
+
+    /// Counts a TLP that was lost.
+    pub(super) fn count_lost(&mut self) {
+        self.lost += 1;
+    }
+
+    fn set(&mut self, port: PortId, is_down: bool, now: Time) {
+        if let Some(since) = self.since.get_mut(usize::from(port.link().0)).filter(|_| is_down) {
+            *since = now;
+        }
         if let Some(down) = self.down.get_mut(usize::from(port.link().0)) {
             self.count = self.count + u32::from(is_down) - u32::from(*down);
             *down = is_down;
@@ -71,19 +86,9 @@ impl Fabric {
         self.root(root).is_some_and(|complex| complex.perst)
     }
 
-    /// TLPs that were lost because their link had gone down before they arrived.
+    /// TLPs that were lost because their link had gone down before they arrived, or before they left: those among the last that were answered, too.
     pub fn lost(&self) -> u64 {
         self.links.lost + self.core.lost
-    }
-
-    /// A TLP has arrived over a link that's down by now: it never gets there, and its buffer is free.
-    #[cold]
-    pub(super) fn lose(&mut self, tlp: TlpId) {
-        self.links.lost += 1;
-        // It wasn't delivered, so nobody is told that it was.
-        let probe = self.core.probe.take();
-        self.core.consume(tlp);
-        self.core.probe = probe;
     }
 
     /// A timer of a root complex or switch that is for one of its ports.
@@ -219,11 +224,12 @@ impl Fabric {
         let Some(port) = self.port_mut(node, number) else { return };
         let was = std::mem::replace(&mut port.link, LinkState::Down);
         let Some(link) = port.port.filter(|_| was == LinkState::Up) else { return };
-        self.links.set(link, true);
+        self.links.set(link, true, self.core.now);
         self.core.link_went_down(link.link());
-        self.core.exact_link_down(link);
+        let unsent = self.core.exact_link_down(link);
         self.change(node, number, |config| config.set_link(None));
         self.reroute(node);
+        self.end_unsent(link, unsent);
         let below = self.core.owner(link.peer()).node;
         // What is below is reset, and with it the channels of its end.
         self.core.reset_channels(link.peer());
@@ -266,7 +272,7 @@ impl Fabric {
         if let Some(port) = self.port_mut(node, number) {
             port.link = LinkState::Up;
         }
-        self.links.set(link, false);
+        self.links.set(link, false, self.core.now);
         self.core.link_came_up(link.link());
         self.core.exact_link_up(link);
         self.change(node, number, |config| config.set_link(Some(config.link_capability())));

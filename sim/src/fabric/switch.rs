@@ -181,7 +181,7 @@ impl Switch {
     }
 
     /// Where a TLP goes that came from downstream port `below`, or from above if that's `None`.
-    fn next(&self, below: Option<usize>, header: &Header) -> Next {
+    pub(super) fn next(&self, below: Option<usize>, header: &Header) -> Next {
         if let Some(from) = below
             && self.routes.is_controlled(from)
         {
@@ -258,6 +258,14 @@ impl Switch {
             return None;
         }
         self.downstream[number].port
+    }
+
+    /// Out of which port an answer goes to a requester on `bus`, from a port below. `None` if nobody is there.
+    pub(super) fn way_back(&self, bus: u8) -> Option<PortId> {
+        match self.routes.by_bus(bus) {
+            Some(number) => self.downstream.get(number)?.port,
+            None => (!self.gate.holds_bus(bus)).then_some(self.upstream),
+        }
     }
 
     fn by_config(&self, below: Option<usize>, header: &Header) -> Next {

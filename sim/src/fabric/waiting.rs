@@ -226,6 +226,17 @@ impl Waiting {
         None
     }
 
+    /// Takes out all of a class, in their order.
+    pub(crate) fn take_class(&mut self, arena: &mut Arena, class: Class) -> Vec<TlpId> {
+        let mut taken = Vec::new();
+        while self.classes & bit(class) != 0 {
+            let head = self.queues[class as usize].head;
+            self.take_out(arena, class, TlpId::NONE, head);
+            taken.push(head);
+        }
+        taken
+    }
+
     fn take_out(&mut self, arena: &mut Arena, class: Class, before: TlpId, id: TlpId) {
         let next = arena.slot(id).next;
         if self.relaxed != 0 {

@@ -1,5 +1,6 @@
 //! What a CPU asks of the bus, and what it may get instead of an answer.
 
+use crate::config::RootPortPio;
 use crate::tlp::Bdf;
 
 /// The longest single access of a CPU: a cache line, in bytes.
@@ -100,6 +101,9 @@ pub enum AccessError {
     /// The completion came, and its data is marked as bad.
     #[error("the data read at {0:#x} is poisoned")]
     Poisoned(u64),
+    /// The request failed so, and the root port's RP PIO Exception asks for an exception of the processor: without it, a real one reads all ones.
+    #[error("an exception of the processor: its request to {0:#x} failed ({1:?})")]
+    Exception(u64, RootPortPio),
     /// The access itself breaks a rule: its length, or a line that it crosses.
     #[error("an access of {len} bytes at {address:#x} isn't 1 to 64 bytes within one aligned 64-byte line")]
     Shape {

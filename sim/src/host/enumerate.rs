@@ -444,7 +444,10 @@ impl Enumerator {
             } else {
                 mask |= 0xffff_ffff_0000_0000;
             }
-            // I/O space isn't handed out.
+            if io {
+                // I/O space isn't handed out: the register goes back to what it is after a reset.
+                self.write(id, register, 0).await?;
+            }
             // What isn't a power of two in size is no BAR.
             let size = (!mask).wrapping_add(1);
             if low != 0 && !io && size.is_power_of_two() {

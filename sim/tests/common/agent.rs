@@ -21,6 +21,8 @@ pub(crate) enum Manner {
     Remember,
     /// Memory requests vanish.
     Mute,
+    /// Memory requests stay in the receive buffer until the link goes down.
+    Hold,
     /// Memory requests are aborted.
     Abort,
     /// Until this time configuration requests are answered with CRS.
@@ -45,6 +47,8 @@ pub(crate) struct Agent {
     pub(crate) dma_takes_completions: bool,
     /// What was written to the BAR, if that's memory.
     pub(crate) memory: Vec<u8>,
+    /// Memory requests that stand in the receive buffer.
+    held: Vec<TlpId>,
     pub(crate) sent: Vec<Header>,
     /// The same, with when and with what payload.
     pub(crate) made: Vec<(Time, Header, Vec<u8>)>,
@@ -72,6 +76,7 @@ impl Agent {
             manner: Manner::Answer,
             dma_takes_completions: false,
             memory: Vec::new(),
+            held: Vec::new(),
             sent: Vec::new(),
             made: Vec::new(),
             received: Vec::new(),
@@ -109,6 +114,7 @@ impl Agent {
         match self.manner {
             Manner::Abort => return core.refuse(port, tlp, id, Status::CompleterAbort),
             Manner::Mute => return core.consume(tlp),
+            Manner::Hold => return self.held.push(tlp),
             Manner::Answer | Manner::Remember | Manner::NotReady(_) => {}
         }
         match header.kind() {
@@ -164,6 +170,7 @@ impl Device for Agent {
     fn port_event(&mut self, core: &mut Core, _port: PortId, event: PortEvent) {
         self.events.push((core.now(), event));
         if let PortEvent::LinkDown(reset) = event {
+            std::mem::take(&mut self.held).into_iter().for_each(|tlp| core.consume(tlp));
             self.function.reset(reset);
             self.dma.reset(core.now());
         }

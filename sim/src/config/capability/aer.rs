@@ -30,10 +30,11 @@ const PREFIX_LOG: u16 = 0x38;
 const LENGTH: u16 = 0x48;
 
 /// Uncorrectable errors that every port here can have: all of [`UncorrectableError`], but for
-/// Surprise Down and ACS Violation.
+/// Surprise Down, ACS Violation and Poisoned TLP Egress Blocked.
 const UNCORRECTABLE_ALL: u32 = 0x005f_f010;
-/// Surprise Down and ACS Violation, for ports with a link below.
-const UNCORRECTABLE_BELOW: u32 = 0x0020_0020;
+/// Surprise Down, ACS Violation and Poisoned TLP Egress Blocked, for ports with a link below; the last is masked by default.
+const UNCORRECTABLE_BELOW: u32 = 0x0420_0020;
+const MASK_BELOW: u32 = 0x0400_0000;
 /// All of [`CorrectableError`].
 const CORRECTABLE_ALL: u32 = 0x0000_f1c1;
 /// Errors that are fatal by default.
@@ -113,6 +114,8 @@ pub enum UncorrectableError {
     AcsViolation = 21,
     /// Uncorrectable Internal Error.
     Internal = 22,
+    /// Poisoned TLP Egress Blocked.
+    PoisonedEgress = 26,
 }
 
 /// Correctable errors; the value is the bit number in status and mask.
@@ -180,7 +183,7 @@ pub struct Recorded {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AerCapability {
     /// Has the function a link below it (root port, downstream port)? Then it can see Surprise
-    /// Down and ACS Violation.
+    /// Down, ACS Violation and Poisoned TLP Egress Blocked.
     pub downstream_facing: bool,
     /// Is it a root port? Then it has the root error registers.
     pub root_port: bool,
@@ -204,7 +207,10 @@ impl Capability for AerCapability {
             for row in &mut rows {
                 match row.offset {
                     UNCORRECTABLE => row.rw1c |= more,
-                    UNCORRECTABLE_MASK => row.rw |= more,
+                    UNCORRECTABLE_MASK => {
+                        row.rw |= more;
+                        row.reset |= MASK_BELOW;
+                    }
                     SEVERITY => {
                         row.rw |= more;
                         row.reset = FATAL_DEFAULT;
@@ -276,6 +282,13 @@ impl ConfigSpace {
         let fatal = self.dword(at + SEVERITY) & bit != 0;
         let severity = if fatal { ErrorMessage::Fatal } else { ErrorMessage::NonFatal };
         (self.clearable(at + UNCORRECTABLE) & bit != 0).then_some(severity)
+    }
+
+    /// Is an uncorrectable error masked, or can the function not have it?
+    pub fn masks_error(&self, error: UncorrectableError) -> bool {
+        let bit = 1 << error as u32;
+        self.aer()
+            .is_none_or(|at| (self.clearable(at + UNCORRECTABLE) & !self.dword(at + UNCORRECTABLE_MASK)) & bit == 0)
     }
 
     /// Sets a correctable error's status bit.

@@ -25,6 +25,7 @@ const PIO_HEADER_LOG: u16 = 0x20;
 
 // DPC Capability.
 const ROOT_PORT_EXTENSIONS: u32 = 1 << 5;
+const EGRESS_BLOCKING_SUPPORTED: u32 = 1 << 6;
 const SOFTWARE_TRIGGER_SUPPORTED: u32 = 1 << 7;
 /// RP PIO Log Size: four dwords, the header log alone.
 const PIO_LOG_SIZE: u32 = 4 << 8;
@@ -33,7 +34,11 @@ const TRIGGER_ENABLE: u32 = 3 << 16;
 const COMPLETION_UNSUPPORTED: u32 = 1 << 18;
 const INTERRUPT_ENABLE: u32 = 1 << 19;
 const CORRECTABLE_ENABLE: u32 = 1 << 20;
+const EGRESS_BLOCKING: u32 = 1 << 21;
 const SOFTWARE_TRIGGER: u32 = 1 << 22;
+const SUPPORTED: u32 = EGRESS_BLOCKING_SUPPORTED | SOFTWARE_TRIGGER_SUPPORTED;
+const CONTROL_RW: u32 =
+    TRIGGER_ENABLE | COMPLETION_UNSUPPORTED | INTERRUPT_ENABLE | CORRECTABLE_ENABLE | EGRESS_BLOCKING;
 // DPC Status.
 const TRIGGERED: u32 = 1 << 0;
 const INTERRUPT: u32 = 1 << 3;
@@ -46,9 +51,9 @@ const ALL: u32 = u32::MAX;
 
 #[rustfmt::skip]
 const ROWS: [Row; 2] = [
-    //       offset   name                           reset                       rw                                                                             rw1c                   sticky                                            flr
-    Row::new(CONTROL, "DPC Capability, DPC Control", SOFTWARE_TRIGGER_SUPPORTED, TRIGGER_ENABLE | COMPLETION_UNSUPPORTED | INTERRUPT_ENABLE | CORRECTABLE_ENABLE, 0,                     0,                                                0),
-    Row::new(STATUS,  "DPC Status, Error Source ID", 0,                          0,                                                                             TRIGGERED | INTERRUPT, 0xffff_0000 | TRIGGERED | INTERRUPT | REASON | PIO_FIRST_ERROR, 0),
+    //       offset   name                           reset      rw          rw1c                   sticky                                            flr
+    Row::new(CONTROL, "DPC Capability, DPC Control", SUPPORTED, CONTROL_RW, 0,                     0,                                                0),
+    Row::new(STATUS,  "DPC Status, Error Source ID", 0,         0,          TRIGGERED | INTERRUPT, 0xffff_0000 | TRIGGERED | INTERRUPT | REASON | PIO_FIRST_ERROR, 0),
 ];
 
 /// What root ports have more.
@@ -105,6 +110,19 @@ pub enum RootPortPio {
     Aborted = 1,
     /// No completion in time.
     Timeout = 2,
+}
+
+/// What the registers of a root port say of a request that failed and was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RootPortPioRecord {
+    /// Is the error unmasked? If not, nothing else is set.
+    pub unmasked: bool,
+    /// Does it begin containment (RP PIO Severity)?
+    pub uncorrectable: bool,
+    /// Is it an error of the system (RP PIO SysError)?
+    pub system_error: bool,
+    /// Is the processor that asked to get an exception (RP PIO Exception)?
+    pub exception: bool,
 }
 
 /// Description of the capability.
@@ -202,10 +220,14 @@ impl ConfigSpace {
         self.dpc(CONTROL) & COMPLETION_UNSUPPORTED != 0
     }
 
+    /// Does the port block poisoned TLPs that would go out to its link (Poisoned TLP Egress Blocking Enable)?
+    pub fn blocks_poisoned(&self) -> bool {
+        self.dpc(CONTROL) & EGRESS_BLOCKING != 0
+    }
+
     /// Records that a request of the root complex itself failed: RP PIO Status, and Header Log if it's the first that isn't masked. `shift` is 0 for
-    /// a configuration request, 8 for I/O, 16 for memory. Says whether the error is unmasked, and whether it's uncorrectable. `None` without
-    /// these registers.
-    pub fn record_root_port_pio(&mut self, pio: RootPortPio, shift: u8, header: [u32; 4]) -> Option<(bool, bool)> {
+    /// a configuration request, 8 for I/O, 16 for memory. `None` without these registers.
+    pub fn record_root_port_pio(&mut self, pio: RootPortPio, shift: u8, header: [u32; 4]) -> Option<RootPortPioRecord> {
         let at = self.located.dpc;
         if at == 0 || self.dword(at + CONTROL) & ROOT_PORT_EXTENSIONS == 0 {
             return None;
@@ -222,7 +244,9 @@ impl ConfigSpace {
             }
         }
         self.set(at + PIO_STATUS, bit, bit);
-        Some((unmasked, self.dword(at + PIO_SEVERITY) & bit != 0))
+        let asks = |register| unmasked && self.dword(at + register) & bit != 0;
+        let (uncorrectable, system_error) = (asks(PIO_SEVERITY), asks(PIO_SYSTEM_ERROR));
+        Some(RootPortPioRecord { unmasked, uncorrectable, system_error, exception: asks(PIO_EXCEPTION) })
     }
 
     fn dpc(&self, offset: u16) -> u32 {

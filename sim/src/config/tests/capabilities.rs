@@ -235,6 +235,7 @@ fn every_error_sets_and_clears_its_own_bit() -> Result<(), ConfigError> {
         (U::DataLinkProtocol, 4), (U::SurpriseDown, 5), (U::PoisonedTlp, 12), (U::FlowControlProtocol, 13),
         (U::CompletionTimeout, 14), (U::CompleterAbort, 15), (U::UnexpectedCompletion, 16), (U::ReceiverOverflow, 17),
         (U::MalformedTlp, 18), (U::Ecrc, 19), (U::UnsupportedRequest, 20), (U::AcsViolation, 21), (U::Internal, 22),
+        (U::PoisonedEgress, 26),
     ];
     #[rustfmt::skip]
     let correctable = [
@@ -244,7 +245,7 @@ fn every_error_sets_and_clears_its_own_bit() -> Result<(), ConfigError> {
     let mut space = port(PortType::RootPort)?;
     for (error, bit) in uncorrectable {
         let fatal = read(&space, 0x10c) >> bit & 1 == 1;
-        let masked = bit == 22; // by default
+        let masked = [22, 26].contains(&bit); // by default
         let message = if fatal { ErrorMessage::Fatal } else { ErrorMessage::NonFatal };
         let recorded = Recorded { message, masked, first: !masked };
         assert_eq!(space.record_uncorrectable(error, None), Some(recorded), "{error:?}");

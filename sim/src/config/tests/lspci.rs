@@ -195,9 +195,9 @@ fn lspci_reads_our_error_capabilities() -> Result<(), Box<dyn std::error::Error>
         assert!(space.begin_containment(DpcReason::Fatal(0x0200)));
         let pio = if root_port { "12" } else { "00" };
         let extensions = if root_port {
-            "RPExt+ PoisonedTLP- SwTrigger+ RP PIO Log 4"
+            "RPExt+ PoisonedTLP+ SwTrigger+ RP PIO Log 4"
         } else {
-            "RPExt- PoisonedTLP- SwTrigger+ RP PIO Log 0"
+            "RPExt- PoisonedTLP+ SwTrigger+ RP PIO Log 0"
         };
         let lines = [
             "UESta:\tDLP- SDES- TLP- FCP- CmpltTO- CmpltAbrt- UnxCmplt- RxOF- MalfTLP- ECRC- UnsupReq- ACSViol+",

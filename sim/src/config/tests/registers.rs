@@ -79,7 +79,7 @@ fn writes_to_a_root_port() -> Result<(), ConfigError> {
         // Root Control: CRS software visibility.
         (0x5c, 0xf, 0xffff_ffff, 0x0001_001f, Changed::ROOT_CONTROL),
         // AER: an error mask with Surprise Down and ACS Violation, and Root Error Command.
-        (0x108, 0xf, 0xffff_ffff, 0x007f_f030, Changed::NONE),
+        (0x108, 0xf, 0xffff_ffff, 0x047f_f030, Changed::NONE),
         (0x10c, 0xf, 0x0000_0000, 0x0000_0000, Changed::NONE),
         (0x12c, 0xf, 0xffff_ffff, 0x0000_0007, Changed::ROOT_CONTROL),
     ];

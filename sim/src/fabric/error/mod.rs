@@ -61,6 +61,8 @@ pub enum ErrorKind {
     UnexpectedCompletion,
     /// A request that access control forbids.
     AcsViolation,
+    /// A poisoned TLP was to go out of a port that blocks such.
+    PoisonedEgress,
     /// A request of the function's own ended with Unsupported Request. That's the completer's error; only the status register of PCI knows it.
     ReceivedUnsupported,
     /// A request of the function's own ended with Completer Abort. As the last one.
@@ -123,7 +125,7 @@ const fn row(kind: ErrorKind, bit: ErrorBit, fatal: bool, logged: bool, advisory
 ///
 /// An unexpected completion is an advice in every role. A violation of access control is answered by Completer Abort, and shows in Status as that.
 #[rustfmt::skip]
-pub static ERRORS: [ErrorRow; 21] = {
+pub static ERRORS: [ErrorRow; 22] = {
     use CorrectableError as C;
     use ErrorBit::{Correctable as Cor, Uncorrectable as Unc};
     use ErrorKind as K;
@@ -150,6 +152,7 @@ pub static ERRORS: [ErrorRow; 21] = {
         row(K::CompleterAbort,        Unc(U::CompleterAbort),        false, true,  &[Completer],                   Some(Status::CompleterAbort),     Legacy::SIGNALED_TARGET_ABORT),
         row(K::UnexpectedCompletion,  Unc(U::UnexpectedCompletion),  false, true,  &[Plain, Completer, Intermediate, Recovers], None,               NONE),
         row(K::AcsViolation,          Unc(U::AcsViolation),          false, true,  &[Completer],                   Some(Status::CompleterAbort),     Legacy::SIGNALED_TARGET_ABORT),
+        row(K::PoisonedEgress,        Unc(U::PoisonedEgress),        false, true,  &[],                            Some(Status::UnsupportedRequest), NONE),
         row(K::ReceivedUnsupported,   ErrorBit::None,                false, false, &[],                            None,                             Legacy::RECEIVED_MASTER_ABORT),
         row(K::ReceivedAbort,         ErrorBit::None,                false, false, &[],                            None,                             Legacy::RECEIVED_TARGET_ABORT),
     ]

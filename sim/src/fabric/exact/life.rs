@@ -24,28 +24,35 @@ impl Core {
         }
     }
 
-    /// The link of `port` is down: what waits for it or is on its way over it is lost. Does nothing if it isn't an exact one.
-    pub(crate) fn exact_link_down(&mut self, port: PortId) {
+    /// The link below `port` is down: what waits for it or is on its way over it is lost. Gives the non-posted requests that `port` hadn't sent yet:
+    /// they aren't lost, but for the caller to end. Does nothing if it isn't an exact one.
+    pub(crate) fn exact_link_down(&mut self, port: PortId) -> Vec<TlpId> {
+        let mut unsent = Vec::new();
         for end in [port, port.peer()] {
-            let Some(other) = self.exact(end.peer()) else { return };
+            let Some(other) = self.exact(end.peer()) else { return unsent };
             let other = *other.port.receiver();
-            let Some(exact) = self.exact(end) else { return };
+            let Some(exact) = self.exact(end) else { return unsent };
             exact.dead = exact.flying.len();
             exact.marked.clear();
-            let mut lost = Vec::new();
-            exact.port.link_down(|sequence, tlp| {
-                if sequence.is_none_or(|sequence| !other.has_taken(sequence)) {
-                    lost.push(tlp);
-                }
+            let (mut lost, mut waited) = (Vec::new(), Vec::new());
+            exact.port.link_down(|sequence, tlp| match sequence {
+                Some(sequence) if other.has_taken(sequence) => {}
+                Some(_) => lost.push(tlp),
+                None => waited.push(tlp),
             });
             let transmitter = &mut self.transmitters[usize::from(end.0)];
             for channel in 0..transmitter.channel_count() {
-                lost.extend(transmitter.take_all_of(&mut self.arena, channel));
+                waited.extend(transmitter.take_all_of(&mut self.arena, channel));
+            }
+            for tlp in waited {
+                let nonposted = self.arena.slot(tlp).weight.class == Class::NonPosted;
+                if end == port && nonposted { unsent.push(tlp) } else { lost.push(tlp) }
             }
             for tlp in lost {
                 self.lose_exactly(end, tlp);
             }
         }
+        unsent
     }
 
     /// Takes over which virtual channels beyond VC0 both ends of the link of `port` have, by the number of the VC resource there: those that have begun are

@@ -1,8 +1,8 @@
 //! What the CPUs of a root complex do: accesses to what is below its root ports, and what becomes of them.
 
 use super::peer::is_part;
-use super::{CRS_LIMIT, CRS_RETRY, Outstanding, Pending, RootComplex, Ticket, timer};
-use crate::config::{DpcReason, RootPortPio};
+use super::{CRS_LIMIT, CRS_RETRY, Outstanding, Pending, RootComplex, SystemError, Ticket, timer};
+use crate::config::{DpcReason, ErrorMessage, RootPortPio};
 use crate::fabric::arena::TlpId;
 use crate::fabric::core::{Core, PortId};
 use crate::fabric::error::{Detected, ErrorKind, Found, Role};
@@ -98,8 +98,7 @@ impl RootComplex {
             };
             claims && !config.containment_unsupported()
         });
-        let place = place(access);
-        if aborts { AccessError::CompleterAbort(place) } else { AccessError::UnsupportedRequest(place) }
+        not_reached(access, !aborts)
     }
 
     /// Sends a non-posted request; a tag is free.
@@ -220,7 +219,9 @@ impl RootComplex {
         };
         if let Some((kind, pio)) = received {
             core.detect(port, Detected::new(kind));
-            self.note_access(core, port, &pending.access, pio, completion.tag());
+            if self.note_access(core, port, &pending.access, pio, completion.tag()) {
+                return self.finish(index, Err(AccessError::Exception(place, pio)));
+            }
         }
         match status {
             Status::ConfigRequestRetry if self.own_time(core.now) < pending.retry_until => {
@@ -247,33 +248,53 @@ impl RootComplex {
             }
             let index = token as u32;
             let Some(pending) = self.pending.get(index as usize).copied().flatten() else { continue };
-            if let Some(port) = pending.out {
+            let (pio, at) = (RootPortPio::Timeout, place(&pending.access));
+            let exception = pending.out.is_some_and(|port| {
                 core.detect(port, Detected::new(ErrorKind::CompletionTimeout));
-                self.note_access(core, port, &pending.access, RootPortPio::Timeout, 0);
-            }
-            self.finish(index, Err(AccessError::Timeout(place(&pending.access))));
+                self.note_access(core, port, &pending.access, pio, 0)
+            });
+            let error = if exception { AccessError::Exception(at, pio) } else { AccessError::Timeout(at) };
+            self.finish(index, Err(error));
         }
         self.go_on(core);
     }
 
-    fn note_access(&mut self, core: &mut Core, port: PortId, access: &Access, pio: RootPortPio, tag: u16) {
-        let Some(header) = self.header_of(access, port) else { return };
+    /// Notes how an access failed: whether the processor gets an exception for it.
+    fn note_access(&mut self, core: &mut Core, port: PortId, access: &Access, pio: RootPortPio, tag: u16) -> bool {
+        let Some(header) = self.header_of(access, port) else { return false };
         let is_memory = matches!(access, Access::MemoryRead { .. } | Access::MemoryWrite { .. });
         let request = if is_memory { Outstanding::Memory(header) } else { Outstanding::Config(header) };
-        self.note_pio(core, port, request, pio, tag);
+        self.note_pio(core, port, request, pio, tag)
     }
 
-    /// Notes in the registers of a root port that has RP PIO how a request by it failed. A request that wasn't answered is logged with tag 0 (ours).
-    pub(super) fn note_pio(&mut self, core: &mut Core, port: PortId, request: Outstanding, pio: RootPortPio, tag: u16) {
+    /// Notes in the registers of a root port that has RP PIO how a request by it failed: whether the processor that asked gets an exception. A request
+    /// that wasn't answered is logged with tag 0 (ours). An error of the system is told with the severity that containment gives the error: fatal if it's
+    /// uncorrectable, else correctable (ours).
+    pub(super) fn note_pio(
+        &mut self,
+        core: &mut Core,
+        port: PortId,
+        request: Outstanding,
+        pio: RootPortPio,
+        tag: u16,
+    ) -> bool {
         let (mut header, shift) = match request {
             Outstanding::Memory(header) => (header, 16),
             Outstanding::Config(header) => (header, 0),
         };
         header.set_tag(tag);
-        let Some(root_port) = self.ports.iter_mut().find(|root_port| root_port.port == Some(port)) else { return };
-        if root_port.config.record_root_port_pio(pio, shift, header.dws()) == Some((true, true)) {
+        let Some(number) = self.ports.iter().position(|root_port| root_port.port == Some(port)) else { return false };
+        let config = self.ports.get_mut(number).map(|root_port| &mut root_port.config);
+        let record =
+            config.and_then(|config| config.record_root_port_pio(pio, shift, header.dws())).unwrap_or_default();
+        if record.uncorrectable {
             core.note(port, Found::Contain(DpcReason::Pio));
         }
+        if record.system_error {
+            let message = if record.uncorrectable { ErrorMessage::Fatal } else { ErrorMessage::Correctable };
+            self.keep_system_error(SystemError { port: number, message, source: Bdf::new(0, number as u8 + 1, 0) });
+        }
+        record.exception
     }
 
     /// Issues what waited for a tag.
@@ -285,6 +306,20 @@ impl RootComplex {
         if self.peers.want_tags() {
             self.ask_peers(core);
         }
+    }
+
+    /// A request of our own ends that never left, since its link has gone down, as if it had been answered with `status`.
+    #[cold]
+    pub(in crate::fabric) fn answer_unsent(&mut self, core: &mut Core, request: &Header, status: Status) {
+        let Ok(answer) = Header::completion_part(request, self.id, status, 0, 0) else { return };
+        let Outcome::Failed { token, .. } = self.requester.complete(&answer) else { return };
+        let unsupported = status == Status::UnsupportedRequest;
+        if is_part(token) {
+            self.part_contained(core, token, unsupported);
+        } else if let Some(pending) = self.pending.get(token as usize).copied().flatten() {
+            self.finish(token as u32, Err(not_reached(&pending.access, unsupported)));
+        }
+        self.go_on(core);
     }
 
     /// Containment has begun at a root port: what was asked for by it ends now, as its registers say (base specification 2.9.3).
@@ -305,17 +340,17 @@ impl RootComplex {
             let Some(pending) = self.pending.get(token as usize).copied().flatten() else { continue };
             if pending.out == Some(port) {
                 self.requester.forget(token, now);
-                let place = place(&pending.access);
-                let error = if unsupported {
-                    AccessError::UnsupportedRequest(place)
-                } else {
-                    AccessError::CompleterAbort(place)
-                };
-                self.finish(token as u32, Err(error));
+                self.finish(token as u32, Err(not_reached(&pending.access, unsupported)));
             }
         }
         self.go_on(core);
     }
+}
+
+/// What an access ends with that the link doesn't let through.
+fn not_reached(access: &Access, unsupported: bool) -> AccessError {
+    let place = place(access);
+    if unsupported { AccessError::UnsupportedRequest(place) } else { AccessError::CompleterAbort(place) }
 }
 
 /// What an error calls the target of an access: an address, or ID and register.

@@ -14,6 +14,7 @@ use super::core::{Core, NodeId, Owner, PortId};
 use super::downstream::DownstreamPort;
 use super::error::{self, Found};
 use super::function::extent;
+use super::poison;
 use super::requester::Requester;
 use super::routing::Routes;
 use crate::config::{ConfigSpace, ErrorMessage};
@@ -174,7 +175,14 @@ impl RootComplex {
     /// Notes an error of the system, if the root port takes it for one.
     pub(super) fn note_system_error(&mut self, error: SystemError) {
         let is_one = self.ports.get(error.port).is_some_and(|port| port.config.is_system_error(error.message));
-        if is_one && self.system_errors.len() < MAX_SYSTEM_ERRORS {
+        if is_one {
+            self.keep_system_error(error);
+        }
+    }
+
+    /// Keeps an error of the system for the host.
+    fn keep_system_error(&mut self, error: SystemError) {
+        if self.system_errors.len() < MAX_SYSTEM_ERRORS {
             self.system_errors.push_back(error);
         }
     }
@@ -325,7 +333,13 @@ impl RootComplex {
             let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
             let Ok(mut completion) = made else { break };
             let last = address + len - 1;
-            completion.set_ep(self.poisoned.iter().any(|&(first, end)| first <= last && address <= end));
+            if self.poisoned.iter().any(|&(first, end)| first <= last && address <= end) {
+                completion.set_ep(true);
+                if config.is_some_and(|config| poison::blocks(core, port, config, &completion)) {
+                    from += length_dw;
+                    continue;
+                }
+            }
             let fill = |payload: &mut [u8]| {
                 if self.memory.read(address, payload).is_err() {
                     payload.fill(0xff);

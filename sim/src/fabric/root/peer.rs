@@ -13,6 +13,7 @@ use crate::config::RootPortPio;
 use crate::fabric::arena::TlpId;
 use crate::fabric::core::{Core, PortId};
 use crate::fabric::error::{Detected, ErrorKind};
+use crate::fabric::poison;
 use crate::fabric::requester::Outcome;
 use crate::tlp::{Header, Kind, Malformed, Status};
 
@@ -437,10 +438,13 @@ impl RootComplex {
             let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
             let Ok(mut completion) = made else { return };
             let end = from + length_dw;
-            completion.set_ep(read.poisoned.iter().any(|&(first, after)| first < end && from < after));
             let data = read.data.get(from as usize * 4..end as usize * 4).unwrap_or_default();
-            core.send_with_digest(read.from.port, completion, data, digest);
+            let is_poisoned = read.poisoned.iter().any(|&(first, after)| first < end && from < after);
+            completion.set_ep(is_poisoned);
             from = end;
+            if !is_poisoned || !poison::blocks(core, read.from.port, &root_port.config, &completion) {
+                core.send_with_digest(read.from.port, completion, data, digest);
+            }
         }
     }
 }
