@@ -7,8 +7,9 @@ use common::software::{DOORBELLS, MEMORY, STATE, STATE_REGION, STATE_SIZE, Softw
 use common::twin::{Channel, FunctionSpec, Message, user};
 use common::{Rig, settings};
 use mlx5_twin_fw_cmds::twin_v1::{self, Fault, gateway};
-use mlx5_twin_sim::config::ConfigSpace;
+use mlx5_twin_sim::config::{CapabilityId, ConfigSpace};
 use mlx5_twin_sim::fabric::NodeId;
+use mlx5_twin_sim::host::Access;
 use mlx5_twin_sim::tlp::{Attr, Header, Status};
 use proptest::prelude::*;
 
@@ -37,7 +38,7 @@ fn ready_as(
     let payload = (settings().max_payload / 128).trailing_zeros() << 5;
     let value = payload | (max_read_request / 128).trailing_zeros() << 12;
     for (register, value) in [(1, 6), (control, value)] {
-        let write = mlx5_twin_sim::host::Access::ConfigWrite { target: other.id, register, byte_enables: 3, value };
+        let write = Access::ConfigWrite { target: other.id, register, byte_enables: 3, value };
         software.host(&mut rig, write).expect("a configuration write");
     }
     for (number, byte) in software.memory.iter_mut().enumerate() {
@@ -261,4 +262,36 @@ proptest! {
         }
         prop_assert_eq!(software.region(&mut rig, STATE_REGION, 0, STATE_SIZE), oracle);
     }
+}
+
+/// The function takes no more data in a TLP than its Device Control says, which is software's register: more is malformed, and nobody sees it.
+#[test]
+fn a_payload_beyond_that_of_device_control_is_malformed() {
+    let (mut rig, mut software, peer) = ready_as(128, with_state);
+    let control = software.config.find(CapabilityId::PCIE).expect("PCIe") / 4 + 2;
+    let mut malformed = rig.machine.simulation.fabric().faults().malformed;
+    for (log, payload, taken) in [
+        (0, 128, true),
+        (0, 132, false),
+        (0, 256, false),
+        (1, 132, true),
+        (1, 256, true),
+        (0, 128, true),
+        (0, 132, false),
+    ] {
+        let set = Access::ConfigWrite { target: software.id, register: control, byte_enables: 3, value: log << 5 };
+        software.host(&mut rig, set).expect("a configuration write");
+        for offset in [MEMORY, STATE] {
+            software.seen.clear();
+            let address = software.bar + offset;
+            let header = Header::mem_write_bytes(software.id, 0, address, payload).expect("a header");
+            send(&mut rig, peer, header, &vec![0x5a; payload as usize]);
+            software.settle(&mut rig);
+            malformed += u64::from(!taken);
+            let what = format!("{payload} bytes at {offset:#x} with {}", 128 << log);
+            assert_eq!(software.seen.len(), usize::from(taken), "{what}");
+            assert_eq!(rig.machine.simulation.fabric().faults().malformed, malformed, "{what}");
+        }
+    }
+    assert!(rig.machine.simulation.fabric().is_at_rest());
 }

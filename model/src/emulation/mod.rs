@@ -292,6 +292,10 @@ impl Emulation {
         let Some(claimed) = &mut emulated.claimed else {
             return refuse(bus.core, port, tlp, id);
         };
+        // The largest payload that the function takes is what its Device Control says (base spec 2.2.2).
+        if header.payload_len() > claimed.max_payload() as usize {
+            return bus.core.refuse_malformed(port, tlp);
+        }
         match claimed.target(&header) {
             Target::Software => self.deliver(bus, number, tlp),
             Target::Device { region, offset } => {
