@@ -38,6 +38,7 @@ use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
 use crate::emulation::Serving;
 use crate::serve::{PATIENCE, Schedule};
+use mlx5_twin_fw_cmds::twin_v1::MAX_FUNCTIONS;
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
 #[derive(Debug, Parser)]
@@ -139,11 +140,14 @@ impl ServingArguments {
 
 /// Numbers of ports, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ports(Vec<u8>);
+struct Ports(Vec<u16>);
 
 /// Reads a list of ports and of ranges of ports.
 fn ports(text: &str) -> Result<Ports, String> {
-    let number = |text: &str| text.parse::<u8>().map_err(|_| format!("{text:?} is no port: 0 to 255"));
+    let number = |text: &str| {
+        let number = text.parse().ok().filter(|number| *number < MAX_FUNCTIONS);
+        number.ok_or_else(|| format!("{text:?} is no port: 0 to {}", MAX_FUNCTIONS - 1))
+    };
     let mut ports = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -394,10 +398,10 @@ mod tests {
 
     #[test]
     fn ports_are_numbers_and_ranges() {
-        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("255", &[255]), ("7-7", &[7])] {
+        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("999", &[999]), ("7-7", &[7])] {
             assert_eq!(ports(text), Ok(Ports(expected.to_vec())), "{text}");
         }
-        for text in ["", "-", "1-", "256", "1,1", "0-3,2", "4-2", "x", "1 2"] {
+        for text in ["", "-", "1-", "1000", "1,1", "0-3,2", "4-2", "x", "1 2"] {
             assert!(ports(text).is_err(), "{text}");
         }
     }

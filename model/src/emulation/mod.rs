@@ -368,7 +368,7 @@ impl Emulation {
                 return;
             }
             if notice == Some(oldest) {
-                channel.write_notice(bus, number as u8, claimed);
+                channel.write_notice(bus, number as u16, claimed);
                 if channel.take_event() {
                     self.events.push_back(channel.id);
                 }
@@ -392,7 +392,7 @@ impl Emulation {
             let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             let waits = header.class() == Class::NonPosted;
             let request = if waits { claimed.requests.open(header, value, channel.id) } else { 0 };
-            let head = channel.write_tlp(bus, number as u8, request, &waiting, place);
+            let head = channel.write_tlp(bus, number as u16, request, &waiting, place);
             if let Some(request) = claimed.requests.get_mut(request) {
                 request.number = channel.producer.wrapping_sub(1);
                 let payload = bus.core.payload(tlp).into();

@@ -189,7 +189,7 @@ impl Emulation {
         let Some(channel) = primary(&mut self.channels, claimed) else { return claimed.announcements.is_empty() };
         while channel.has_slot() {
             let Some(announcement) = claimed.announcements.pop() else { break };
-            let message = channel.write_announcement(bus, number as u8, announcement);
+            let message = channel.write_announcement(bus, number as u16, announcement);
             if announcement == Announcement::Deasserted {
                 claimed.presence = Presence::Announced { channel: channel.id, message };
             }
