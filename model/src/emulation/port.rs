@@ -47,10 +47,10 @@ pub(super) enum Move {
 }
 
 impl Emulation {
-    /// The ports from the one with this number on are hot-plug ports; the others have static functions. Without this, all are static.
+    /// So many ports from the one with this number on are hot-plug ports; the others have static functions. Without this, all are static.
     #[must_use]
-    pub fn with_slots_from(mut self, first: usize) -> Emulation {
-        for emulated in self.ports.iter_mut().skip(first) {
+    pub fn with_slots_from(mut self, first: usize, count: usize) -> Emulation {
+        for emulated in self.ports.iter_mut().skip(first).take(count) {
             emulated.slot = Some(Slot::EMPTY);
             emulated.link_up = false;
         }

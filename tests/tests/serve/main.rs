@@ -22,6 +22,7 @@ use mlx5_twin_harness::backend::Backend;
 use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::driver::{Door, Driver};
 use mlx5_twin_harness::emulation::Serving;
+use mlx5_twin_harness::faults::Record;
 use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::Agents;
 use mlx5_twin_harness::serve::{HostOptions, HostOutcome, Options, Report, Schedule, Server};
@@ -60,6 +61,7 @@ impl Rig {
     fn start(profile: Loaded, host: Option<HostOptions>, schedule: Schedule) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
+            faults: Record::default(),
             profile: profile.clone(),
             seed: 1,
             capture: Some(folder.path().join("c.pcapng")),
