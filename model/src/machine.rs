@@ -8,7 +8,7 @@ use mlx5_twin_sim::config::{
     AerCapability, Bar, ConfigError, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, PowerCapability,
     Type0,
 };
-use mlx5_twin_sim::fabric::rules::{RuleError, Rules};
+use mlx5_twin_sim::fabric::rules::{Rule, RuleError, Rules};
 use mlx5_twin_sim::fabric::{NodeId, PortId, PortIdentity, RootSpec, TopologyError, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
@@ -161,17 +161,28 @@ impl Machine {
         let endpoints = of_kind(PartKind::Endpoint).map(named).collect();
         let mut fabric = built.fabric;
         fabric.install(device, Box::new(dpu_device));
-        if !profile.faults.is_empty() {
-            let link_of = |name: &str| {
-                let number = links.iter().position(|(_, lower)| lower == name)?;
-                u16::try_from(number).ok().map(LinkId)
-            };
-            let fault = |(number, error)| BuildError::Fault { number, error };
-            let rules = Rules::new(profile.faults.iter().cloned(), seed, link_of).map_err(fault)?;
-            fabric.set_rules(rules).map_err(fault)?;
-        }
         let simulation = Simulation::new(fabric);
-        Ok(Machine { simulation, host, dpu, device, links, functions: roots, other_roots, endpoints })
+        let mut machine = Machine { simulation, host, dpu, device, links, functions: roots, other_roots, endpoints };
+        if !profile.faults.is_empty() {
+            machine.set_faults(profile.faults.iter().cloned(), seed)?;
+        }
+        Ok(machine)
+    }
+
+    /// The number of the link with this lower end.
+    pub fn link_of(&self, lower: &str) -> Option<LinkId> {
+        let number = self.links.iter().position(|(_, name)| name == lower)?;
+        u16::try_from(number).ok().map(LinkId)
+    }
+
+    /// Has these faults happen on the links from now on. `seed` draws what their rules leave open.
+    ///
+    /// # Errors
+    /// [`BuildError::Fault`]: a rule for a link that there isn't, or that can't be.
+    pub fn set_faults(&mut self, rules: impl IntoIterator<Item = Rule>, seed: u64) -> Result<(), BuildError> {
+        let fault = |(number, error)| BuildError::Fault { number, error };
+        let rules = Rules::new(rules, seed, |name| self.link_of(name)).map_err(fault)?;
+        self.simulation.fabric_mut().set_rules(rules).map_err(fault)
     }
 
     /// Gives the link of the device's port another state; its driver is told by an event.

@@ -31,7 +31,7 @@ pub use capabilities::{
 };
 pub use device::{Device, FirmwareVersion};
 pub use ethernet::{Ethernet, EthernetSpeed};
-pub use fabric::FabricSection;
+pub use fabric::{FabricIdentity, FabricSection};
 pub use pages::{MAX_PAGES, MAX_RUNTIME_PAGES, PagesWanted};
 pub use port::{LinkSpeed, NODE_DESCRIPTION_BYTES, Port, PortState};
 pub(crate) use port::{gid_table_len, pkey_table_len};

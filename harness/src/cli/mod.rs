@@ -303,6 +303,10 @@ struct ReplayArguments {
     /// Of our own captures, play root complexes only, and let the model be the device
     #[arg(long)]
     model: bool,
+    /// The record of faults that 'run', 'serve' or 'guest' has written with --faults-fired beside the capture: those on what switches send happen again. In the place of the
+    /// profile's
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,

@@ -155,7 +155,8 @@ impl fmt::Display for FileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FileReport { file, links, tlps, matched, made, inside, .. } = self;
         let [tlps, matched, made, inside] = [*tlps, *matched, *made, *inside].map(grouped);
-        writeln!(f, "{file}: {tlps} TLPs on {links} links")?;
+        let s = if *links == 1 { "" } else { "s" };
+        writeln!(f, "{file}: {tlps} TLPs on {links} link{s}")?;
         writeln!(f, "  {matched} went through a node, {made} were made by one, {inside} ended in one")?;
         for (count, what) in [
             (self.ambiguous, "had others in their node that are the same"),

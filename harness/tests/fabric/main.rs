@@ -64,16 +64,16 @@ fn functions_far_from_the_card_are_used_by_the_hosts_above_them() {
     assert_eq!(report.host.exercised.len(), 2, "{report}");
     let deepest = report.host.functions.iter().map(|function| function.depth).max();
     assert_eq!(deepest, Some(7), "{report}");
-    let plain = report.host.functions.iter().filter(|function| (function.vendor, function.device) == (0xfff1, 2));
-    // Of scratch too; 4 drives have 2 functions each, and there's a GPU.
-    assert_eq!(plain.count(), 2 + 8 + 1, "{report}");
+    let plain = report.host.functions.iter().filter(|function| (function.vendor, function.device) == (0xfff1, 0x9000));
+    // 4 drives have 2 functions each, and there's a GPU.
+    assert_eq!(plain.count(), 8 + 1, "{report}");
     let [other] = &report.other_hosts[..] else { panic!("{report}") };
     assert_eq!((other.root.as_str(), other.report.exercised.len()), ("other", 2), "{report}");
     for host in [&report.host, &other.report] {
         assert_eq!((host.mismatches, host.lost.len(), host.rounds), (0, 0, 24), "{report}");
     }
     let links = traffic(&report);
-    assert_eq!(report.links.len(), 4 + 1 + 4 + 1 + 3, "{links:?}");
+    assert_eq!(report.links.len(), 14, "{links:?}");
     for name in ["rack", "shelf0", "shelf1", "switch", "function 0", "remote", "guest0", "guest1", "gpu", "drive3"] {
         assert!(links[name] > 10, "{name}: {links:?}");
     }
@@ -96,12 +96,27 @@ fn faults_name_the_links_of_the_fabric_and_show_in_their_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("order.pcapng");
     let mut profile = with_fabric(DEEP);
-    let rules = "[[faults]]\nkind = 'reorder'\nlink = 'remote'\ndirection = 'upstream'\nclass = 'posted'\npast = 1\nfor_ps = 1_000_000\n";
-    let rules = rules.replace("class = 'posted'\n", "tlp = 'posted'\n");
-    profile.profile.faults = faults::parse("faults.toml", &rules).unwrap_or_else(|error| panic!("{error}"));
+    // A write to the function is held in shelf0 until what came behind it has gone.
+    let rules =
+        "[[faults]]\nkind = 'delay'\nlink = 'remote'\ndirection = 'downstream'\ntlp = 'MWr'\ndelay_ps = 3_000_000\n";
+    profile.profile.faults = faults::parse("faults.toml", rules).unwrap_or_else(|error| panic!("{error}"));
     let record = Record::default();
     let report = run(&profile, 0..2, Some(&path), &record);
-    assert!(report.fired.is_some(), "{report}");
+    assert!(report.fired.is_some_and(|fired| fired.values().sum::<u64>() > 0));
+    let order = order::check(&path, None).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!order.violations.is_empty(), "{order}");
+    // What was played, and what the faults did to what the switches sent, is the same again.
+    let record = record.text().expect("can be written");
+    profile.profile.faults = faults::parse("record.toml", &record).unwrap_or_else(|error| panic!("{error}"));
+    let options = Options { profile: &profile, agents: Agents::All, progress: &|_| {} };
+    let replayed = replay(&path, &options).unwrap_or_else(|error| panic!("{error}"));
+    let Detail::Exact(exact) = replayed.detail else { panic!("{replayed:?}") };
+    assert_eq!(exact.tlps_different, 0, "{exact:?}");
+
+    for passed in &order.violations {
+        assert_eq!((passed.node.as_str(), passed.lane.as_str(), passed.column), ("shelf0", "shelf0 -> remote", 2));
+    }
+
     let unknown = rules.replace("remote", "nowhere");
     profile.profile.faults = faults::parse("faults.toml", &unknown).unwrap_or_else(|error| panic!("{error}"));
     assert!(run::link_names(&profile.profile).is_err_and(|error| error.to_string().contains("nowhere")));

@@ -43,7 +43,7 @@ pub struct FabricSection {
     /// What the card's internal switch is below: `host`, or a switch below that. Whatever is below the card's switch must stand behind this one.
     pub switch_above: String,
     /// What the ports and endpoints of this section say they are.
-    pub identity: Identity,
+    pub identity: FabricIdentity,
     /// Kinds of links.
     pub links: BTreeMap<String, LinkKind>,
     /// Further root complexes.
@@ -57,11 +57,32 @@ impl Default for FabricSection {
     fn default() -> FabricSection {
         FabricSection {
             switch_above: HOST.to_owned(),
-            identity: Identity::default(),
+            identity: FabricIdentity::default(),
             links: BTreeMap::new(),
             roots: Vec::new(),
             nodes: Vec::new(),
         }
+    }
+}
+
+/// `[fabric.identity]`: what the ports and endpoints of `[fabric]` say they are. The IDs that are taken if nothing is said are ours, and no device's of
+/// this project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FabricIdentity {
+    /// Vendor ID of all: fff1.
+    pub vendor_id: u16,
+    /// Device ID of ports: 8001.
+    pub port_device_id: u16,
+    /// Device ID of endpoints: 9000. That of virtual functions is one more.
+    pub device_id: u16,
+    /// The largest Max_Payload_Size supported, 128 to 4,096 bytes; that of `[topology]` if nothing is said.
+    pub max_payload: Option<u32>,
+}
+
+impl Default for FabricIdentity {
+    fn default() -> FabricIdentity {
+        FabricIdentity { vendor_id: 0xfff1, port_device_id: 0x8001, device_id: 0x9000, max_payload: None }
     }
 }
 
@@ -95,7 +116,10 @@ impl Profile {
         }
         let place = self.place_of_card()?;
         nodes.splice(place..place, self.card());
-        Ok(Topology { identity: fabric.identity, links, roots, nodes })
+        let FabricIdentity { vendor_id, port_device_id, device_id, max_payload } = fabric.identity;
+        let max_payload = max_payload.unwrap_or(self.topology.max_payload);
+        let identity = Identity { vendor_id, port_device_id, device_id, max_payload };
+        Ok(Topology { identity, links, roots, nodes })
     }
 
     /// Checks the whole fabric.

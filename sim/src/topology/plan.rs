@@ -255,7 +255,10 @@ impl Topology {
         link.validate(&format!("{section}.link"), max_payload)?;
         if let Some(slot) = node.slot {
             let watts = slot.power_limit;
-            check(&format!("{section}.slot"), "power_limit", watts, watts <= 239, "0 to 239")?;
+            let section = format!("{section}.slot");
+            check(&section, "power_limit", watts, watts <= 239, "0 to 239")?;
+            let number = slot.number.unwrap_or_default();
+            check(&section, "number", number, number < 1 << 13, "0 to 8191")?;
         }
         if let Body::Switch(Switch { spare_link, .. }) = &node.body {
             self.link(&format!("{section}.switch.spare"), spare_link.as_deref())?;
