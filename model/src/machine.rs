@@ -13,7 +13,7 @@ use mlx5_twin_sim::fabric::{NodeId, PortId, PortIdentity, RootSpec, TopologyErro
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::probe::LinkId;
-use mlx5_twin_sim::profile::{Link, Side};
+use mlx5_twin_sim::profile::{Link, Side, Topology};
 use mlx5_twin_sim::topology::{Built, Ids, Part, PartKind, SpecError};
 
 use crate::device::{Dpu, vsc};
@@ -93,72 +93,11 @@ impl<'a> Seats<'a> {
             (0..own).map(|number| seat(built.part(&fabric::function(number))?)).collect::<Option<Vec<_>>>()?;
         let own: BTreeSet<_> = functions.iter().map(|(port, _)| *port).collect();
         let mlx5 = built.part(fabric::MLX5)?;
-        let others = built.parts().iter().filter(|part| part.name != fabric::MLX5).filter_map(seat);
-        functions.extend(others.filter(|(port, _)| !own.contains(port)));
-        Some(Seats {
-            host: built.part(fabric::HOST)?.node,
-            dpu: built.part(fabric::DPU)?.node,
-            device: built.emulated?,
-            port: mlx5.port?,
-            functions,
-        })
-    }
-}
-
-/// The names of the links' ends. The `own` functions of `[topology]` are called `function 0` and so on.
-fn link_names(built: &Built, own: u8) -> Vec<(String, String)> {
-    let own: BTreeMap<_, _> = (0..own).map(|number| (fabric::function(number), format!("function {number}"))).collect();
-    let named = |(upper, lower): (String, String)| {
-        let lower = own.get(&lower).cloned().unwrap_or(lower);
-        (upper, lower)
-    };
-    built.links().into_iter().map(named).collect()
-}
-
-impl Machine {
-    /// Builds the machine that `profile` describes. `seed` draws what the profile gives as a range.
-    ///
-    /// # Errors
-    /// What the profile breaks.
-    pub fn build(profile: &Profile, seed: u64) -> Result<Machine, BuildError> {
-        let memory = Memory::new(profile.topology.dpu.memory_mib << 20)?;
-        Machine::with_memory(profile, seed, memory)
-    }
-
-    /// As [`Machine::build`], but the memory of the DPU's cores is this.
-    ///
-    /// # Errors
-    /// What the profile breaks.
-    pub fn with_memory(profile: &Profile, seed: u64, memory: Memory) -> Result<Machine, BuildError> {
-        let mut firmware = Firmware::new(profile)?;
-        let topology = &profile.topology;
-        let memories = BTreeMap::from([(fabric::DPU, memory)]);
-        let whole = profile.fabric_topology()?;
-        let built = whole.build_around(profile.timing, seed, fabric::SECTION, memories)?;
-        let (fixed, hot_plug) = (topology.static_functions, topology.hotplug_ports);
-        let own = fixed.saturating_add(hot_plug);
-        let seats = Seats::new(&built, own);
-        let Seats { host, dpu, device, port, functions } = seats.ok_or(ProfileError::NoCard)?;
-        let links = link_names(&built, own);
-        let (ports, roots): (Vec<_>, Vec<_>) = functions.iter().map(|seat| (seat.0, seat.1.root)).unzip();
-        let mut limits = TwinLimits::new(topology.max_payload);
-        if ports.is_empty() {
-            // Nothing can be emulated: the device is as real ones are.
-            limits.max_channels = 0;
-        } else {
-            firmware.add_page(twin_v1::TWIN_CAP, limits.page(ports.len(), fixed.into(), hot_plug.into())?)?;
-        }
-        let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
-        let emulation = Emulation::new(limits, &ports, pages).with_slots_from(fixed.into(), hot_plug.into());
-        let config = function_config(&firmware, &topology.dpu.link)?;
-        let timeout = profile.timing.completion_timeout();
-        let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;
-        let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
-        let others = built.parts().iter().filter(|part| part.node != host && part.node != dpu);
-        let of_kind = |kind| others.clone().filter(move |part| part.kind == kind);
-        let named = |part: &Part| (part.name.clone(), part.node);
-        let other_roots = of_kind(PartKind::Root).map(named).collect();
-        let endpoints = of_kind(PartKind::Endpoint).map(named).collect();
+        let of_kind = |kind| {
+            let others = built.parts().iter().filter(|part| part.kind == kind && part.node != host && part.node != dpu);
+            others.map(|part| (part.name.clone(), part.node)).collect()
+        };
+        let (other_roots, endpoints) = (of_kind(PartKind::Root), of_kind(PartKind::Endpoint));
         let mut fabric = built.fabric;
         fabric.install(device, Box::new(dpu_device));
         let simulation = Simulation::new(fabric);
@@ -209,6 +148,20 @@ impl Machine {
     pub fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
         self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
     }
+}
+
+/// The emulated functions of a device with these ports; a capability page says how many there are.
+fn emulation(firmware: &mut Firmware, topology: &Topology, ports: &[PortId]) -> Result<Emulation, BuildError> {
+    let (fixed, hot_plug) = (topology.static_functions.into(), topology.hotplug_ports.into());
+    let mut limits = TwinLimits::new(topology.max_payload);
+    if ports.is_empty() {
+        // Nothing can be emulated: the device is as real ones are.
+        limits.max_channels = 0;
+    } else {
+        firmware.add_page(twin_v1::TWIN_CAP, limits.page(ports.len(), fixed, hot_plug)?)?;
+    }
+    let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
+    Ok(Emulation::new(limits, ports, pages).with_slots_from(fixed, hot_plug))
 }
 
 /// The registers of the mlx5 function.

@@ -65,7 +65,7 @@ pub struct Limits {
     pub max_msix: u16,
     /// Bytes of all stateful regions of a function together.
     pub max_region_bytes: u32,
-    /// Bit n: port n has a static function, which the host sees from its start on.
+    /// Bit n: port n has a static function, which the host sees from its start on. All ports from 32 on have one, up to `max_functions`.
     pub static_ports: u32,
     /// Bit n: port n is a hot-plug port, where functions can be created, plugged and unplugged.
     pub hotplug_ports: u32,
