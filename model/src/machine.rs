@@ -32,7 +32,7 @@ pub enum BuildError {
     Config(#[from] ConfigError),
     /// The topology can't be.
     #[error(transparent)]
-    Topology(#[from] SpecError),
+    Topology(#[from] Box<SpecError>),
     /// A link can't be connected.
     #[error("topology: {0}")]
     Connect(#[from] TopologyError),
@@ -93,6 +93,58 @@ impl<'a> Seats<'a> {
             (0..own).map(|number| seat(built.part(&fabric::function(number))?)).collect::<Option<Vec<_>>>()?;
         let own: BTreeSet<_> = functions.iter().map(|(port, _)| *port).collect();
         let mlx5 = built.part(fabric::MLX5)?;
+        let others = built.parts().iter().filter(|part| part.name != fabric::MLX5).filter_map(seat);
+        functions.extend(others.filter(|(port, _)| !own.contains(port)));
+        Some(Seats {
+            host: built.part(fabric::HOST)?.node,
+            dpu: built.part(fabric::DPU)?.node,
+            device: built.emulated?,
+            port: mlx5.port?,
+            functions,
+        })
+    }
+}
+
+/// The names of the links' ends. The `own` functions of `[topology]` are called `function 0` and so on.
+fn link_names(built: &Built, own: u8) -> Vec<(String, String)> {
+    let own: BTreeMap<_, _> = (0..own).map(|number| (fabric::function(number), format!("function {number}"))).collect();
+    let named = |(upper, lower): (String, String)| {
+        let lower = own.get(&lower).cloned().unwrap_or(lower);
+        (upper, lower)
+    };
+    built.links().into_iter().map(named).collect()
+}
+
+impl Machine {
+    /// Builds the machine that `profile` describes. `seed` draws what the profile gives as a range.
+    ///
+    /// # Errors
+    /// What the profile breaks.
+    pub fn build(profile: &Profile, seed: u64) -> Result<Machine, BuildError> {
+        let memory = Memory::new(profile.topology.dpu.memory_mib << 20)?;
+        Machine::with_memory(profile, seed, memory)
+    }
+
+    /// As [`Machine::build`], but the memory of the DPU's cores is this.
+    ///
+    /// # Errors
+    /// What the profile breaks.
+    pub fn with_memory(profile: &Profile, seed: u64, memory: Memory) -> Result<Machine, BuildError> {
+        let mut firmware = Firmware::new(profile)?;
+        let topology = &profile.topology;
+        let memories = BTreeMap::from([(fabric::DPU, memory)]);
+        let whole = profile.fabric_topology()?;
+        let built = whole.build_around(profile.timing, seed, fabric::SECTION, memories).map_err(Box::new)?;
+        let own = topology.static_functions.saturating_add(topology.hotplug_ports);
+        let seats = Seats::new(&built, own);
+        let Seats { host, dpu, device, port, functions } = seats.ok_or(ProfileError::NoCard)?;
+        let links = link_names(&built, own);
+        let (ports, roots): (Vec<_>, Vec<_>) = functions.iter().map(|seat| (seat.0, seat.1.root)).unzip();
+        let emulation = emulation(&mut firmware, topology, &ports)?;
+        let config = function_config(&firmware, &topology.dpu.link)?;
+        let timeout = profile.timing.completion_timeout();
+        let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;
+        let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
         let of_kind = |kind| {
             let others = built.parts().iter().filter(|part| part.kind == kind && part.node != host && part.node != dpu);
             others.map(|part| (part.name.clone(), part.node)).collect()

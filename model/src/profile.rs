@@ -136,7 +136,7 @@ pub enum ProfileError {
     NoCard,
     /// Something in `[fabric]` can't be.
     #[error(transparent)]
-    Topology(#[from] SpecError),
+    Topology(#[from] Box<SpecError>),
     /// A value breaks a rule that is no range.
     #[error("{field} = {value}: {rule}")]
     Rule {

@@ -128,7 +128,7 @@ impl Profile {
     /// The first rule that's broken.
     pub(super) fn check_fabric(&self) -> Result<(), ProfileError> {
         let topology = self.fabric_topology()?;
-        let parts = topology.shape(SECTION)?;
+        let parts = topology.shape(SECTION).map_err(Box::new)?;
         let card = parts.iter().find(|part| part.name == SWITCH);
         let rule_of_card = "one switch below host, or host";
         let field = "fabric.switch_above";
@@ -168,7 +168,7 @@ impl Profile {
         let place = exact.or_else(|| nodes.iter().position(|node| names(&node.name)));
         let what = "root complex or switch";
         let unknown = || SpecError::Unknown { field: "fabric.switch_above".to_owned(), name: above.clone(), what };
-        Ok(1 + place.ok_or_else(unknown)?)
+        Ok(1 + place.ok_or_else(unknown).map_err(Box::new)?)
     }
 
     /// The nodes of the card.

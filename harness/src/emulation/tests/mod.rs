@@ -124,7 +124,7 @@ fn functions_share_a_channel_and_a_loop() {
     let mut channel = Channel::open(fake.backend(), &Settings::default()).unwrap();
     let ports = [1, 2, 3].map(|port| channel.claim(&described(port)).unwrap());
     for port in [3, 1, 2, 1] {
-        let read = Header::config_read(ConfigType::Type0, HOST, u16::from(port), ID, 0, 0xf).unwrap();
+        let read = Header::config_read(ConfigType::Type0, HOST, port, ID, 0, 0xf).unwrap();
         fake.device().deliver(port, &read, &[]);
         fake.device().pci_event(port, 1);
     }
