@@ -103,10 +103,9 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
         (ran, _) => ran?,
     };
     let written = written?.zip(path);
-    let mut hosts = played.hosts.into_iter();
-    // Without a function that's served the emulation program has failed.
-    let host = hosts.next().map(|(_, report)| report).unwrap_or_default();
-    let other_hosts = hosts.map(|(root, report)| OtherHost { root: root_name(&roots, root), report }).collect();
+    let Played { host, other_hosts, emulation } = played;
+    let named = |(root, report)| OtherHost { root: root_name(&roots, root), report };
+    let other_hosts = other_hosts.into_iter().map(named).collect();
     Ok(Report {
         device: device.name.to_owned(),
         backend: "sim".to_owned(),
@@ -114,7 +113,7 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
         seed,
         host,
         other_hosts,
-        emulation: played.emulation,
+        emulation,
         tlps: tlp_rows(&statistics),
         links: link_rows(&statistics, &names),
         faults: seen.into(),
@@ -168,8 +167,10 @@ fn programs(
 /// What the programs of a device have done.
 #[derive(Clone, Debug)]
 pub struct Played {
-    /// What the host program did on each root complex above the functions that were served, in the order of the functions.
-    pub hosts: Vec<(NodeId, HostReport)>,
+    /// What the host program did on the root complex above the first function that was served.
+    pub host: HostReport,
+    /// What it did on further root complexes above functions that were served, in the order of the functions.
+    pub other_hosts: Vec<(NodeId, HostReport)>,
     /// What the emulation program did.
     pub emulation: Summary,
 }
@@ -205,7 +206,9 @@ pub fn play(sim: &SimDevice, device: &Device, serving: &Serving, settings: HostS
         let report = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
         hosts.push((root, report));
     }
-    Ok(Played { hosts, emulation })
+    let mut hosts = hosts.into_iter();
+    let (_, host) = hosts.next().ok_or(RunError::HostWaits)?;
+    Ok(Played { host, other_hosts: hosts.collect(), emulation })
 }
 
 /// Switches a host on when so many functions are there, as where software outside of the simulation emulates them.

@@ -61,7 +61,7 @@ fn run(seed: u64) -> Run {
     let enumeration = Settings { map, max_payload: 256, max_read_request: 512 };
     let scratch = devices::find("scratch").unwrap();
     let played = play(&sim, scratch, &Serving::default(), HostSettings::new(enumeration, seed)).unwrap();
-    let (host, summary) = (played.hosts[0].1.clone(), played.emulation);
+    let (host, summary) = (played.host, played.emulation);
     sim.shut_down().unwrap();
 
     let (counters, gateway) = sim
