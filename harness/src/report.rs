@@ -23,7 +23,7 @@ pub struct Report {
     pub profile: ProfileId,
     /// The seed.
     pub seed: u64,
-    /// What the host program found and did.
+    /// What the host program found and did, on the root complex above the first function that was served.
     pub host: HostReport,
     /// What the host programs of further root complexes found and did, if functions below those were served.
     #[serde(skip_serializing_if = "Vec::is_empty")]

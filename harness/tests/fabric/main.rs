@@ -14,6 +14,7 @@ use mlx5_twin_harness::profile::{self, DEFAULT, Loaded};
 use mlx5_twin_harness::replay::{Agents, Detail, Options, replay};
 use mlx5_twin_harness::report::Report;
 use mlx5_twin_harness::run::{self, Plan};
+use mlx5_twin_sim::fabric::PeerToPeer;
 
 /// The section that is documented.
 const DEEP: &str = include_str!("../../../fixtures/topologies/deep-card.toml");
@@ -209,5 +210,23 @@ fn what_is_wrong_has_its_line() {
         let place = error.split(": ").next().unwrap_or_default();
         let found: usize = place.strip_prefix("wrong.toml:").and_then(|line| line.parse().ok()).unwrap_or(0);
         assert!(found >= before + line, "{error}: line {found}, from {} on", before + line);
+    }
+}
+
+#[test]
+fn root_complexes_may_hand_requests_on() {
+    for side in ["host", "dpu"] {
+        let with = |split: u32| {
+            let section = format!("[topology.{side}]\n");
+            let text = DEFAULT.replace(&section, &format!("{section}peer_to_peer = {{ split = {split} }}\n"));
+            profile::parse("peers", "peers.toml", &text)
+        };
+        let profile = with(64).unwrap_or_else(|error| panic!("{error}")).profile;
+        let side_of =
+            |topology: mlx5_twin_sim::profile::Topology| if side == "host" { topology.host } else { topology.dpu };
+        assert_eq!(side_of(profile.topology).peer_to_peer, PeerToPeer::Split(64));
+        let error = with(96).expect_err("no power of two").to_string();
+        let rule = format!("topology.{side}.peer_to_peer.split = 96 is out of range: a power of two, 64 to 4096");
+        assert!(error.contains(&rule), "{error}");
     }
 }
