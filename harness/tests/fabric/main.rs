@@ -165,6 +165,11 @@ fn what_is_wrong_has_its_line() {
             "fabric.switch_above = \"x\": there's no root complex or switch of that name",
         ),
         (
+            format!("[fabric]\nswitch_above = \"far\"\n{}", node("above = \"host\"\nendpoint = {}")),
+            2,
+            "fabric.switch_above = \"far\": there's no root complex or switch before it of that name",
+        ),
+        (
             format!("[fabric]\nswitch_above = \"other\"\n{root}"),
             2,
             "fabric.switch_above = other: one switch below host, or host",

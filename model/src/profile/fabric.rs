@@ -128,7 +128,7 @@ impl Profile {
     /// The first rule that's broken.
     pub(super) fn check_fabric(&self) -> Result<(), ProfileError> {
         let topology = self.fabric_topology()?;
-        let parts = topology.shape(SECTION).map_err(Box::new)?;
+        let parts = topology.shape(SECTION).map_err(|error| Box::new(of_the_text(error)))?;
         let card = parts.iter().find(|part| part.name == SWITCH);
         let rule_of_card = "one switch below host, or host";
         let field = "fabric.switch_above";
@@ -161,10 +161,10 @@ impl Profile {
             let number = above.strip_prefix(name);
             number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
         };
-        if above == HOST || roots.iter().any(|root| names(&root.name)) {
+        let exact = nodes.iter().position(|node| node.name == *above);
+        if above == HOST || exact.is_none() && roots.iter().any(|root| names(&root.name)) {
             return Ok(0);
         }
-        let exact = nodes.iter().position(|node| node.name == *above);
         let place = exact.or_else(|| nodes.iter().position(|node| names(&node.name)));
         let what = "root complex or switch";
         let unknown = || SpecError::Unknown { field: "fabric.switch_above".to_owned(), name: above.clone(), what };
@@ -204,6 +204,16 @@ impl Profile {
         }));
         nodes
     }
+}
+
+/// An error with the name that the field has in the profile.
+fn of_the_text(mut error: SpecError) -> SpecError {
+    if let SpecError::Unknown { field, .. } = &mut error
+        && *field == format!("{SECTION}.nodes.{SWITCH}.above")
+    {
+        *field = format!("{SECTION}.switch_above");
+    }
+    error
 }
 
 /// How many parts of that kind there are; of endpoints, how many functions.
