@@ -30,6 +30,10 @@ pub const MODIFY_EMULATED_REGION: Opcode = Opcode(0xcf3);
 
 /// Bytes of a message's head; the payload follows it.
 pub const MESSAGE_HEAD: usize = 64;
+/// The most emulated functions of a device. Their ports are numbered from 0; a `gateway_post` has 12 bits for the number.
+pub const MAX_FUNCTIONS: u16 = 1000;
+/// The ports that `twin_cap.static_ports` and `hotplug_ports` have a bit for. All from this number on have static functions.
+pub const MAPPED_PORTS: u16 = 32;
 /// Regions that a function may have.
 pub const MAX_REGIONS: usize = 16;
 /// Dwords that the doorbell regions of a function may have together.

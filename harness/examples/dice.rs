@@ -24,7 +24,7 @@ const THROW: u64 = 0x08;
 /// The most dice of one throw: what fits the smallest `Max_Payload_Size`.
 const MOST: u32 = 128;
 
-fn description(port: u8) -> Description {
+fn description(port: u16) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,
@@ -89,7 +89,7 @@ struct Served {
 }
 
 impl Behaviour for Served {
-    fn description(port: u8) -> Description {
+    fn description(port: u16) -> Description {
         description(port)
     }
 

@@ -29,6 +29,7 @@ pub mod faults;
 pub mod guest;
 pub mod hardware;
 mod hash;
+pub mod order;
 pub mod profile;
 pub mod replay;
 pub mod report;

@@ -1,6 +1,6 @@
 //! Profile files: one TOML file says what the device and the fabric are.
 //!
-//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]` and `[firmware_timing]` to
+//! The sections and their ranges belong to the crates that use them: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]`, `[firmware_timing]` and `[fabric]` to
 //! `mlx5_twin_model`, `[topology]`, `[timing]` and `[[faults]]` to `mlx5_twin_sim`. Here they're read, and each error gets its file and line.
 
 use std::fmt;
@@ -34,6 +34,7 @@ pub const SECTIONS: &[&str] = &[
     "firmware_timing",
     "timeouts",
     "topology",
+    "fabric",
     "timing",
     "faults",
 ];
@@ -176,7 +177,7 @@ fn contains(value: &DeValue<'_>, span: &Range<usize>) -> bool {
 
 /// Where the first field that `message` names stands in the profile. A message names fields with their sections: `timing.poll_ns`.
 fn named_field(document: &DeTable<'_>, message: &str) -> Option<Range<usize>> {
-    let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
+    let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
     words.filter(|word| word.contains('.')).find_map(|word| span_of(document, word))
 }
 
@@ -184,13 +185,34 @@ fn named_field(document: &DeTable<'_>, message: &str) -> Option<Range<usize>> {
 fn span_of(document: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     let mut table = document;
     let mut span = None;
-    for part in path.split('.') {
+    let mut parts = path.split('.').peekable();
+    while let Some(part) = parts.next() {
         let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
         span = Some(key.span());
-        let DeValue::Table(inner) = value.get_ref() else { break };
+        let mut value = value.get_ref();
+        if let (DeValue::Array(entries), Some(name)) = (value, parts.peek())
+            && let Some(entry) = entries.iter().find(|entry| is_named(entry.get_ref(), name))
+        {
+            parts.next();
+            span = Some(entry.span());
+            value = entry.get_ref();
+        }
+        let DeValue::Table(inner) = value else { break };
         table = inner;
     }
     span
+}
+
+/// Whether an entry of a list is a table with this `name`; an entry that stands for several has numbers behind it.
+fn is_named(entry: &DeValue<'_>, name: &str) -> bool {
+    let DeValue::Table(table) = entry else { return false };
+    let mut names = table.iter().filter(|(key, _)| key.get_ref() == "name");
+    names.any(|(_, value)| match value.get_ref() {
+        DeValue::String(entry) => {
+            name.strip_prefix(entry.as_ref()).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        _ => false,
+    })
 }
 
 /// Says the range of a Rust integer type in numbers.

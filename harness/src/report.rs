@@ -23,8 +23,11 @@ pub struct Report {
     pub profile: ProfileId,
     /// The seed.
     pub seed: u64,
-    /// What the host program found and did.
+    /// What the host program found and did, on the root complex above the first function that was served.
     pub host: HostReport,
+    /// What the host programs of further root complexes found and did, if functions below those were served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_hosts: Vec<OtherHost>,
     /// What the emulation program did.
     pub emulation: Summary,
     /// TLPs that arrived, by type.
@@ -45,6 +48,16 @@ pub struct Report {
     pub real_ns: u64,
     /// The capture, if one was asked for.
     pub capture: Option<CaptureFile>,
+}
+
+/// The host program of a further root complex.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherHost {
+    /// The root complex, by its name in the profile.
+    pub root: String,
+    /// What it found and did.
+    #[serde(flatten)]
+    pub report: HostReport,
 }
 
 /// Which profile was used.
@@ -242,12 +255,42 @@ pub(crate) fn write_software(summary: &Summary, f: &mut fmt::Formatter<'_>) -> f
     Ok(())
 }
 
+/// Lines about what a host program did.
+fn write_exercise(host: &HostReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let HostReport { rounds, reads, writes, interrupts, mismatches, first_mismatches, text, .. } = host;
+    let vectors: Vec<_> = interrupts.iter().map(|count| grouped(*count)).collect();
+    let (rounds, reads, writes) = (grouped(*rounds), grouped(*reads), grouped(*writes));
+    let what = if text.is_some() { "lines" } else { "rounds" };
+    writeln!(
+        f,
+        "Host      {rounds} {what}: {reads} reads, {writes} writes, interrupts by vector {}",
+        vectors.join(" + ")
+    )?;
+    match (text, mismatches) {
+        (Some(text), _) => write_text(text, f)?,
+        (None, 0) => writeln!(f, "          all values as expected")?,
+        (None, count) => writeln!(f, "          {count} values were NOT as expected, the first of them:")?,
+    }
+    for mismatch in first_mismatches {
+        writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
+    }
+    write_errors(host, f)
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ProfileId { name, hash } = &self.profile;
         writeln!(f, "{} on {}, profile {name} ({hash}), seed {}\n", self.device, self.backend, self.seed)?;
-        self.write_functions(f)?;
-        self.write_exercise(f)?;
+        writeln!(f, "The host found")?;
+        self.write_functions(&self.host, f)?;
+        write_exercise(&self.host, f)?;
+        for OtherHost { root, report } in &self.other_hosts {
+            writeln!(f, "\nThe host of {root} found")?;
+            self.write_functions(report, f)?;
+            write_exercise(report, f)?;
+        }
+        write_software(&self.emulation, f)?;
+        writeln!(f)?;
         self.write_tlps(f)?;
         self.write_links(f)?;
         self.write_faults(f)?;
@@ -262,44 +305,19 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn write_functions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "The host found")?;
-        for (index, function) in self.host.functions.iter().enumerate() {
+    fn write_functions(&self, host: &HostReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, function) in host.functions.iter().enumerate() {
             let FoundFunction { id, vendor, device, class, bridge, depth, bars, capabilities } = function;
             let indent = usize::from(*depth) * 2;
             let what = if *bridge { "bridge".to_owned() } else { format!("class {class:06x}") };
             let names: Vec<_> = capabilities.iter().map(|id| capability_name(*id)).collect();
-            let mark =
-                if self.host.exercised.contains(&index) { format!("   <- {}", self.device) } else { String::new() };
+            let mark = if host.exercised.contains(&index) { format!("   <- {}", self.device) } else { String::new() };
             writeln!(f, "  {:indent$}{id}  {vendor:04x}:{device:04x}  {what}  [{}]{mark}", "", names.join(" "))?;
             for bar in bars {
                 let kind = if bar.prefetchable { ", prefetchable" } else { "" };
                 writeln!(f, "  {:indent$}    BAR {}: {} at {:#x}{kind}", "", bar.index, size(bar.size), bar.address)?;
             }
         }
-        writeln!(f)
-    }
-
-    fn write_exercise(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HostReport { rounds, reads, writes, interrupts, mismatches, first_mismatches, text, .. } = &self.host;
-        let vectors: Vec<_> = interrupts.iter().map(|count| grouped(*count)).collect();
-        let (rounds, reads, writes) = (grouped(*rounds), grouped(*reads), grouped(*writes));
-        let what = if text.is_some() { "lines" } else { "rounds" };
-        writeln!(
-            f,
-            "Host      {rounds} {what}: {reads} reads, {writes} writes, interrupts by vector {}",
-            vectors.join(" + ")
-        )?;
-        match (text, mismatches) {
-            (Some(text), _) => write_text(text, f)?,
-            (None, 0) => writeln!(f, "          all values as expected")?,
-            (None, count) => writeln!(f, "          {count} values were NOT as expected, the first of them:")?,
-        }
-        for mismatch in first_mismatches {
-            writeln!(f, "          {}: {:#x}, not {:#x}", mismatch.what, mismatch.found, mismatch.expected)?;
-        }
-        write_errors(&self.host, f)?;
-        write_software(&self.emulation, f)?;
         writeln!(f)
     }
 
@@ -397,6 +415,7 @@ mod tests {
                 finished_ps: 2_500_000_000,
                 ..HostReport::default()
             },
+            other_hosts: Vec::new(),
             emulation: Summary { reads: 2000, resets: 1, ..Summary::default() },
             tlps: vec![row("MWr32"), row("FetchAdd64")],
             links: vec![LinkRow {

@@ -9,7 +9,7 @@ use mlx5_twin_fw_cmds::cap::{CapMode, CapType};
 use mlx5_twin_model::profile::Profile;
 use mlx5_twin_model::{BuildError, Dpu, Machine};
 use mlx5_twin_sim::Time;
-use mlx5_twin_sim::fabric::{Fabric, Faults};
+use mlx5_twin_sim::fabric::{Fabric, Faults, NodeId};
 use mlx5_twin_sim::host::{AddressMap, Settings};
 
 use crate::backend;
@@ -20,7 +20,7 @@ use crate::devices::{Console, Device, HostError, HostReport, HostSettings, Summa
 use crate::emulation::{self, Serving};
 use crate::faults::Record;
 use crate::profile::Loaded;
-use crate::report::{CaptureFile, ProfileId, Report, link_rows, tlp_rows};
+use crate::report::{CaptureFile, OtherHost, ProfileId, Report, link_rows, tlp_rows};
 
 /// What is to be run.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
     let (path, recorder) = capture.unzip();
     let mut machine = Machine::build(&profile.profile, seed)?;
     let names: Vec<_> = machine.links.iter().map(|(upper, lower)| LinkName::new(upper, lower)).collect();
+    let roots = machine.other_roots.clone();
     let probe = Shared::new(Tee(Statistics::default(), Maybe(recorder)));
     machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
     let by_rule = machine.simulation.fabric_mut().witness_faults(faults.witness());
@@ -97,17 +98,21 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
     let ran = programs(machine, &profile.profile, (device, &serving, settings), mistakes.as_ref(), &mut seen);
     let Tee(statistics, Maybe(recorder)) = probe.take().unwrap_or_default();
     let written = recorder.map(Recorder::finish).transpose();
-    let Ran { host, emulation, end } = match (ran, &mistakes) {
+    let Ran { played, end } = match (ran, &mistakes) {
         (Err(error), Some(plan)) => return Err(RunError::Mistakes(tell(plan, seen, Some(&error)))),
         (ran, _) => ran?,
     };
     let written = written?.zip(path);
+    let Played { host, other_hosts, emulation } = played;
+    let named = |(root, report)| OtherHost { root: root_name(&roots, root), report };
+    let other_hosts = other_hosts.into_iter().map(named).collect();
     Ok(Report {
         device: device.name.to_owned(),
         backend: "sim".to_owned(),
         profile: ProfileId { name: profile.name, hash: format!("{:016x}", profile.hash) },
         seed,
         host,
+        other_hosts,
         emulation,
         tlps: tlp_rows(&statistics),
         links: link_rows(&statistics, &names),
@@ -124,10 +129,15 @@ pub fn run(plan: Plan) -> Result<Report, RunError> {
     })
 }
 
+/// What a root complex is called.
+fn root_name(others: &[(String, NodeId)], root: NodeId) -> String {
+    let found = others.iter().find(|(_, node)| *node == root);
+    found.map_or_else(|| "host".to_owned(), |(name, _)| name.clone())
+}
+
 /// What the programs left behind.
 struct Ran {
-    host: HostReport,
-    emulation: Summary,
+    played: Played,
     end: Time,
 }
 
@@ -146,41 +156,80 @@ fn programs(
         Some(plan) => inject::while_running(plan, both),
         None => both(),
     };
-    let ran = played.and_then(|(host, emulation)| {
+    let ran = played.and_then(|played| {
         sim.shut_down()?;
-        Ok(Ran { host, emulation, end: sim.now() })
+        Ok(Ran { played, end: sim.now() })
     });
     *seen = sim.with_simulation(|simulation| simulation.fabric().faults());
     ran
 }
 
-/// Runs both programs of a device against each other, on a machine whose device is up: until nothing can happen any more.
+/// What the programs of a device have done.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// What the host program did on the root complex above the first function that was served.
+    pub host: HostReport,
+    /// What it did on further root complexes above functions that were served, in the order of the functions.
+    pub other_hosts: Vec<(NodeId, HostReport)>,
+    /// What the emulation program did.
+    pub emulation: Summary,
+}
+
+type Ended = Arc<Mutex<Option<Result<HostReport, HostError>>>>;
+
+/// Runs the programs of a device against each other, on a machine whose device is up: until nothing can happen any more. There's a host program on each root
+/// complex above functions that are served; the first one has the text, and each has a seed of its own.
 ///
 /// # Errors
 /// [`RunError::Backend`], [`RunError::Emulation`], [`RunError::Host`], [`RunError::HostWaits`].
-pub fn play(
+pub fn play(sim: &SimDevice, device: &Device, serving: &Serving, settings: HostSettings) -> Result<Played, RunError> {
+    let mut roots: Vec<NodeId> = Vec::new();
+    for root in serving.ports.iter().filter_map(|&port| sim.root_of(port)) {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    let HostSettings { enumeration, seed, rounds, recoveries, .. } = settings;
+    let more = (1..).map(|number| HostSettings {
+        rounds,
+        recoveries,
+        ..HostSettings::new(enumeration, seed.wrapping_add(number))
+    });
+    let settings = std::iter::once(settings).chain(more);
+    let ended: Vec<(NodeId, Ended)> = roots.into_iter().map(|root| (root, Ended::default())).collect();
+    for ((root, ended), settings) in ended.iter().zip(settings) {
+        start_host(sim, device, serving.ports.len(), (*root, settings), Arc::clone(ended));
+    }
+    let emulation = (device.emulate)(sim.open()?, serving)?;
+    let mut hosts = Vec::new();
+    for (root, ended) in ended {
+        let report = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
+        hosts.push((root, report));
+    }
+    let mut hosts = hosts.into_iter();
+    let (_, host) = hosts.next().ok_or(RunError::HostWaits)?;
+    Ok(Played { host, other_hosts: hosts.collect(), emulation })
+}
+
+/// Switches a host on when so many functions are there, as where software outside of the simulation emulates them.
+fn start_host(
     sim: &SimDevice,
     device: &Device,
-    serving: &Serving,
-    settings: HostSettings,
-) -> Result<(HostReport, Summary), RunError> {
-    let program = (device.host)(sim.host(), settings);
-    let ended = Arc::new(Mutex::new(None));
-    let place = Arc::clone(&ended);
-    let (node, functions) = (sim.device_node(), serving.ports.len());
+    functions: usize,
+    (root, settings): (NodeId, HostSettings),
+    place: Ended,
+) {
+    let node = sim.device_node();
     let claimed = move |fabric: &mut Fabric| {
         fabric.device(node, |dpu: &mut Dpu, _| dpu.emulation().claimed()).is_some_and(|claimed| claimed >= functions)
     };
     sim.with_simulation(|simulation| {
-        // The host is switched on when the functions are there, as where software outside of the simulation emulates them.
+        let program = (device.host)(simulation.host(root), settings);
         simulation.spawn_when(claimed, async move {
             let result = program.await;
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
     });
-    let emulation = (device.emulate)(sim.open()?, serving)?;
-    let host = ended.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(RunError::HostWaits)??;
-    Ok((host, emulation))
 }
 
 /// What came of mistakes, in words: how often they were made, what the device counted, what the host saw.

@@ -423,3 +423,65 @@ fn rules_that_cannot_be() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("; faults by rule before that: "), "{}", text(&output.stderr));
 }
+
+/// A rule by which writes to the function are held in the switch, until one of them has gone past or a time has come.
+const HELD: &str = "[[faults]]\nkind = 'reorder'\nlink = 'function 0'\ndirection = 'downstream'\ntlp = 'posted'\npast = 1\nfor_ps = 5_000_000\n";
+
+#[test]
+fn order_is_checked_and_what_was_passed_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (rules, good, bad, fired) = (path("rules.toml"), path("good.pcapng"), path("bad.pcapng"), path("fired.toml"));
+    std::fs::write(&rules, HELD).unwrap();
+    assert_eq!(twin(&["run", "scratch", "--capture", &good]).status.code(), Some(0));
+    // A read that overtakes the write before it doesn't find what was written: the host gives up.
+    let run = twin(&["run", "scratch", "--faults", &rules, "--faults-fired", &fired, "--capture", &bad]);
+    assert_eq!(run.status.code(), Some(1), "{}", text(&run.stderr));
+
+    let output = twin(&["check-order", &good]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("no pair breaks the ordering table"), "{}", text(&output.stdout));
+    let output = twin(&["check-order", &good, &bad]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let row = "row B, column 2 (B2a) in switch, out by switch -> function 0";
+    assert!(text(&output.stdout).contains(row), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("pairs of TLPs break the ordering table"), "{}", text(&output.stderr));
+    let output = twin(&["check-order", &bad, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &json["files"][0]["violations"][0];
+    assert_eq!((&first["row"], &first["column"], &first["rule"]), (&"B".into(), &2.into(), &"B2a".into()), "{json}");
+
+    // The record of what happened makes the replay the same; without it the switch doesn't hold anything.
+    let replayed = twin(&["replay", &bad, "--faults", &fired]);
+    assert_eq!(replayed.status.code(), Some(0), "{}{}", text(&replayed.stdout), text(&replayed.stderr));
+    assert_eq!(twin(&["replay", &bad]).status.code(), Some(1));
+}
+
+#[test]
+fn captures_without_pairs_have_no_order_to_judge() {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/captures/linux-7.3.4-probe.pcapng.gz");
+    let output = twin(&["check-order", fixture]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("6,178 TLPs on 3 links"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("there's nothing to judge"), "{}", text(&output.stdout));
+    if let Some(folder) = std::env::var_os("MLX5_TWIN_NETTLP") {
+        let capture = std::path::Path::new(&folder).join("x520-1500B-16pkt.pcap").display().to_string();
+        let output = twin(&["check-order", &capture]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("144 TLPs on 1 link\n"), "{}", text(&output.stdout));
+    }
+    let output = twin(&["check-order", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+}
+
+#[test]
+fn servers_have_faults_by_rule_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (rules, socket) = (path("rules.toml"), path("socket"));
+    std::fs::write(&rules, "[[faults]]\nkind = 'drop'\nlink = 'nowhere'\n").unwrap();
+    for arguments in [&["serve", "--socket", &socket, "--faults", &rules][..], &["guest", "--faults", &path("none")]] {
+        let output = twin(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}

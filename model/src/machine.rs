@@ -1,29 +1,25 @@
 //! A whole machine: a host with an emulated function in it, the DPU that shows it, and the links between them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mlx5_twin_fw_cmds::field::FieldError;
 use mlx5_twin_fw_cmds::twin_v1;
 use mlx5_twin_sim::config::{
     AerCapability, Bar, ConfigError, ConfigSpace, MsixCapability, MsixTable, PcieCapability, PortType, PowerCapability,
     Type0,
 };
-use mlx5_twin_sim::fabric::rules::{RuleError, Rules};
-use mlx5_twin_sim::fabric::{
-    Fabric, NodeId, PeerToPeer, PortIdentity, RootSpec, TopologyError, hot_plug_port_config, port_config,
-};
+use mlx5_twin_sim::fabric::rules::{Rule, RuleError, Rules};
+use mlx5_twin_sim::fabric::{NodeId, PortId, PortIdentity, RootSpec, TopologyError, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::probe::LinkId;
-use mlx5_twin_sim::profile::{Link, Side};
+use mlx5_twin_sim::profile::{Link, Side, Topology};
+use mlx5_twin_sim::topology::{Built, Ids, Part, PartKind, SpecError};
 
 use crate::device::{Dpu, vsc};
 use crate::emulation::{Emulation, TwinLimits};
 use crate::firmware::Firmware;
-use crate::profile::{Bar0Map, PortState, Profile, ProfileError};
-
-/// Identity of the root ports (ours: the vendor ID isn't assigned).
-const ROOT_PORT: (u16, u16) = (0xfff1, 0x8000);
-/// Identity of the ports of the device's internal switch: the vendor is the device's own; the device ID is ours.
-const SWITCH_PORT: u16 = 0x197b;
+use crate::profile::{Bar0Map, PortState, Profile, ProfileError, fabric};
 
 /// Why a profile gives no machine.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +31,11 @@ pub enum BuildError {
     #[error("configuration space: {0}")]
     Config(#[from] ConfigError),
     /// The topology can't be.
+    #[error(transparent)]
+    Topology(#[from] Box<SpecError>),
+    /// A link can't be connected.
     #[error("topology: {0}")]
-    Topology(#[from] TopologyError),
+    Connect(#[from] TopologyError),
     /// A root complex's memory can't be.
     #[error("memory: {0}")]
     Memory(#[from] MemoryError),
@@ -59,7 +58,7 @@ pub struct Machine {
     /// The fabric, and the programs on it.
     pub simulation: Simulation,
     /// The host's root complex. Below it is the device's internal switch, and below that the emulated functions: static ones first, then
-    /// those at hot-plug ports.
+    /// those at hot-plug ports. Those of the profile's `[fabric]` follow, wherever they are.
     pub host: NodeId,
     /// The root complex of the DPU's cores. Below it is the mlx5 function.
     pub dpu: NodeId,
@@ -67,6 +66,53 @@ pub struct Machine {
     pub device: NodeId,
     /// The names of the links' two ends, upper end first, by link number.
     pub links: Vec<(String, String)>,
+    /// By number of an emulated function: the root complex above it.
+    pub functions: Vec<NodeId>,
+    /// Further root complexes, by name.
+    pub other_roots: Vec<(String, NodeId)>,
+    /// Endpoints beside the card, by name.
+    pub endpoints: Vec<(String, NodeId)>,
+}
+
+/// Where the card has its ports.
+struct Seats<'a> {
+    host: NodeId,
+    dpu: NodeId,
+    device: NodeId,
+    /// The port of the mlx5 function.
+    port: PortId,
+    /// The ports of emulated functions, by number: first those of `[topology]`, then those of `[fabric]` in its order.
+    functions: Vec<(PortId, &'a Part)>,
+}
+
+impl<'a> Seats<'a> {
+    /// Of a fabric whose card has so many functions of `[topology]`. `None` if there's no card.
+    fn new(built: &'a Built, own: u8) -> Option<Seats<'a>> {
+        let seat = |part: &'a Part| Some((part.port?, part));
+        let mut functions =
+            (0..own).map(|number| seat(built.part(&fabric::function(number))?)).collect::<Option<Vec<_>>>()?;
+        let own: BTreeSet<_> = functions.iter().map(|(port, _)| *port).collect();
+        let mlx5 = built.part(fabric::MLX5)?;
+        let others = built.parts().iter().filter(|part| part.name != fabric::MLX5).filter_map(seat);
+        functions.extend(others.filter(|(port, _)| !own.contains(port)));
+        Some(Seats {
+            host: built.part(fabric::HOST)?.node,
+            dpu: built.part(fabric::DPU)?.node,
+            device: built.emulated?,
+            port: mlx5.port?,
+            functions,
+        })
+    }
+}
+
+/// The names of the links' ends. The `own` functions of `[topology]` are called `function 0` and so on.
+fn link_names(built: &Built, own: u8) -> Vec<(String, String)> {
+    let own: BTreeMap<_, _> = (0..own).map(|number| (fabric::function(number), format!("function {number}"))).collect();
+    let named = |(upper, lower): (String, String)| {
+        let lower = own.get(&lower).cloned().unwrap_or(lower);
+        (upper, lower)
+    };
+    built.links().into_iter().map(named).collect()
 }
 
 impl Machine {
@@ -86,56 +132,48 @@ impl Machine {
     pub fn with_memory(profile: &Profile, seed: u64, memory: Memory) -> Result<Machine, BuildError> {
         let mut firmware = Firmware::new(profile)?;
         let topology = &profile.topology;
-        let mut fabric = Fabric::new(profile.timing, seed);
-        let host = fabric.add_root(Machine::root_complex(profile, &topology.host)?);
-        let dpu = fabric.add_root(RootSpec { memory, ..Machine::root_complex(profile, &topology.dpu)? });
-
-        let vendor_id = profile.device.vendor_id;
-        let identity = PortIdentity { vendor_id, device_id: SWITCH_PORT, max_payload: topology.max_payload };
-        let upstream = port_config(identity, PortType::Upstream, 0, &topology.host.link)?;
-        let fixed = topology.static_functions;
-        let used = fixed + topology.hotplug_ports;
-        let downstream = (0..topology.downstream_ports)
-            .map(|number| match number {
-                _ if (fixed..used).contains(&number) => hot_plug_port_config(identity, number, &topology.internal_link),
-                _ => port_config(identity, PortType::Downstream, number, &topology.internal_link),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let switch = fabric.add_switch(host, &topology.host.link, upstream, downstream)?;
-        let mut links = vec![("host".to_owned(), "switch".to_owned())];
-
-        let device = fabric.reserve();
-        let port = fabric.attach(device, dpu, &topology.dpu.link)?;
-        links.push(("dpu".to_owned(), "mlx5".to_owned()));
-        let mut ports = Vec::new();
-        for number in 0..used {
-            ports.push(fabric.attach(device, switch, &topology.internal_link)?);
-            links.push(("switch".to_owned(), format!("function {number}")));
-        }
-        let mut limits = TwinLimits::new(topology.max_payload);
-        if used == 0 {
-            // Nothing can be emulated: the device is as real ones are.
-            limits.max_channels = 0;
-        } else {
-            firmware.add_page(twin_v1::TWIN_CAP, limits.page(fixed.into(), topology.hotplug_ports.into())?)?;
-        }
-        let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
-        let emulation = Emulation::new(limits, &ports, pages).with_slots_from(fixed.into());
+        let memories = BTreeMap::from([(fabric::DPU, memory)]);
+        let whole = profile.fabric_topology()?;
+        let built = whole.build_around(profile.timing, seed, fabric::SECTION, memories).map_err(Box::new)?;
+        let own = topology.static_functions.saturating_add(topology.hotplug_ports);
+        let seats = Seats::new(&built, own);
+        let Seats { host, dpu, device, port, functions } = seats.ok_or(ProfileError::NoCard)?;
+        let links = link_names(&built, own);
+        let (ports, roots): (Vec<_>, Vec<_>) = functions.iter().map(|seat| (seat.0, seat.1.root)).unzip();
+        let emulation = emulation(&mut firmware, topology, &ports)?;
         let config = function_config(&firmware, &topology.dpu.link)?;
         let timeout = profile.timing.completion_timeout();
         let msix = MsixTable::new(&msix_capability(firmware.bar0(), profile.device.msix_vectors))?;
         let dpu_device = Dpu::new(device, port, config, msix, firmware, emulation, timeout)?;
+        let of_kind = |kind| {
+            let others = built.parts().iter().filter(|part| part.kind == kind && part.node != host && part.node != dpu);
+            others.map(|part| (part.name.clone(), part.node)).collect()
+        };
+        let (other_roots, endpoints) = (of_kind(PartKind::Root), of_kind(PartKind::Endpoint));
+        let mut fabric = built.fabric;
         fabric.install(device, Box::new(dpu_device));
+        let simulation = Simulation::new(fabric);
+        let mut machine = Machine { simulation, host, dpu, device, links, functions: roots, other_roots, endpoints };
         if !profile.faults.is_empty() {
-            let link_of = |name: &str| {
-                let number = links.iter().position(|(_, lower)| lower == name)?;
-                u16::try_from(number).ok().map(LinkId)
-            };
-            let fault = |(number, error)| BuildError::Fault { number, error };
-            let rules = Rules::new(profile.faults.iter().cloned(), seed, link_of).map_err(fault)?;
-            fabric.set_rules(rules).map_err(fault)?;
+            machine.set_faults(profile.faults.iter().cloned(), seed)?;
         }
-        Ok(Machine { simulation: Simulation::new(fabric), host, dpu, device, links })
+        Ok(machine)
+    }
+
+    /// The number of the link with this lower end.
+    pub fn link_of(&self, lower: &str) -> Option<LinkId> {
+        let number = self.links.iter().position(|(_, name)| name == lower)?;
+        u16::try_from(number).ok().map(LinkId)
+    }
+
+    /// Has these faults happen on the links from now on. `seed` draws what their rules leave open.
+    ///
+    /// # Errors
+    /// [`BuildError::Fault`]: a rule for a link that there isn't, or that can't be.
+    pub fn set_faults(&mut self, rules: impl IntoIterator<Item = Rule>, seed: u64) -> Result<(), BuildError> {
+        let fault = |(number, error)| BuildError::Fault { number, error };
+        let rules = Rules::new(rules, seed, |name| self.link_of(name)).map_err(fault)?;
+        self.simulation.fabric_mut().set_rules(rules).map_err(fault)
     }
 
     /// Gives the link of the device's port another state; its driver is told by an event.
@@ -148,12 +186,12 @@ impl Machine {
     /// # Errors
     /// What the profile breaks.
     pub fn root_complex(profile: &Profile, side: &Side) -> Result<RootSpec, BuildError> {
-        let (vendor_id, device_id) = ROOT_PORT;
+        let Ids { vendor_id, device_id } = fabric::ROOT_PORT;
         let identity = PortIdentity { vendor_id, device_id, max_payload: profile.topology.max_payload };
         Ok(RootSpec {
             memory: Memory::new(side.memory_mib << 20)?,
             read_completion_boundary: profile.topology.read_completion_boundary,
-            peer_to_peer: PeerToPeer::Refused,
+            peer_to_peer: side.peer_to_peer,
             ports: vec![port_config(identity, PortType::RootPort, 0, &side.link)?],
         })
     }
@@ -162,6 +200,20 @@ impl Machine {
     pub fn with_device<T>(&mut self, look: impl FnOnce(&Dpu) -> T) -> Option<T> {
         self.simulation.fabric_mut().device(self.device, |dpu: &mut Dpu, _| look(dpu))
     }
+}
+
+/// The emulated functions of a device with these ports; a capability page says how many there are.
+fn emulation(firmware: &mut Firmware, topology: &Topology, ports: &[PortId]) -> Result<Emulation, BuildError> {
+    let (fixed, hot_plug) = (topology.static_functions.into(), topology.hotplug_ports.into());
+    let mut limits = TwinLimits::new(topology.max_payload);
+    if ports.is_empty() {
+        // Nothing can be emulated: the device is as real ones are.
+        limits.max_channels = 0;
+    } else {
+        firmware.add_page(twin_v1::TWIN_CAP, limits.page(ports.len(), fixed, hot_plug)?)?;
+    }
+    let pages = firmware.bar0().tlp_pages.as_ref().map_or(0, |window| window.count);
+    Ok(Emulation::new(limits, ports, pages).with_slots_from(fixed, hot_plug))
 }
 
 /// The registers of the mlx5 function.

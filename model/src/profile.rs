@@ -1,5 +1,5 @@
 //! The parts of a profile file that describe the device: `[device]`, `[port]`, `[ethernet]`, `[capabilities.*]`, `[pages]`,
-//! `[firmware_timing]` and `[timeouts]`.
+//! `[firmware_timing]` and `[timeouts]`, and what is around it: `[fabric]`.
 //!
 //! A profile is a TOML file; other sections of it belong to other crates. Every section refuses
 //! keys it doesn't know and checks its own ranges; [`Capabilities::build`] and [`Profile::bar0`]
@@ -9,6 +9,7 @@ mod bar0;
 mod capabilities;
 mod device;
 mod ethernet;
+pub(crate) mod fabric;
 mod pages;
 mod port;
 mod timeouts;
@@ -20,6 +21,7 @@ use mlx5_twin_fw_cmds::constants::{PORT_TYPE_ETH, PORT_TYPE_IB};
 use mlx5_twin_fw_cmds::layout::cmd_hca_cap;
 use mlx5_twin_sim::fabric::rules::Rule;
 use mlx5_twin_sim::profile::{OutOfRange, Timing, Topology};
+use mlx5_twin_sim::topology::SpecError;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -29,6 +31,7 @@ pub use capabilities::{
 };
 pub use device::{Device, FirmwareVersion};
 pub use ethernet::{Ethernet, EthernetSpeed};
+pub use fabric::{FabricIdentity, FabricSection};
 pub use pages::{MAX_PAGES, MAX_RUNTIME_PAGES, PagesWanted};
 pub use port::{LinkSpeed, NODE_DESCRIPTION_BYTES, Port, PortState};
 pub(crate) use port::{gid_table_len, pkey_table_len};
@@ -53,8 +56,10 @@ pub struct Profile {
     pub firmware_timing: FirmwareTiming,
     /// `[timeouts]`: how long a driver is to wait, if the device says so.
     pub timeouts: Option<Timeouts>,
-    /// `[topology]`: the fabric around the device.
+    /// `[topology]`: the card, and the links of both its sides.
     pub topology: Topology,
+    /// `[fabric]`: what there is beside the card, and where the card is in it.
+    pub fabric: FabricSection,
     /// `[timing]`: how long things take on the fabric.
     pub timing: Timing,
     /// `[[faults]]`: what goes wrong on the fabric.
@@ -78,6 +83,7 @@ impl Profile {
             timeouts.validate()?;
         }
         self.topology.validate()?;
+        self.check_fabric()?;
         self.timing.validate()?;
         let capabilities = Capabilities::build(&self.capabilities)?;
         self.port.fits(&capabilities)?;
@@ -125,6 +131,12 @@ pub enum ProfileError {
     /// A number of `[topology]` or `[timing]` is outside its range.
     #[error(transparent)]
     Fabric(#[from] OutOfRange),
+    /// The fabric was built without the card (that can't be).
+    #[error("the fabric has no card")]
+    NoCard,
+    /// Something in `[fabric]` can't be.
+    #[error(transparent)]
+    Topology(#[from] Box<SpecError>),
     /// A value breaks a rule that is no range.
     #[error("{field} = {value}: {rule}")]
     Rule {

@@ -16,6 +16,7 @@ use mlx5_twin_model::firmware::Failure;
 use mlx5_twin_model::profile::Profile;
 use mlx5_twin_sim::host::{AccessError, Found, HotPlug, HotPlugError, SlotChange, enumerate};
 use mlx5_twin_sim::tlp::Bdf;
+use mlx5_twin_sim::topology::{Body, Emulated, Node};
 
 use HotplugState::{PlugInProgress, PowerOff, PowerOn, UnplugInProgress};
 use port_op::{CREATE, DESTROY, PLUG, UNPLUG};
@@ -84,6 +85,35 @@ fn what_the_device_says_of_its_ports() {
         (profile.topology.static_functions, profile.topology.hotplug_ports) = (functions, slots);
         assert!(profile.validate().is_err(), "{functions} and {slots}");
     }
+}
+
+/// The functions of `[fabric]` are static, whatever their number, and those from 32 on have no bit of their own.
+#[test]
+fn functions_of_the_fabric_follow_those_at_hot_plug_ports() {
+    let mut profile = ports(2, 3);
+    profile.fabric.nodes.push(Node {
+        name: "more".to_owned(),
+        above: "host".to_owned(),
+        count: Some(30),
+        link: None,
+        slot: None,
+        max_payload: None,
+        body: Body::Emulated(Emulated {}),
+    });
+    assert_eq!(profile.validate(), Ok(()));
+    let mut rig = Rig::new(&profile).bring_up();
+    let page =
+        rig.device(|dpu| dpu.firmware().capabilities().page(TWIN_CAP, CapMode::Current).expect("the page").to_vec());
+    assert_eq!(twin_cap::MAX_FUNCTIONS.get(&page), Ok(35));
+    assert_eq!(twin_cap::STATIC_PORTS.get(&page), Ok(0xffff_ffe3));
+    assert_eq!(twin_cap::HOTPLUG_PORTS.get(&page), Ok(0b1_1100));
+    assert_eq!(query(&mut rig, 0, 4), (false, false, PowerOff, false, false));
+    for port in [0, 5, 34] {
+        assert_eq!(query(&mut rig, 0, port), (true, true, PowerOn, false, true), "port {port}");
+    }
+    rig.refused(&query_port(0, 35), Failure::TWIN_PORT);
+    assert_eq!(rig.machine.links.last(), Some(&("host".to_owned(), "more29".to_owned())));
+    assert_eq!(rig.machine.functions, vec![rig.machine.host; 35]);
 }
 
 #[test]

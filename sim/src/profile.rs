@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fabric::PeerToPeer;
 use crate::time::Time;
 
 /// A value of a profile that no fabric can have.
@@ -289,6 +290,10 @@ impl Link {
 pub struct Side {
     /// Memory of the root complex in MiB, a whole number from 16 to 2,048; it begins at address 0.
     pub memory_mib: u64,
+    /// What the root complex does with requests from one root port to what is behind another: `"refused"` (if nothing is said), or
+    /// `{ split = N }`. The profile's section `[fabric]` gives it more root ports.
+    #[serde(default, skip_serializing_if = "PeerToPeer::is_refused")]
+    pub peer_to_peer: PeerToPeer,
     /// The link below its root port.
     pub link: Link,
 }
@@ -354,8 +359,8 @@ impl Default for Topology {
             downstream_ports: 1,
             static_functions: 1,
             hotplug_ports: 0,
-            host: Side { memory_mib: 256, link: link(edge, 1_000, 3_000) },
-            dpu: Side { memory_mib: 256, link: link(dpu, 50, 150) },
+            host: Side { memory_mib: 256, peer_to_peer: PeerToPeer::Refused, link: link(edge, 1_000, 3_000) },
+            dpu: Side { memory_mib: 256, peer_to_peer: PeerToPeer::Refused, link: link(dpu, 50, 150) },
             internal_link: link(internal, 50, 150),
         }
     }
@@ -383,6 +388,10 @@ impl Topology {
         for (section, side) in [("topology.host", &self.host), ("topology.dpu", &self.dpu)] {
             let ok = (16..=2048).contains(&side.memory_mib);
             check(section, "memory_mib", side.memory_mib, ok, "16 to 2048")?;
+            if let PeerToPeer::Split(split) = side.peer_to_peer {
+                let ok = side.peer_to_peer.is_valid();
+                check(section, "peer_to_peer.split", split, ok, "a power of two, 64 to 4096")?;
+            }
             side.link.validate(&format!("{section}.link"), self.max_payload)?;
         }
         self.internal_link.validate("topology.internal_link", self.max_payload)

@@ -60,6 +60,8 @@ fn rig(place: Place, slot: Option<Slot>) -> Rig {
         read_completion_boundary: 64,
         peer_to_peer: PeerToPeer::Refused,
         spare_ports: 0,
+        ids: None,
+        max_payload: None,
     };
     let above = if place == Place::RootPort { "host" } else { "switch" };
     let nodes = vec![
@@ -198,6 +200,7 @@ const FULL: Slot = Slot {
     no_command_completed: false,
     power_limit: 25,
     present: true,
+    number: None,
 };
 
 /// Section 6.7: for each slot and what befalls it, Slot Status afterwards, what the device in it was told, and how many messages the port has sent.

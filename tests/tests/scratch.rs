@@ -60,7 +60,8 @@ fn run(seed: u64) -> Run {
     let map = AddressMap::default();
     let enumeration = Settings { map, max_payload: 256, max_read_request: 512 };
     let scratch = devices::find("scratch").unwrap();
-    let (host, summary) = play(&sim, scratch, &Serving::default(), HostSettings::new(enumeration, seed)).unwrap();
+    let played = play(&sim, scratch, &Serving::default(), HostSettings::new(enumeration, seed)).unwrap();
+    let (host, summary) = (played.host, played.emulation);
     sim.shut_down().unwrap();
 
     let (counters, gateway) = sim

@@ -14,7 +14,7 @@ use mlx5_twin_harness::devices::serial::{self, register};
 use mlx5_twin_harness::devices::{self, Device, HostError, HostReport, Summary};
 use mlx5_twin_harness::emulation::{self, Function, Request, Serving};
 use mlx5_twin_harness::profile;
-use mlx5_twin_harness::run::{self, RunError, play};
+use mlx5_twin_harness::run::{self, Played, RunError, play};
 use mlx5_twin_model::Machine;
 use mlx5_twin_sim::host::{AccessError, Found, Host, enumerate};
 use mlx5_twin_sim::rng::Rng;
@@ -30,7 +30,7 @@ impl Rig {
         emulate: fn(Arc<dyn Backend>, &Serving) -> Result<Summary, emulation::Error>,
     ) -> Result<Run, RunError> {
         let device = Device { emulate, ..*devices::find("serial").unwrap() };
-        let (host, summary) = play(&self.sim, &device, &Serving::default(), self.settings)?;
+        let Played { host, emulation: summary, .. } = play(&self.sim, &device, &Serving::default(), self.settings)?;
         self.sim.shut_down().unwrap();
         let in_flight = self.sim.with_simulation(|simulation| simulation.fabric().in_flight());
         assert_eq!(in_flight, 0, "TLPs are left");

@@ -25,7 +25,7 @@ fn run(mistake: Mistake, unchecked: bool, recoveries: u64) -> (Result<HostReport
     let played = inject::while_running(&plan, || play(&rig.sim, device, &Serving::default(), rig.settings));
     let made = plan.outcome().made[0];
     let shown = rig.screen.bytes();
-    (played.map(|(host, _)| host), made, shown)
+    (played.map(|played| played.host), made, shown)
 }
 
 /// Mistake; is it made; does a driver notice; can it recover.

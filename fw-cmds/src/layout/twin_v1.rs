@@ -56,7 +56,7 @@ layout! {
     emulated_function 0x1100 {
         MODIFY_FIELD_SELECT  0x00 0x40;
         CHANNEL_ID           0x40 0x20;
-        PORT                 0x68 0x8;
+        PORT                 0x60 0x10;
         STATE                0x70 0x8;
         NUM_MSIX             0x80 0x10;
         MSIX_CAP_OFFSET      0x90 0x10;
@@ -98,7 +98,7 @@ layout! {
     tlp_message 0x200 {
         KIND           0x00 0x8;
         FLAGS          0x08 0x8;
-        FUNCTION       0x18 0x8;
+        FUNCTION       0x10 0x10;
         REQUEST_ID     0x20 0x20;
         TIME_PS        0x40 0x40;
         HEADER_LEN     0x80 0x8;
@@ -116,7 +116,7 @@ layout! {
     /// The head of a message that tells of a host's write without being a TLP: the same bytes as `tlp_message`, otherwise named.
     notice_message 0x200 {
         KIND       0x00 0x8;
-        FUNCTION   0x18 0x8;
+        FUNCTION   0x10 0x10;
         VALUE      0x20 0x20;
         TIME_PS    0x40 0x40;
         SEQUENCE   0xa0 0x20;
@@ -131,7 +131,7 @@ layout! {
         OPCODE 0x00 0x10;
         UID    0x10 0x10;
         OP_MOD 0x30 0x10;
-        PORT   0x48 0x8;
+        PORT   0x40 0x10;
     }
 
     /// What is at a downstream port.
@@ -153,7 +153,7 @@ layout! {
         OPCODE 0x00 0x10;
         UID    0x10 0x10;
         OP_MOD 0x30 0x10;
-        PORT   0x48 0x8;
+        PORT   0x40 0x10;
     }
 
     /// The answer: the state that the port is in now.
@@ -200,9 +200,10 @@ layout! {
 
     /// The quadword whose store at `POST` of a gateway page starts a response.
     gateway_post 0x40 {
-        KIND     0x00 0x8;
-        FUNCTION 0x08 0x8;
-        LENGTH   0x10 0x10;
-        ID       0x20 0x20;
+        KIND          0x00 0x8;
+        FUNCTION      0x08 0x8;
+        FUNCTION_HIGH 0x10 0x4;
+        LENGTH        0x14 0xc;
+        ID            0x20 0x20;
     }
 }

@@ -80,7 +80,7 @@ pub enum Error {
     #[error("region {region} of the function at port {port}: the device keeps no {len:#x} bytes from {offset:#x} on")]
     Bytes {
         /// The function.
-        port: u8,
+        port: u16,
         /// The region's number.
         region: usize,
         /// The first byte.
@@ -90,8 +90,8 @@ pub enum Error {
     },
     /// The channel already has a function at this port.
     #[error("port {0} is claimed already by this channel")]
-    PortTaken(u8),
+    PortTaken(u16),
     /// The channel has no function at this port.
     #[error("this channel has no function at port {0}")]
-    NoFunction(u8),
+    NoFunction(u16),
 }

@@ -65,7 +65,7 @@ pub struct Limits {
     pub max_msix: u16,
     /// Bytes of all stateful regions of a function together.
     pub max_region_bytes: u32,
-    /// Bit n: port n has a static function, which the host sees from its start on.
+    /// Bit n: port n has a static function, which the host sees from its start on. All ports from 32 on have one, up to `max_functions`.
     pub static_ports: u32,
     /// Bit n: port n is a hot-plug port, where functions can be created, plugged and unplugged.
     pub hotplug_ports: u32,
@@ -123,7 +123,7 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionLayout {
     /// The downstream port of the device's switch.
-    pub port: u8,
+    pub port: u16,
     /// MSI-X vectors; 0 for none.
     pub vectors: u16,
     /// Byte offset of the MSI-X capability; 0 for none.
@@ -163,7 +163,7 @@ pub enum PciEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlpMessage {
     /// The function's port: one of this channel.
-    pub port: u8,
+    pub port: u16,
     /// Names the request if it waits for a completion: exactly then is it a non-posted one.
     pub request: Option<u32>,
     /// When it reached the function; zero where there's no such clock.
@@ -189,28 +189,28 @@ pub enum Message {
     /// A credit.
     Credit {
         /// The port that the message names. The credit is the channel's, whichever it is.
-        port: u8,
+        port: u16,
         /// The credit's name.
         id: u32,
     },
     /// Something happened to a function's link.
     PciEvent {
         /// The function's port: one of this channel.
-        port: u8,
+        port: u16,
         /// What happened.
         event: PciEvent,
     },
     /// The function at a hot-plug port is in another state, by another's doing than software's.
     HotplugState {
         /// The function's port: one of this channel.
-        port: u8,
+        port: u16,
         /// Its state now.
         state: HotplugState,
     },
     /// The host has written to a doorbell that notifies.
     Doorbell {
         /// The function's port: one of this channel.
-        port: u8,
+        port: u16,
         /// The doorbell's number, in the order of [`FunctionLayout::doorbells`].
         number: usize,
         /// What it held after the write.
@@ -221,7 +221,7 @@ pub enum Message {
     /// The host has written to a stateful region that notifies.
     RegionWritten {
         /// The function's port: one of this channel.
-        port: u8,
+        port: u16,
         /// The region's number in the function's layout.
         region: usize,
         /// When it was written; zero where there's no such clock.
@@ -326,7 +326,7 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     ///
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
-    fn detach(&mut self, port: u8) -> Result<(), Error>;
+    fn detach(&mut self, port: u16) -> Result<(), Error>;
 
     /// The next message, if one is there.
     ///
@@ -354,13 +354,13 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     ///
     /// # Errors
     /// The device is gone.
-    fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
+    fn complete(&mut self, port: u16, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
 
     /// Sends a memory write and spends a credit for it.
     ///
     /// # Errors
     /// The device is gone.
-    fn memory_write(&mut self, port: u8, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
+    fn memory_write(&mut self, port: u16, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error>;
 
     /// Gives a credit back unspent. It isn't granted again.
     ///
@@ -372,27 +372,28 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     ///
     /// # Errors
     /// The device is gone.
-    fn raise_msix(&mut self, port: u8, vector: u16) -> Result<(), Error>;
+    fn raise_msix(&mut self, port: u16, vector: u16) -> Result<(), Error>;
 
     /// The last values written to the dwords of the doorbell regions of a function, in the order of its regions. 0 where nothing
     /// was written.
     ///
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
-    fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error>;
+    fn doorbells(&mut self, port: u16) -> Result<Vec<u32>, Error>;
 
     /// Bytes that the device keeps of a function: `len` of them, from `offset` of a region on. For doorbells both are whole dwords, which stand
     /// as the host writes them, byte 0 first. Many bytes take several commands, and the host may write in between.
     ///
     /// # Errors
     /// [`Error::NoFunction`]; [`Error::Bytes`] if the region hasn't got them; what the device answers.
-    fn query_region(&mut self, port: u8, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error>;
+    fn query_region(&mut self, port: u16, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error>;
 
     /// Sets bytes that the device keeps of a function.
     ///
     /// # Errors
     /// As [`ChannelProtocol::query_region`]; those that one of several commands has set stay set if the next one fails.
-    fn modify_region(&mut self, port: u8, region: usize, offset: u64, bytes: &[u8], scope: Scope) -> Result<(), Error>;
+    fn modify_region(&mut self, port: u16, region: usize, offset: u64, bytes: &[u8], scope: Scope)
+    -> Result<(), Error>;
 
     /// What the device counted.
     ///
@@ -441,7 +442,7 @@ pub trait ChannelProtocol: fmt::Debug + Send {
     ///
     /// # Errors
     /// [`Error::NoFunction`]; what the device answers.
-    fn snooped(&mut self, port: u8) -> Result<Snooped, Error>;
+    fn snooped(&mut self, port: u16) -> Result<Snooped, Error>;
 
     /// Tells the device that one message more was taken than it has written: for those who want to see what becomes of that. The device refuses
     /// it and counts a fault.

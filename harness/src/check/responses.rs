@@ -12,9 +12,9 @@ use crate::channel::twin_v1::TwinV1;
 use crate::channel::{self, ChannelProtocol, FunctionLayout, Region, RegionKind, Settings};
 
 /// The port whose function is used.
-const PORT: u8 = 0;
+const PORT: u16 = 0;
 /// A port that the channel hasn't claimed.
-const ANOTHER: u8 = 1;
+const ANOTHER: u16 = 1;
 /// A request, or a credit, that there isn't.
 const NONE: u32 = 0x1234;
 /// `Max_Payload_Size` of a function that no host has set up, in bytes.
@@ -63,7 +63,7 @@ fn layout() -> FunctionLayout {
     }
 }
 
-fn complete(channel: &mut TwinV1, port: u8, len: usize) -> Result<(), channel::Error> {
+fn complete(channel: &mut TwinV1, port: u16, len: usize) -> Result<(), channel::Error> {
     let dwords = (len / 4) as u32;
     let header = Header::completion(Bdf(0), Bdf(0), 0, Status::Successful, dwords * 4, 0, dwords, 0, Attr::NONE);
     // All these lengths are those of a TLP.

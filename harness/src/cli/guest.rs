@@ -9,9 +9,10 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, HostArguments, InjectArguments, print, print_json};
+use super::{Failure, HostArguments, InjectArguments, RuleArguments, print, print_json};
 use crate::bounded;
 use crate::devices::Device;
+use crate::faults::Record;
 use crate::guest::assets::{self, KernelChoice, Request, Unit};
 use crate::guest::control::LONGEST_COMMAND;
 use crate::guest::identity;
@@ -57,11 +58,11 @@ pub(super) struct GuestArguments {
     #[arg(long)]
     iommu: bool,
     /// Give the guest no function
-    #[arg(long, conflicts_with_all = ["capture", "host", "inject", "profiles"])]
+    #[arg(long, conflicts_with_all = ["capture", "host", "inject", "profiles", "rules", "fired"])]
     no_function: bool,
     /// What the device and the fabric are: a file (TOML), or a built-in profile: bluefield3-ib (if none is given), bluefield3-eth.
-    /// Given several times, the guest has as many functions, at most 8, in this order; --capture, --host and --inject are for the
-    /// first
+    /// Given several times, the guest has as many functions, at most 8, in this order; --capture, --host, --inject
+    /// and --faults are for the first
     #[arg(long = "profile", value_name = "FILE|NAME")]
     profiles: Vec<PathBuf>,
     /// Write each TLP on each link to this file (pcapng)
@@ -71,6 +72,8 @@ pub(super) struct GuestArguments {
     host: HostArguments,
     #[command(flatten)]
     inject: InjectArguments,
+    #[command(flatten)]
+    rules: RuleArguments,
     /// Draws what the model and the simulated host choose
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -93,7 +96,8 @@ enum Suite {
 pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Result<u8, Failure> {
     let list = arguments.list.as_deref().map(read_list).transpose()?;
     let job = job(arguments, list.as_ref())?;
-    let functions = functions(arguments, own)?;
+    let faults = Record::default();
+    let functions = functions(arguments, own, &faults)?;
     let request = Request { kernel: kernel(arguments)?, files: guest::root_files() };
     let bar = Bar::new();
     let assets = assets::prepare(&request, &bar);
@@ -138,6 +142,7 @@ pub(super) fn guest(arguments: &GuestArguments, own: &'static [Device]) -> Resul
     let plan = Plan { job, iommu: arguments.iommu, functions, timeout };
     let outcome = guest::run(plan, &assets, pipes, &tell);
     stages.0.finish_and_clear();
+    arguments.rules.write(&faults)?;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => return ended(&error),
@@ -255,7 +260,11 @@ fn job(arguments: &GuestArguments, list: Option<&List>) -> Result<Job, Failure> 
 }
 
 /// The functions: one of the default profile if none is given. The first has all options.
-fn functions(arguments: &GuestArguments, own: &'static [Device]) -> Result<Vec<serve::Options>, Failure> {
+fn functions(
+    arguments: &GuestArguments,
+    own: &'static [Device],
+    faults: &Record,
+) -> Result<Vec<serve::Options>, Failure> {
     if arguments.no_function {
         return Ok(Vec::new());
     }
@@ -270,11 +279,15 @@ fn functions(arguments: &GuestArguments, own: &'static [Device]) -> Result<Vec<s
     let loaded: Result<Vec<_>, _> = paths.into_iter().map(profile::load).collect();
     let mut loaded = loaded.map_err(|error| Failure::Input(error.to_string()))?;
     identity::tell_apart(&mut loaded.iter_mut().map(|one| &mut one.profile).collect::<Vec<_>>());
+    if let Some(first) = loaded.first_mut() {
+        arguments.rules.apply(&mut first.profile)?;
+    }
     let output: Box<dyn Write + Send> = if arguments.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
-    let mut first = Some((capture.clone(), arguments.host.program(own, output)?, arguments.inject.schedule()?));
+    let (host, schedule) = (arguments.host.program(own, output)?, arguments.inject.schedule()?);
+    let mut first = Some((capture.clone(), host, schedule, faults.clone()));
     let options = loaded.into_iter().map(|profile| {
-        let (capture, host, schedule) = first.take().unwrap_or_default();
-        serve::Options { profile, seed: *seed, capture, host, schedule }
+        let (capture, host, schedule, faults) = first.take().unwrap_or_default();
+        serve::Options { profile, seed: *seed, capture, host, schedule, faults }
     });
     Ok(options.collect())
 }

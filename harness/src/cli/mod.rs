@@ -1,9 +1,9 @@
-//! The command line: `mlx5-twin run DEVICE`, `caps`, `check`, `serve`, `guest` and `replay FILE`.
+//! The command line: `mlx5-twin run DEVICE`, `caps`, `check`, `serve`, `guest`, `replay FILE` and `check-order FILE`.
 //!
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the run failed, the host found something that isn't as expected, a fault was asked for, or a replay differs from its capture |
+//! | 1 | the run failed, the host found something that isn't as expected, a fault was asked for, a replay differs from its capture, or a capture breaks the ordering table |
 //! | 2 | an argument or a file that it names is wrong; nothing was run |
 //!
 //! `guest` with `--suite` has exit code 1 if a test failed, or none ran. With `--run`, or with a shell, the exit code is that of what ran in the
@@ -17,6 +17,7 @@
 
 mod caps;
 mod check;
+mod check_order;
 mod guest;
 mod replay;
 mod run;
@@ -29,6 +30,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use mlx5_twin_fw_cmds::twin_v1::MAX_FUNCTIONS;
+use mlx5_twin_model::profile::Profile;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -37,6 +40,7 @@ use crate::backend::{Backend, Choice, Stop};
 use crate::channel::inject::{Injection, Mistake};
 use crate::devices::Device;
 use crate::emulation::Serving;
+use crate::faults::{self, Record};
 use crate::serve::{PATIENCE, Schedule};
 
 /// A digital twin of an mlx5 DPU: PCI functions made of software, answered TLP by TLP.
@@ -65,6 +69,8 @@ enum Command {
     Share(ShareArguments),
     /// Play captures into the simulation: of real devices, and our own
     Replay(ReplayArguments),
+    /// Hold captures against the ordering table: which TLP passed which one in a switch or a root complex, by row and column. Exit code 1 if the table forbids it
+    CheckOrder(check_order::CheckOrderArguments),
     /// A Linux guest with the function in it: a shell, one command, or a test suite. Needs no hardware and no root rights
     Guest(guest::GuestArguments),
 }
@@ -98,13 +104,8 @@ struct RunArguments {
     /// Have the emulation program make a mistake, the Nth time that it could (the first, without N); may be given several times
     #[arg(long = "fault", value_name = "NAME[@N]", long_help = fault_help())]
     faults: Vec<Injection>,
-    /// Faults on the links by rule (TOML, tables [[faults]]): TLPs that are dropped, duplicated, delayed, reordered or corrupted, credits that are withheld, links that
-    /// fail. In the place of those of the profile
-    #[arg(long = "faults", value_name = "FILE")]
-    rules: Option<PathBuf>,
-    /// Write the faults that happened by rule to this file: given to --faults, it has the same ones happen again
-    #[arg(long = "faults-fired", value_name = "FILE")]
-    fired: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArguments,
     /// With --fault: the device sends completions that break a rule, instead of refusing them
     #[arg(long, requires = "faults")]
     unchecked: bool,
@@ -114,6 +115,34 @@ struct RunArguments {
     /// The text is a greeting, and not standard input.
     #[arg(skip)]
     greeting: bool,
+}
+
+/// Faults on the links by rule, in the simulation.
+#[derive(Debug, Default, Args)]
+struct RuleArguments {
+    /// Faults on the links by rule (TOML, tables [[faults]]): TLPs that are dropped, duplicated, delayed, reordered or corrupted, credits that are withheld, links that
+    /// fail. In the place of those of the profile
+    #[arg(id = "rules", long = "faults", value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Write the faults that happened by rule to this file: given to --faults, it has the same ones happen again
+    #[arg(id = "fired", long = "faults-fired", value_name = "FILE")]
+    fired: Option<PathBuf>,
+}
+
+impl RuleArguments {
+    /// Puts the rules in the place of the profile's, if there are any.
+    fn apply(&self, profile: &mut Profile) -> Result<(), Failure> {
+        if let Some(path) = &self.rules {
+            profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what happened, if that was asked for.
+    fn write(&self, record: &Record) -> Result<(), Failure> {
+        let Some(path) = &self.fired else { return Ok(()) };
+        record.write(path).map_err(|error| Failure::Run(error.to_string()))
+    }
 }
 
 /// Which functions an emulation program serves.
@@ -139,11 +168,14 @@ impl ServingArguments {
 
 /// Numbers of ports, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ports(Vec<u8>);
+struct Ports(Vec<u16>);
 
 /// Reads a list of ports and of ranges of ports.
 fn ports(text: &str) -> Result<Ports, String> {
-    let number = |text: &str| text.parse::<u8>().map_err(|_| format!("{text:?} is no port: 0 to 255"));
+    let number = |text: &str| {
+        let number = text.parse().ok().filter(|number| *number < MAX_FUNCTIONS);
+        number.ok_or_else(|| format!("{text:?} is no port: 0 to {}", MAX_FUNCTIONS - 1))
+    };
     let mut ports = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -171,6 +203,8 @@ struct ServeArguments {
     host: HostArguments,
     #[command(flatten)]
     inject: InjectArguments,
+    #[command(flatten)]
+    rules: RuleArguments,
     /// Draws latencies within the ranges of the profile, and the host's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -269,6 +303,10 @@ struct ReplayArguments {
     /// Of our own captures, play root complexes only, and let the model be the device
     #[arg(long)]
     model: bool,
+    /// The record of faults that 'run', 'serve' or 'guest' has written with --faults-fired beside the capture: those on what switches send happen again. In the place of the
+    /// profile's
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     /// Print one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -323,8 +361,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
             host_recoveries: None,
             capture: None,
             faults: Vec::new(),
-            rules: None,
-            fired: None,
+            rules: RuleArguments::default(),
             unchecked: false,
             json: false,
             greeting: true,
@@ -337,6 +374,7 @@ pub fn main_with(own: &'static [Device]) -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments, own),
         Command::Replay(arguments) => replay::replay(&arguments),
+        Command::CheckOrder(arguments) => check_order::check_order(&arguments),
         Command::Guest(arguments) => match guest::guest(&arguments, own) {
             Ok(code) => return ExitCode::from(code),
             Err(failure) => Err(failure),
@@ -394,10 +432,10 @@ mod tests {
 
     #[test]
     fn ports_are_numbers_and_ranges() {
-        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("255", &[255]), ("7-7", &[7])] {
+        for (text, expected) in [("0", &[0][..]), ("2-4,0", &[2, 3, 4, 0]), ("999", &[999]), ("7-7", &[7])] {
             assert_eq!(ports(text), Ok(Ports(expected.to_vec())), "{text}");
         }
-        for text in ["", "-", "1-", "256", "1,1", "0-3,2", "4-2", "x", "1 2"] {
+        for text in ["", "-", "1-", "1000", "1,1", "0-3,2", "4-2", "x", "1 2"] {
             assert!(ports(text).is_err(), "{text}");
         }
     }

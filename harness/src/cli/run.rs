@@ -11,7 +11,7 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::backend::{Choice, Stop};
 use crate::capture::{Description, Recorder};
 use crate::channel::inject;
-use crate::devices::{self, Console, Device};
+use crate::devices::{self, Console, Device, HostReport};
 use crate::faults::{self, Record};
 use crate::hardware;
 use crate::profile::{self, Loaded};
@@ -45,9 +45,7 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     let seed = arguments.seed.unwrap_or(SEED);
     let mut loaded =
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
-    if let Some(path) = &arguments.rules {
-        loaded.profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
-    }
+    arguments.rules.apply(&mut loaded.profile)?;
     let Loaded { name, hash, .. } = &loaded;
     let description = Description {
         device: device.name.to_owned(),
@@ -74,9 +72,7 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     let faults = record.clone();
     let plan = Plan { device, profile: loaded, seed, serving, console, rounds, recoveries, mistakes, capture, faults };
     let ran = run::run(plan);
-    if let Some(path) = &arguments.fired {
-        record.write(path).map_err(|error| Failure::Run(error.to_string()))?;
-    }
+    arguments.rules.write(&record)?;
     let counts = record.counts();
     let report = ran.map_err(|error| {
         let before = || format!("; faults by rule before that: {}", faults::in_words(&counts));
@@ -90,7 +86,8 @@ pub(super) fn run(arguments: &RunArguments, own: &'static [Device]) -> Result<()
     } else {
         print(&report.to_string())?;
     }
-    let wrong = report.host.wrong();
+    let others = report.other_hosts.iter().map(|host| &host.report);
+    let wrong: Vec<_> = std::iter::once(&report.host).chain(others).filter_map(HostReport::wrong).collect();
     match report.mistakes.into_iter().chain(wrong).reduce(|first, second| format!("{first}; {second}")) {
         None => Ok(()),
         Some(message) => Err(Failure::Run(message)),
@@ -103,8 +100,8 @@ fn refuse_simulated(choice: &Choice, arguments: &RunArguments) -> Result<(), Fai
         ("--profile", arguments.profile.path.is_some(), "its device is what it is"),
         ("--seed", arguments.seed.is_some(), "nothing in it is drawn"),
         ("--capture", arguments.capture.is_some(), "its links aren't seen here"),
-        ("--faults", arguments.rules.is_some(), "its links are what they are"),
-        ("--faults-fired", arguments.fired.is_some(), "its links aren't seen here"),
+        ("--faults", arguments.rules.rules.is_some(), "its links are what they are"),
+        ("--faults-fired", arguments.rules.fired.is_some(), "its links aren't seen here"),
         ("--host-rounds", arguments.host_rounds.is_some(), "its host is elsewhere"),
         ("--host-recoveries", arguments.host_recoveries.is_some(), "its host is elsewhere"),
     ] {

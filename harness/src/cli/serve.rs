@@ -9,6 +9,7 @@ use signal_hook::iterator::Signals;
 
 use super::{Failure, HostArguments, ServeArguments, print, print_json};
 use crate::devices::{self, Console, Device};
+use crate::faults::Record;
 use crate::profile;
 use crate::serve::{Error, HostOptions, HostOutcome, Options, Server};
 
@@ -36,13 +37,16 @@ impl HostArguments {
 
 /// Serves until a signal comes, then tells what there was.
 pub(super) fn serve(arguments: &ServeArguments, own: &'static [Device]) -> Result<(), Failure> {
-    let profile =
+    let mut profile =
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
+    arguments.rules.apply(&mut profile.profile)?;
     let host = arguments.host.program(own, Box::new(io::stdout()))?;
     // Before there is anything to be ended.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::Run(format!("signals: {error}")))?;
     let schedule = arguments.inject.schedule()?;
-    let options = Options { profile, seed: arguments.seed, capture: arguments.capture.clone(), host, schedule };
+    let faults = Record::default();
+    let (seed, capture) = (arguments.seed, arguments.capture.clone());
+    let options = Options { profile, seed, capture, host, schedule, faults: faults.clone() };
     let server = Server::start(&arguments.socket, options).map_err(|error| match error {
         Error::Bus(_) | Error::Thread(_) => Failure::Run(error.to_string()),
         _ => Failure::Input(error.to_string()),
@@ -50,7 +54,9 @@ pub(super) fn serve(arguments: &ServeArguments, own: &'static [Device]) -> Resul
     // Nobody is there to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "mlx5-twin: listening at {}; ^C ends", arguments.socket.display());
     signals.forever().next();
-    let report = server.finish().map_err(|error| Failure::Run(error.to_string()))?;
+    let finished = server.finish();
+    arguments.rules.write(&faults)?;
+    let report = finished.map_err(|error| Failure::Run(error.to_string()))?;
     if arguments.json {
         print_json(&report)?;
     } else {

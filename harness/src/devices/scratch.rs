@@ -49,7 +49,7 @@ pub const TRIGGER_VECTOR: u16 = 0;
 pub const COUNTER_VECTOR: u16 = 1;
 
 /// What the function at a port looks like: one BAR with registers in its first page, MSI-X table and pending bits in pages of their own.
-pub fn description(port: u8) -> Description {
+pub fn description(port: u16) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,
@@ -135,7 +135,7 @@ struct Scratch {
 }
 
 impl Behaviour for Scratch {
-    fn description(port: u8) -> Description {
+    fn description(port: u16) -> Description {
         description(port)
     }
 

@@ -56,7 +56,7 @@ pub const CLASS: u32 = 0x07_0002;
 pub const VECTOR: u16 = 0;
 
 /// What the function looks like: registers in the first page of BAR 0, MSI-X table and pending bits in pages of their own.
-pub fn description(port: u8) -> Description {
+pub fn description(port: u16) -> Description {
     let header = Type0 {
         vendor_id: VENDOR,
         device_id: DEVICE,

@@ -74,7 +74,7 @@ impl Driven {
         vectors: u16,
     ) -> Result<(Vec<Driven>, HostReport), HostError> {
         let functions = enumerate(&host, settings).await?;
-        let ours = |found: &Found| (found.vendor, found.device) == (vendor, device);
+        let ours = |found: &Found| !found.bridge && (found.vendor, found.device) == (vendor, device);
         let exercised: Vec<_> = (0..functions.len()).filter(|&number| ours(&functions[number])).collect();
         if exercised.is_empty() {
             return Err(HostError::NotFound { vendor, device, found: functions.len() });

@@ -24,7 +24,7 @@ pub trait Behaviour: Default {
     const KEEPS_TIME: bool = false;
 
     /// What the function at downstream port `port` looks like.
-    fn description(port: u8) -> Description;
+    fn description(port: u16) -> Description;
 
     /// Carries out a request, and answers it if it waits for an answer: by `channel`, for the function at `port`.
     ///
@@ -60,7 +60,7 @@ pub trait Behaviour: Default {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// The downstream ports, at least one.
-    pub ports: Vec<u8>,
+    pub ports: Vec<u16>,
     /// A Unix socket at which another process serves these functions and hands them over.
     pub take_over: Option<PathBuf>,
     /// Where this process listens for one that takes over. The path must not exist: one that takes over listens at another path than it takes over by.
@@ -79,7 +79,7 @@ impl Serving {
     ///
     /// # Errors
     /// [`Error::Serving`] if more is asked for.
-    pub fn only_port(&self) -> Result<u8, Error> {
+    pub fn only_port(&self) -> Result<u16, Error> {
         match self {
             Serving { ports, take_over: None, hand_over: None } if ports.len() == 1 => Ok(ports[0]),
             Serving { ports, .. } if ports.len() != 1 => {
@@ -140,7 +140,7 @@ pub fn serve<B: Behaviour>(backend: Arc<dyn Backend>, serving: &Serving) -> Resu
 
 impl<B: Behaviour> Service<B> {
     /// Claims the functions at these ports.
-    pub(super) fn begin(mut channel: Channel, ports: &[u8]) -> Result<Service<B>, Error> {
+    pub(super) fn begin(mut channel: Channel, ports: &[u16]) -> Result<Service<B>, Error> {
         let mut functions = BTreeMap::new();
         for &port in ports {
             functions.insert(channel.claim(&B::description(port))?, B::default());

@@ -135,7 +135,7 @@ pub(super) struct Built {
 
 impl Description {
     /// A function at downstream port `port` with this header, without capabilities and regions.
-    pub fn new(port: u8, header: Type0) -> Description {
+    pub fn new(port: u16, header: Type0) -> Description {
         Description {
             port: Port(port),
             header,

@@ -18,7 +18,7 @@ use crate::channel;
 
 /// The downstream port of the device's switch that a function is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u8);
+pub struct Port(pub u16);
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -38,8 +38,8 @@ use crate::backend::Backend;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a process tries to become primary again while the device doesn't know yet that its successor has gone (ours).
 const RETRY: Duration = Duration::from_millis(5);
-/// The longest frame (ours): 32 ports with all their registers.
-const LONGEST: usize = 1 << 20;
+/// The longest frame (ours): 1,000 ports with all their registers.
+const LONGEST: usize = 1 << 25;
 
 const EXPORT: u8 = 1;
 const CLAIMED: u8 = 2;
@@ -231,7 +231,7 @@ impl<B: Behaviour> Service<B> {
         for (port, function) in &self.functions {
             let config = self.channel.save(*port).map_err(io::Error::other)?.to_bytes();
             let saved = function.save().ok_or_else(|| io::Error::other("this device can't be handed over"))?;
-            bytes.push(port.0);
+            bytes.extend(port.0.to_be_bytes());
             for part in [config, saved] {
                 bytes.extend((part.len() as u32).to_be_bytes());
                 bytes.extend(part);
@@ -244,13 +244,13 @@ impl<B: Behaviour> Service<B> {
 /// What [`Service::state`] has made. `None` if it isn't that.
 fn states<B: Behaviour>(mut bytes: &[u8]) -> Option<BTreeMap<Port, (FunctionState, B)>> {
     let mut states = BTreeMap::new();
-    while let [port, rest @ ..] = bytes {
+    while let Some((port, rest)) = bytes.split_first_chunk() {
         let (config, rest) = part(rest)?;
         let (saved, rest) = part(rest)?;
-        states.insert(Port(*port), (FunctionState::from_bytes(config).ok()?, B::restore(saved)?));
+        states.insert(Port(u16::from_be_bytes(*port)), (FunctionState::from_bytes(config).ok()?, B::restore(saved)?));
         bytes = rest;
     }
-    Some(states)
+    bytes.is_empty().then_some(states)
 }
 
 fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -261,7 +261,7 @@ fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Takes functions over from the process that listens at `path`.
 pub(super) fn take_over<B: Behaviour>(
     backend: Arc<dyn Backend>,
-    ports: &[u8],
+    ports: &[u16],
     settings: &Settings,
     path: &Path,
 ) -> Result<Service<B>, Error> {
@@ -331,7 +331,7 @@ mod tests {
     struct Nothing(Vec<u8>);
 
     impl Behaviour for Nothing {
-        fn description(_: u8) -> crate::emulation::Description {
+        fn description(_: u16) -> crate::emulation::Description {
             unreachable!("nobody claims it")
         }
 

@@ -34,7 +34,7 @@ pub enum Agents {
     /// All that isn't a switch: root complexes, and the device with its functions.
     #[default]
     All,
-    /// Root complexes only. The device's model does itself what it does.
+    /// Root complexes only. The models of the device and of other endpoints do themselves what they do.
     RootComplexes,
 }
 
@@ -195,7 +195,7 @@ pub fn replay(path: &Path, options: &Options<'_>) -> Result<FileReport, FileErro
 }
 
 /// How a file begins that gzip has compressed (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Plays a capture that is read from `input`; the report will call it `name`. It may be compressed by gzip: offsets are then those of what was
 /// compressed.

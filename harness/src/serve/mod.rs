@@ -42,6 +42,7 @@ use mlx5_twin_sim::memory::Memory;
 
 use crate::backend;
 use crate::capture::{self, CaptureError, Description, LinkName, Maybe, Recorder, Statistics, Tee};
+use crate::faults::Record;
 use crate::profile::Loaded;
 
 pub use self::card::CardEvent;
@@ -76,6 +77,8 @@ pub struct Options {
     pub host: Option<HostOptions>,
     /// Faults that the device has. A capture doesn't hold them: replayed against the model, it will differ.
     pub schedule: Schedule,
+    /// Where the faults are recorded that the profile has happen on the links.
+    pub faults: Record,
 }
 
 /// Why the device can't be served.
@@ -122,6 +125,8 @@ pub struct Server {
     capture: Option<PathBuf>,
     shared: Arc<Shared>,
     probe: Probe,
+    /// The faults by rule, if there are rules.
+    fired: Option<Record>,
     stopping: Arc<AtomicBool>,
     clients: Arc<AtomicU64>,
     listener: JoinHandle<()>,
@@ -137,7 +142,7 @@ impl Server {
     /// # Errors
     /// [`Error`].
     pub fn start(socket: &Path, options: Options) -> Result<Server, Error> {
-        let Options { profile, seed, capture, host, schedule } = options;
+        let Options { profile, seed, capture, host, schedule, faults } = options;
         let topology = profile.profile.topology;
         let memory = Arc::new(ClientMemory::default());
         let outside = Memory::outside(Arc::clone(&memory) as Arc<_>);
@@ -149,6 +154,7 @@ impl Server {
         let recorder = capture.as_deref().map(|path| Recorder::create(path, description.clone())).transpose()?;
         let probe = Probe::new(Tee(Statistics::default(), Maybe(recorder)));
         machine.simulation.fabric_mut().set_probe(Some(Box::new(probe.clone())));
+        let by_rule = machine.simulation.fabric_mut().witness_faults(faults.witness());
         let host = host.map(|options| {
             let enumeration = Settings {
                 map: AddressMap::default(),
@@ -186,6 +192,7 @@ impl Server {
             capture,
             shared,
             probe,
+            fired: by_rule.then_some(faults),
             stopping,
             clients,
             listener,
@@ -199,7 +206,9 @@ impl Server {
     pub fn report(&self) -> Report {
         let traffic = self.clients.load(Ordering::SeqCst);
         let statistics = self.probe.with(|Tee(statistics, _)| statistics.clone()).unwrap_or_default();
-        self.shared.with(|engine, _| Report::new(&self.options, engine, &statistics, traffic))
+        let mut report = self.shared.with(|engine, _| Report::new(&self.options, engine, &statistics, traffic));
+        report.fired = self.fired.as_ref().map(Record::counts);
+        report
     }
 
     /// What happens to the card from now on, for whoever plugs it into a machine.

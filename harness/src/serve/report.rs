@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::engine::{Engine, Traffic};
 use crate::capture::{Description, Statistics, Summary};
 use crate::devices::HostReport;
+use crate::faults;
 use crate::report::{CaptureFile, FaultCounts, LinkRow, ProfileId, TlpRow, link_rows, tlp_rows, write_errors};
 
 /// All that a server has to say.
@@ -47,6 +48,9 @@ pub struct Report {
     pub links: Vec<LinkRow>,
     /// What went wrong on the fabric.
     pub faults: FaultCounts,
+    /// The faults that happened on the links by rule, by kind, if there were rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fired: Option<BTreeMap<String, u64>>,
     /// Virtual time, in picoseconds.
     pub simulated_ps: u64,
     /// Real time, in nanoseconds.
@@ -167,6 +171,7 @@ impl Report {
             tlps: tlp_rows(statistics),
             links: link_rows(statistics, &about.links),
             faults: engine.simulation.fabric().faults().into(),
+            fired: None,
             simulated_ps: engine.now().as_ps(),
             real_ns: 0,
             cpu_ns: 0,
@@ -239,6 +244,9 @@ impl fmt::Display for Report {
                 f,
                 "{lost_interrupts} lost interrupts, {removals} removals; {waiting} still to come, {refused} refused"
             )?;
+        }
+        if let Some(fired) = &self.fired {
+            writeln!(f, "By rule   {}", faults::in_words(fired))?;
         }
         match &self.host {
             None => {}

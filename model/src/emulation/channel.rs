@@ -206,7 +206,7 @@ impl Channel {
     pub(super) fn write_tlp(
         &mut self,
         bus: &mut Bus<'_>,
-        function: u8,
+        function: u16,
         request: u32,
         waiting: &Waiting,
         place: Option<(u8, u64)>,
@@ -254,7 +254,7 @@ impl Channel {
     }
 
     /// Writes the oldest notice that is due of the function at a port. There's a slot.
-    pub(super) fn write_notice(&mut self, bus: &mut Bus<'_>, port: u8, claimed: &mut Claimed) {
+    pub(super) fn write_notice(&mut self, bus: &mut Bus<'_>, port: u16, claimed: &mut Claimed) {
         let sequence = self.producer;
         let Some((source, news)) = claimed.notices.send(sequence) else { return };
         let (kind, number) = match source {
@@ -293,7 +293,7 @@ impl Channel {
     }
 
     /// Writes what software is to be told of a function: gives the message's number. There's a slot.
-    pub(super) fn write_announcement(&mut self, bus: &mut Bus<'_>, port: u8, announcement: Announcement) -> u32 {
+    pub(super) fn write_announcement(&mut self, bus: &mut Bus<'_>, port: u16, announcement: Announcement) -> u32 {
         let mut head = [0; MESSAGE_HEAD];
         let written = set_all(&mut head, &announcement.fields())
             .and_then(|()| tlp_message::FUNCTION.set(&mut head, u64::from(port)));

@@ -26,7 +26,7 @@ impl Post {
         let field = |field: mlx5_twin_fw_cmds::field::Field| field.get(bytes).ok();
         Some(Post {
             kind: field(gateway_post::KIND)? as u8,
-            function: field(gateway_post::FUNCTION)? as usize,
+            function: (field(gateway_post::FUNCTION_HIGH)? << 8 | field(gateway_post::FUNCTION)?) as usize,
             length: field(gateway_post::LENGTH)? as usize,
             id: field(gateway_post::ID)? as u32,
         })

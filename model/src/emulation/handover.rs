@@ -80,9 +80,9 @@ pub(super) enum Unfreed {
     /// A TLP that nobody answers: it goes to the next reader.
     Posted(Delivered),
     /// The notice of a source of the function at a port.
-    Notice(u8, Source),
+    Notice(u16, Source),
     /// What software was told of the function at a port.
-    Announcement(u8, Announcement),
+    Announcement(u16, Announcement),
 }
 
 impl Unfreed {

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mlx5_twin_fw_cmds::field::FieldError;
 use mlx5_twin_fw_cmds::layout::twin_cap;
-use mlx5_twin_fw_cmds::twin_v1;
+use mlx5_twin_fw_cmds::twin_v1::{self, MAPPED_PORTS};
 use mlx5_twin_sim::config::MsixMessage;
 use mlx5_twin_sim::fabric::{Core, PortId, TlpId};
 use mlx5_twin_sim::time::Time;
@@ -77,15 +77,16 @@ impl TwinLimits {
         }
     }
 
-    /// The capability page that tells software. Hot-plug ports follow those with static functions; together they're 32 at most.
+    /// The capability page that tells software. Of the device's `functions` the first ones are static, the next ones at hot-plug ports, together 32 at most,
+    /// and the rest is static again.
     ///
     /// # Errors
     /// A value that its field can't hold.
-    pub fn page(&self, static_functions: usize, hotplug_ports: usize) -> Result<Vec<u8>, FieldError> {
+    pub fn page(&self, functions: usize, fixed: usize, hotplug_ports: usize) -> Result<Vec<u8>, FieldError> {
         let mut page = vec![0; twin_cap::SIZE];
-        let functions = static_functions + hotplug_ports;
-        let below = |ports: usize| if ports >= 32 { u32::MAX } else { (1 << ports) - 1 };
-        let ports = below(static_functions);
+        let below = |ports: usize| if ports >= MAPPED_PORTS.into() { u32::MAX } else { (1 << ports) - 1 };
+        let slots = below(fixed + hotplug_ports) & !below(fixed);
+        let ports = below(functions) & !slots;
         for (field, value) in [
             (twin_cap::SIGNATURE, u64::from(twin_v1::SIGNATURE)),
             (twin_cap::VERSIONS, 1 << twin_v1::VERSION),
@@ -101,7 +102,7 @@ impl TwinLimits {
             (twin_cap::MAX_MSIX, u64::from(self.max_msix)),
             (twin_cap::STATIC_PORTS, u64::from(ports)),
             (twin_cap::MAX_REGION_BYTES, u64::from(self.max_region_bytes)),
-            (twin_cap::HOTPLUG_PORTS, u64::from(below(functions) & !ports)),
+            (twin_cap::HOTPLUG_PORTS, u64::from(slots)),
         ] {
             field.set(&mut page, value)?;
         }
@@ -372,7 +373,7 @@ impl Emulation {
                 return;
             }
             if notice == Some(oldest) {
-                channel.write_notice(bus, number as u8, claimed);
+                channel.write_notice(bus, number as u16, claimed);
                 if channel.take_event() {
                     self.events.push_back(channel.id);
                 }
@@ -396,7 +397,7 @@ impl Emulation {
             let value = bus.core.payload(tlp).first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
             let waits = header.class() == Class::NonPosted;
             let request = if waits { claimed.requests.open(header, value, channel.id) } else { 0 };
-            let head = channel.write_tlp(bus, number as u8, request, &waiting, place);
+            let head = channel.write_tlp(bus, number as u16, request, &waiting, place);
             if let Some(request) = claimed.requests.get_mut(request) {
                 request.number = channel.producer.wrapping_sub(1);
                 let payload = bus.core.payload(tlp).into();

@@ -47,10 +47,10 @@ pub(super) enum Move {
 }
 
 impl Emulation {
-    /// The ports from the one with this number on are hot-plug ports; the others have static functions. Without this, all are static.
+    /// So many ports from the one with this number on are hot-plug ports; the others have static functions. Without this, all are static.
     #[must_use]
-    pub fn with_slots_from(mut self, first: usize) -> Emulation {
-        for emulated in self.ports.iter_mut().skip(first) {
+    pub fn with_slots_from(mut self, first: usize, count: usize) -> Emulation {
+        for emulated in self.ports.iter_mut().skip(first).take(count) {
             emulated.slot = Some(Slot::EMPTY);
             emulated.link_up = false;
         }
@@ -189,7 +189,7 @@ impl Emulation {
         let Some(channel) = primary(&mut self.channels, claimed) else { return claimed.announcements.is_empty() };
         while channel.has_slot() {
             let Some(announcement) = claimed.announcements.pop() else { break };
-            let message = channel.write_announcement(bus, number as u8, announcement);
+            let message = channel.write_announcement(bus, number as u16, announcement);
             if announcement == Announcement::Deasserted {
                 claimed.presence = Presence::Announced { channel: channel.id, message };
             }

@@ -101,7 +101,7 @@ pub(crate) fn machine(profile: &Profile, slot: bool) -> (Machine, NodeId) {
     let mut firmware = Firmware::new(profile).expect("firmware");
     let limits = TwinLimits::new(topology.max_payload);
     firmware
-        .add_page(twin_v1::TWIN_CAP, limits.page(usize::from(!slot), usize::from(slot)).expect("a page"))
+        .add_page(twin_v1::TWIN_CAP, limits.page(1, usize::from(!slot), usize::from(slot)).expect("a page"))
         .expect("no such page yet");
     let map = firmware.bar0();
     let mut config = endpoint(profile.device.device_id, Some(Bar::memory64(map.size)));
@@ -113,11 +113,14 @@ pub(crate) fn machine(profile: &Profile, slot: bool) -> (Machine, NodeId) {
         pba_offset: map.msix_pba.start as u32,
     };
     config.add(&place).expect("room");
-    let emulation = Emulation::new(limits, &[emulated], 15).with_slots_from(usize::from(!slot));
+    let emulation = Emulation::new(limits, &[emulated], 15).with_slots_from(usize::from(!slot), 1);
     let msix = MsixTable::new(&place).expect("a table");
     let dpu_device = Dpu::new(device, mlx5, config, msix, firmware, emulation, timeout).expect("a device");
     fabric.install(device, Box::new(dpu_device));
-    (Machine { simulation: Simulation::new(fabric), host, dpu, device, links: Vec::new() }, peer)
+    let simulation = Simulation::new(fabric);
+    let functions = vec![host];
+    let (links, other_roots, endpoints) = Default::default();
+    (Machine { simulation, host, dpu, device, links, functions, other_roots, endpoints }, peer)
 }
 
 /// Begins a read of the peer.

@@ -14,6 +14,9 @@ use crate::tlp::{Bdf, Class, Kind, Malformed, Route};
 /// The most TLPs that are remembered of a node before the oldest one is taken for consumed.
 const WINDOW: usize = 1 << 16;
 
+/// The most transaction IDs whose latest request is remembered.
+const TRANSACTIONS: usize = 1 << 20;
+
 /// Which nodes a fabric's links join. Nodes have numbers of any kind; on a live fabric they're those of its `NodeId`s.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
@@ -222,7 +225,7 @@ impl Checker {
         let answers = match header.class() {
             Class::Completion => self.requests.get(&transaction).copied(),
             Class::NonPosted => {
-                self.requests.insert(transaction, header.kind());
+                self.remember(transaction, header.kind());
                 None
             }
             Class::Posted => None,
@@ -234,9 +237,17 @@ impl Checker {
         self.report.forgotten += u64::from(forgot);
     }
 
+    /// Notes the request of a transaction, so that its completion is known for what it is.
+    fn remember(&mut self, transaction: (Bdf, u16), kind: Kind) {
+        self.requests.insert(transaction, kind);
+        if self.requests.len() > TRANSACTIONS {
+            self.requests.pop_first();
+        }
+    }
+
     fn leave(&mut self, number: u16, lane: Lane, at: Time, sketch: &Sketch) {
         if sketch.header.class() == Class::NonPosted {
-            self.requests.insert((sketch.header.requester(), sketch.header.tag()), sketch.header.kind());
+            self.remember((sketch.header.requester(), sketch.header.tag()), sketch.header.kind());
         }
         let identity = sketch.identity();
         let node = self.nodes.entry(number).or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::{Plan, Planned, Source};
-use super::{Body, Endpoint, Node, SpecError, Topology};
+use super::{Body, Endpoint, Ids, Node, SpecError, Topology};
 use crate::config::{ConfigError, ConfigSpace, PortType};
 use crate::endpoint::{MemoryEndpoint, MultiEndpoint, MultiShape};
 use crate::fabric::{Device, Fabric, NodeId, PortId, PortIdentity, RootSpec, port_config, slot_port_config};
@@ -20,6 +20,21 @@ pub enum PartKind {
     Switch,
     /// An endpoint.
     Endpoint,
+    /// A function that something outside of the topology emulates.
+    Emulated,
+}
+
+/// What is known of a part before anything is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartShape {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: PartKind,
+    /// The name of the root complex above it; its own, if it is one.
+    pub root: String,
+    /// Functions that an endpoint can have, virtual ones too. Ports aren't counted.
+    pub functions: u64,
 }
 
 /// A root complex, switch or endpoint of a fabric.
@@ -35,6 +50,8 @@ pub struct Part {
     pub root: NodeId,
     /// The link above it. A root complex has none.
     pub link: Option<LinkId>,
+    /// Its port, if it's an emulated function.
+    pub port: Option<PortId>,
     /// What its functions are, if it's an endpoint.
     pub endpoint: Option<Endpoint>,
     /// Whether it was there from the beginning: not, if its slot was empty.
@@ -67,6 +84,8 @@ pub struct Seat<'a> {
 pub struct Built {
     /// The fabric.
     pub fabric: Fabric,
+    /// The node whose ports the emulated functions are at. Whoever builds with [`Topology::build_around`] installs its device.
+    pub emulated: Option<NodeId>,
     pub(super) parts: Vec<Part>,
     names: BTreeMap<String, usize>,
 }
@@ -85,6 +104,18 @@ impl Built {
     /// The root complexes.
     pub fn roots(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.kind == PartKind::Root)
+    }
+
+    /// The names of what is above and below each link, by link number.
+    pub fn links(&self) -> Vec<(String, String)> {
+        let mut links = Vec::new();
+        for above in &self.parts {
+            let below = above.below.iter().filter_map(|&below| self.parts.get(below));
+            let named = |below: &Part| Some((below.link?, (above.name.clone(), below.name.clone())));
+            links.extend(below.filter_map(named));
+        }
+        links.sort_by_key(|(link, _)| *link);
+        links.into_iter().map(|(_, names)| names).collect()
     }
 
     /// The endpoints.
@@ -112,9 +143,40 @@ impl Topology {
         seed: u64,
         make: impl FnMut(&Seat<'_>) -> Option<Box<dyn Device>>,
     ) -> Result<Built, SpecError> {
-        let plan = Plan::new(self)?;
-        let built = Built { fabric: Fabric::new(timing, seed), parts: Vec::new(), names: BTreeMap::new() };
-        let mut work = Builder { topology: self, plan: &plan, built, links: 0, slots: 0, make };
+        let built = self.assemble(timing, seed, "topology", BTreeMap::new(), make)?;
+        match built.parts.iter().find(|part| part.kind == PartKind::Emulated) {
+            None => Ok(built),
+            Some(part) => Err(SpecError::NobodyEmulates { name: part.name.clone() }),
+        }
+    }
+
+    /// Builds the fabric around a device of the caller, which has the ports of all emulated functions and is to be installed at
+    /// [`Built::emulated`]. Errors call the topology `section`; the root complexes of these names have these memories.
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn build_around(
+        &self,
+        timing: Timing,
+        seed: u64,
+        section: &str,
+        memories: BTreeMap<&str, Memory>,
+    ) -> Result<Built, SpecError> {
+        self.assemble(timing, seed, section, memories, |_| None)
+    }
+
+    fn assemble(
+        &self,
+        timing: Timing,
+        seed: u64,
+        section: &str,
+        memories: BTreeMap<&str, Memory>,
+        make: impl FnMut(&Seat<'_>) -> Option<Box<dyn Device>>,
+    ) -> Result<Built, SpecError> {
+        let plan = Plan::new(self, section)?;
+        let fabric = Fabric::new(timing, seed);
+        let built = Built { fabric, emulated: None, parts: Vec::new(), names: BTreeMap::new() };
+        let mut work = Builder { topology: self, plan: &plan, built, links: 0, slots: 0, memories, make };
         for part in &plan.parts {
             work.add(part)?;
         }
@@ -133,37 +195,51 @@ struct Builder<'a, M> {
     built: Built,
     links: u16,
     slots: u16,
+    /// Of root complexes whose memory isn't made here.
+    memories: BTreeMap<&'a str, Memory>,
     make: M,
 }
 
 impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
     fn add(&mut self, part: &Planned<'_>) -> Result<(), SpecError> {
-        let (kind, node, endpoint, ports) = match part.source {
+        let mut port = None;
+        let (node, endpoint, ports) = match part.source {
             Source::Root(root) => {
                 let error = |error| SpecError::Memory { name: part.name.clone(), error };
                 let ports = self.ports(part, PortType::RootPort, root.spare_ports)?;
                 let count = ports.len();
+                let memory = match self.memories.remove(part.name.as_str()) {
+                    Some(memory) => memory,
+                    None => Memory::new(root.memory_mib << 20).map_err(error)?,
+                };
                 let spec = RootSpec {
-                    memory: Memory::new(root.memory_mib << 20).map_err(error)?,
+                    memory,
                     read_completion_boundary: root.read_completion_boundary,
                     peer_to_peer: root.peer_to_peer,
                     ports,
                 };
-                (PartKind::Root, self.built.fabric.add_root(spec), None, count)
+                (self.built.fabric.add_root(spec), None, count)
             }
             Source::Node(node) => match &node.body {
                 Body::Switch(switch) => {
                     let link = self.topology.link(&part.name, node.link.as_deref())?;
-                    let upstream = port_config(self.identity(node.max_payload), PortType::Upstream, 0, &link);
+                    let upstream =
+                        port_config(self.identity(switch.ids, node.max_payload), PortType::Upstream, 0, &link);
                     let upstream = upstream.map_err(config_error(part))?;
                     let downstream = self.ports(part, PortType::Downstream, switch.spare_ports)?;
                     let count = downstream.len();
                     let above = self.above(part);
                     let added = self.built.fabric.add_switch(above, &link, upstream, downstream);
-                    (PartKind::Switch, added.map_err(connect_error(part))?, None, count)
+                    (added.map_err(connect_error(part))?, None, count)
                 }
-                Body::Endpoint(endpoint) => {
-                    (PartKind::Endpoint, self.endpoint(part, node, endpoint)?, Some(*endpoint), 0)
+                Body::Endpoint(endpoint) => (self.endpoint(part, node, endpoint)?, Some(*endpoint), 0),
+                Body::Emulated(_) => {
+                    let link = self.topology.link(&part.name, node.link.as_deref())?;
+                    let id = self.built.emulated.unwrap_or_else(|| self.built.fabric.reserve());
+                    self.built.emulated = Some(id);
+                    let above = self.above(part);
+                    port = Some(self.built.fabric.attach(id, above, &link).map_err(connect_error(part))?);
+                    (id, None, 0)
                 }
             },
         };
@@ -176,8 +252,8 @@ impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
             }
         };
         let root = self.built.parts.get(part.root).map_or(node, |root| root.node);
-        let (name, below) = (part.name.clone(), part.below.clone());
-        self.built.parts.push(Part { name, kind, node, root, link, endpoint, present, below, ports });
+        let (name, kind, below) = (part.name.clone(), part.kind(), part.below.clone());
+        self.built.parts.push(Part { name, kind, node, root, link, port, endpoint, present, below, ports });
         Ok(())
     }
 
@@ -186,22 +262,23 @@ impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
         part.above.and_then(|above| self.built.parts.get(above)).map_or(NodeId(u16::MAX), |above| above.node)
     }
 
-    fn identity(&self, max_payload: Option<u32>) -> PortIdentity {
+    fn identity(&self, ids: Option<Ids>, max_payload: Option<u32>) -> PortIdentity {
         let identity = &self.topology.identity;
-        PortIdentity {
-            vendor_id: identity.vendor_id,
-            device_id: identity.port_device_id,
-            max_payload: max_payload.unwrap_or(identity.max_payload),
-        }
+        let usual = Ids { vendor_id: identity.vendor_id, device_id: identity.port_device_id };
+        let Ids { vendor_id, device_id } = ids.unwrap_or(usual);
+        PortIdentity { vendor_id, device_id, max_payload: max_payload.unwrap_or(identity.max_payload) }
     }
 
     /// The registers of the ports below a part.
     fn ports(&mut self, part: &Planned<'_>, port: PortType, spare: u8) -> Result<Vec<ConfigSpace>, SpecError> {
-        let own = match part.source {
-            Source::Node(node) => node.max_payload,
-            Source::Root(_) => None,
+        let (ids, max_payload, spare_link) = match part.source {
+            Source::Root(root) => (root.ids, root.max_payload, None),
+            Source::Node(Node { max_payload, body: Body::Switch(switch), .. }) => {
+                (switch.ids, *max_payload, switch.spare_link.as_deref())
+            }
+            Source::Node(node) => (None, node.max_payload, None),
         };
-        let identity = self.identity(own);
+        let identity = self.identity(ids, max_payload);
         let mut ports = Vec::new();
         for &below in &part.below {
             let Some(Planned { source: Source::Node(node), .. }) = self.plan.parts.get(below) else { continue };
@@ -211,12 +288,13 @@ impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
                 None => port_config(identity, port, number, &link),
                 Some(slot) => {
                     self.slots += 1;
-                    slot_port_config(identity, port, number, &link, slot.registers(self.slots))
+                    let registers = slot.registers(slot.number.unwrap_or(self.slots));
+                    slot_port_config(identity, port, number, &link, registers)
                 }
             };
             ports.push(config.map_err(config_error(part))?);
         }
-        let link = self.topology.link(&part.name, None)?;
+        let link = self.topology.link(&part.name, spare_link)?;
         for _ in 0..spare {
             ports.push(port_config(identity, port, ports.len() as u8, &link).map_err(config_error(part))?);
         }

@@ -37,11 +37,17 @@ pub enum SpecError {
         /// The name.
         name: String,
     },
-    /// A node that isn't one of the two.
-    #[error("topology.nodes.{node}: neither 'switch' nor 'endpoint', or both")]
+    /// A node that isn't one of the three.
+    #[error("node {node}: one of 'switch', 'endpoint' and 'emulated' must be there, and only one")]
     Body {
         /// The node.
         node: String,
+    },
+    /// An emulated function, where nothing emulates any.
+    #[error("topology: {name}: nobody emulates functions here")]
+    NobodyEmulates {
+        /// The function.
+        name: String,
     },
     /// The registers of something can't be built.
     #[error("topology: {name}: {error}")]

@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use build::{Built, Part, PartKind, Seat};
+pub use build::{Built, Part, PartKind, PartShape, Seat};
 pub use error::SpecError;
 pub use regular::Regular;
 pub use run::{RunError, Running};
@@ -69,7 +69,7 @@ pub struct Topology {
     pub links: BTreeMap<String, LinkKind>,
     /// Root complexes.
     pub roots: Vec<Root>,
-    /// Switches and endpoints. Those with the same thing above are at its ports in this order.
+    /// Switches, endpoints and emulated functions. Those with the same thing above are at its ports in this order.
     #[serde(default)]
     pub nodes: Vec<Node>,
 }
@@ -95,6 +95,16 @@ impl Default for Identity {
     }
 }
 
+/// What ports say they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ids {
+    /// Vendor ID.
+    pub vendor_id: u16,
+    /// Device ID.
+    pub device_id: u16,
+}
+
 /// A kind of link. What isn't said is as in the internal link of the profile `bluefield3-ib`: generation 5 with 16 lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,8 +127,13 @@ pub struct LinkKind {
 
 impl Default for LinkKind {
     fn default() -> LinkKind {
-        let profile::Link { generation, lanes, propagation, credits, virtual_channels, data_link } =
-            profile::Topology::default().internal_link;
+        profile::Topology::default().internal_link.into()
+    }
+}
+
+impl From<profile::Link> for LinkKind {
+    fn from(link: profile::Link) -> LinkKind {
+        let profile::Link { generation, lanes, propagation, credits, virtual_channels, data_link } = link;
         LinkKind { generation, lanes, propagation, credits, virtual_channels, data_link }
     }
 }
@@ -159,6 +174,28 @@ pub struct Root {
     /// Root ports without a link, behind those with one. With those 31 at most.
     #[serde(default)]
     pub spare_ports: u8,
+    /// What its root ports say they are, if it's something else than the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Ids>,
+    /// The largest Max_Payload_Size that its root ports support, if it's another one than of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_payload: Option<u32>,
+}
+
+impl Root {
+    /// A root complex of this name, with 16 MiB and nothing else that isn't usual.
+    pub fn new(name: &str) -> Root {
+        Root {
+            name: name.to_owned(),
+            count: None,
+            memory_mib: memory_mib(),
+            read_completion_boundary: boundary(),
+            peer_to_peer: PeerToPeer::Refused,
+            spare_ports: 0,
+            ids: None,
+            max_payload: None,
+        }
+    }
 }
 
 /// A switch or endpoint, or several, and the link above it.
@@ -188,14 +225,28 @@ pub enum Body {
     Switch(Switch),
     /// An endpoint.
     Endpoint(Endpoint),
+    /// A function that something outside of the topology emulates.
+    Emulated(Emulated),
 }
 
-/// A switch.
+/// A function that something outside of the topology emulates: all of them are ports of one device ([`Topology::build_around`]). Nothing
+/// is to be said of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emulated {}
+
+/// A switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Switch {
     /// Downstream ports without a link, behind those with one. With those 32 at most.
     pub spare_ports: u8,
+    /// The kind of link that those could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare_link: Option<String>,
+    /// What its ports say they are, if it's something else than the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Ids>,
 }
 
 /// An endpoint whose functions have memory behind BAR 0.
@@ -247,6 +298,9 @@ pub struct Slot {
     pub power_limit: u8,
     /// Is the device in it from the beginning?
     pub present: bool,
+    /// Physical Slot Number, 0 to 8,191; if nothing is said, slots are counted from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u16>,
 }
 
 impl Default for Slot {
@@ -264,6 +318,7 @@ impl Default for Slot {
             no_command_completed: false,
             power_limit: 0,
             present: true,
+            number: None,
         }
     }
 }
@@ -289,7 +344,7 @@ impl Slot {
     }
 }
 
-/// A node as the text has it: with one of `switch` and `endpoint`.
+/// A node as the text has it: with one of `switch`, `endpoint` and `emulated`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeText {
@@ -307,16 +362,19 @@ struct NodeText {
     switch: Option<Switch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoint: Option<Endpoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    emulated: Option<Emulated>,
 }
 
 impl TryFrom<NodeText> for Node {
     type Error = SpecError;
 
     fn try_from(text: NodeText) -> Result<Node, SpecError> {
-        let NodeText { name, above, count, link, max_payload, slot, switch, endpoint } = text;
-        let body = match (switch, endpoint) {
-            (Some(switch), None) => Body::Switch(switch),
-            (None, Some(endpoint)) => Body::Endpoint(endpoint),
+        let NodeText { name, above, count, link, max_payload, slot, switch, endpoint, emulated } = text;
+        let body = match (switch, endpoint, emulated) {
+            (Some(switch), None, None) => Body::Switch(switch),
+            (None, Some(endpoint), None) => Body::Endpoint(endpoint),
+            (None, None, Some(emulated)) => Body::Emulated(emulated),
             _ => return Err(SpecError::Body { node: name }),
         };
         Ok(Node { name, above, count, link, slot, max_payload, body })
@@ -326,10 +384,12 @@ impl TryFrom<NodeText> for Node {
 impl From<Node> for NodeText {
     fn from(node: Node) -> NodeText {
         let Node { name, above, count, link, slot, max_payload, body } = node;
-        let (switch, endpoint) = match body {
-            Body::Switch(switch) => (Some(switch), None),
-            Body::Endpoint(endpoint) => (None, Some(endpoint)),
-        };
-        NodeText { name, above, count, link, max_payload, slot, switch, endpoint }
+        let (mut switch, mut endpoint, mut emulated) = (None, None, None);
+        match body {
+            Body::Switch(body) => switch = Some(body),
+            Body::Endpoint(body) => endpoint = Some(body),
+            Body::Emulated(body) => emulated = Some(body),
+        }
+        NodeText { name, above, count, link, max_payload, slot, switch, endpoint, emulated }
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{BUSES, Body, Endpoint, Node, ROOT_PORTS, Root, SWITCH_PORTS, SpecError, Topology};
+use super::{
+    BUSES, Body, Endpoint, Node, PartKind, PartShape, ROOT_PORTS, Root, SWITCH_PORTS, SpecError, Switch, Topology,
+};
 use crate::fabric::PeerToPeer;
 use crate::profile::{Link, OutOfRange, check};
 
 /// The most links of a fabric, and so the most nodes.
 const LINKS: usize = 1 << 14;
+/// The least that any Max_Payload_Size is.
+const SMALLEST_PAYLOAD: u32 = 128;
 const POWERS: &str = "128, 256, 512, 1024, 2048 or 4096";
 /// The largest BAR: so that the default address map has room for it.
 const LARGEST_BAR: u64 = 1 << 36;
@@ -33,6 +37,15 @@ pub(super) struct Planned<'a> {
 }
 
 impl Planned<'_> {
+    pub(super) fn kind(&self) -> PartKind {
+        match self.source {
+            Source::Root(_) => PartKind::Root,
+            Source::Node(Node { body: Body::Switch(_), .. }) => PartKind::Switch,
+            Source::Node(Node { body: Body::Endpoint(_), .. }) => PartKind::Endpoint,
+            Source::Node(Node { body: Body::Emulated(_), .. }) => PartKind::Emulated,
+        }
+    }
+
     fn spare_ports(&self) -> usize {
         match self.source {
             Source::Root(root) => usize::from(root.spare_ports),
@@ -41,44 +54,56 @@ impl Planned<'_> {
         }
     }
 
-    fn section(&self) -> String {
+    fn section(&self, section: &str) -> String {
         let kind = if matches!(self.source, Source::Root(_)) { "roots" } else { "nodes" };
-        format!("topology.{kind}.{}", self.name)
+        format!("{section}.{kind}.{}", self.name)
+    }
+
+    /// Functions that it has if all virtual ones are enabled, without those of ports.
+    fn functions(&self) -> u64 {
+        let Source::Node(Node { body, .. }) = self.source else { return 0 };
+        match body {
+            Body::Switch(_) => 0,
+            Body::Emulated(_) => 1,
+            Body::Endpoint(endpoint) => u64::from(endpoint.functions) * (1 + u64::from(endpoint.virtual_functions)),
+        }
     }
 }
 
 /// All parts of a topology, those above before those below.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan<'a> {
+    /// What errors call the topology: `topology`, or the section of a larger text.
+    section: &'a str,
     pub(super) parts: Vec<Planned<'a>>,
     /// By name: of one part, or of all parts of an entry.
     pub(super) names: BTreeMap<String, Vec<usize>>,
 }
 
-fn name(field: &str, name: &str) -> Result<(), SpecError> {
+fn name(field: impl FnOnce() -> String, name: &str) -> Result<(), SpecError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.is_empty() && name.chars().all(legal) {
         return Ok(());
     }
-    Err(SpecError::Name { field: format!("topology.{field}.name"), name: name.to_owned() })
+    Err(SpecError::Name { field: field(), name: name.to_owned() })
 }
 
 impl<'a> Plan<'a> {
     /// Takes a topology apart and checks all of it.
-    pub(super) fn new(topology: &'a Topology) -> Result<Plan<'a>, SpecError> {
-        let identity = &topology.identity;
-        payload("topology.identity", identity.max_payload)?;
+    pub(super) fn new(topology: &'a Topology, section: &'a str) -> Result<Plan<'a>, SpecError> {
+        payload(&format!("{section}.identity"), topology.identity.max_payload)?;
         for (kind, link) in &topology.links {
-            name("links", kind)?;
-            Link::from(*link).validate(&format!("topology.links.{kind}"), identity.max_payload)?;
+            name(|| format!("{section}.links"), kind)?;
+            // Whether its credits are enough for larger payloads depends on the node that it leads to.
+            Link::from(*link).validate(&format!("{section}.links.{kind}"), SMALLEST_PAYLOAD)?;
         }
-        check("topology", "roots", topology.roots.len() as u64, !topology.roots.is_empty(), "1 or more")?;
-        let mut plan = Plan::default();
+        check(section, "roots", topology.roots.len() as u64, !topology.roots.is_empty(), "1 or more")?;
+        let mut plan = Plan { section, parts: Vec::new(), names: BTreeMap::new() };
         for root in &topology.roots {
             plan.root(root)?;
         }
         for node in &topology.nodes {
-            topology.check_node(node)?;
+            topology.check_node(section, node)?;
             plan.node(node)?;
         }
         plan.check_ports()?;
@@ -86,8 +111,11 @@ impl<'a> Plan<'a> {
     }
 
     fn root(&mut self, root: &'a Root) -> Result<(), SpecError> {
-        name("roots", &root.name)?;
-        let section = format!("topology.roots.{}", root.name);
+        name(|| format!("{}.roots.name", self.section), &root.name)?;
+        let section = format!("{}.roots.{}", self.section, root.name);
+        if let Some(bytes) = root.max_payload {
+            payload(&section, bytes)?;
+        }
         check(&section, "memory_mib", root.memory_mib, (1..=2048).contains(&root.memory_mib), "1 to 2048")?;
         let boundary = root.read_completion_boundary;
         check(&section, "read_completion_boundary", boundary, [64, 128].contains(&boundary), "64 or 128")?;
@@ -99,8 +127,8 @@ impl<'a> Plan<'a> {
     }
 
     fn node(&mut self, node: &'a Node) -> Result<(), SpecError> {
-        name("nodes", &node.name)?;
-        let section = format!("topology.nodes.{}", node.name);
+        name(|| format!("{}.nodes.name", self.section), &node.name)?;
+        let section = format!("{}.nodes.{}", self.section, node.name);
         let unknown = || SpecError::Unknown {
             field: format!("{section}.above"),
             name: node.above.clone(),
@@ -110,7 +138,7 @@ impl<'a> Plan<'a> {
         let is_endpoint = |&part: &usize| {
             matches!(
                 self.parts.get(part).map(|part| part.source),
-                Some(Source::Node(Node { body: Body::Endpoint(_), .. }))
+                Some(Source::Node(Node { body: Body::Endpoint(_) | Body::Emulated(_), .. }))
             )
         };
         if above.iter().any(is_endpoint) {
@@ -167,7 +195,7 @@ impl<'a> Plan<'a> {
                 Source::Root(_) => (ROOT_PORTS, "0 to 31: links below and spare ports"),
                 Source::Node(_) => (SWITCH_PORTS, "0 to 32: links below and spare ports"),
             };
-            check(&part.section(), "ports", ports as u64, ports <= most, allowed)?;
+            check(&part.section(self.section), "ports", ports as u64, ports <= most, allowed)?;
             // Each port has a bus below it, and so has the upstream port of a switch.
             let upstream = usize::from(matches!(part.source, Source::Node(Node { body: Body::Switch(_), .. })));
             if let Some(buses) = buses.get_mut(part.root) {
@@ -176,7 +204,7 @@ impl<'a> Plan<'a> {
         }
         for (part, needed) in self.parts.iter().zip(buses) {
             let allowed = "0 to 255: one below each port, and one within each switch";
-            check(&part.section(), "buses", needed as u64, needed <= BUSES, allowed)?;
+            check(&part.section(self.section), "buses", needed as u64, needed <= BUSES, allowed)?;
         }
         Ok(())
     }
@@ -188,7 +216,22 @@ impl Topology {
     /// # Errors
     /// [`SpecError`]: the first thing that's wrong.
     pub fn validate(&self) -> Result<(), SpecError> {
-        Plan::new(self).map(|_| ())
+        self.shape("topology").map(|_| ())
+    }
+
+    /// The names of all single parts, and what they are; checks what [`Topology::validate`] checks. Errors call the topology `section`.
+    ///
+    /// # Errors
+    /// [`SpecError`]: the first thing that's wrong.
+    pub fn shape(&self, section: &str) -> Result<Vec<PartShape>, SpecError> {
+        let plan = Plan::new(self, section)?;
+        let shape = |part: &Planned<'_>| PartShape {
+            name: part.name.clone(),
+            kind: part.kind(),
+            root: plan.parts.get(part.root).map_or_else(String::new, |root| root.name.clone()),
+            functions: part.functions(),
+        };
+        Ok(plan.parts.iter().map(shape).collect())
     }
 
     /// The kind of link of that name, or the one without a name.
@@ -196,7 +239,7 @@ impl Topology {
         let unknown = |kind: &str| SpecError::Unknown {
             field: format!("{section}.link"),
             name: kind.to_owned(),
-            what: "entry in topology.links",
+            what: "kind of link",
         };
         match kind {
             Some(kind) => self.links.get(kind).map(|&kind| kind.into()).ok_or_else(|| unknown(kind)),
@@ -204,15 +247,21 @@ impl Topology {
         }
     }
 
-    fn check_node(&self, node: &Node) -> Result<(), SpecError> {
-        let section = format!("topology.nodes.{}", node.name);
+    fn check_node(&self, section: &str, node: &Node) -> Result<(), SpecError> {
+        let section = format!("{section}.nodes.{}", node.name);
         let link = self.link(&section, node.link.as_deref())?;
         let max_payload = node.max_payload.unwrap_or(self.identity.max_payload);
         payload(&section, max_payload)?;
         link.validate(&format!("{section}.link"), max_payload)?;
         if let Some(slot) = node.slot {
             let watts = slot.power_limit;
-            check(&format!("{section}.slot"), "power_limit", watts, watts <= 239, "0 to 239")?;
+            let section = format!("{section}.slot");
+            check(&section, "power_limit", watts, watts <= 239, "0 to 239")?;
+            let number = slot.number.unwrap_or_default();
+            check(&section, "number", number, number < 1 << 13, "0 to 8191")?;
+        }
+        if let Body::Switch(Switch { spare_link, .. }) = &node.body {
+            self.link(&format!("{section}.switch.spare"), spare_link.as_deref())?;
         }
         if let Body::Endpoint(endpoint) = &node.body {
             let section = format!("{section}.endpoint");

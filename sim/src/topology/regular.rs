@@ -1,7 +1,6 @@
 //! Regular shapes, for tests and benches.
 
 use super::{Body, Endpoint, Node, Root, Switch, Topology};
-use crate::fabric::PeerToPeer;
 
 /// Trees that are all alike: below each root complex one switch, `depth` levels of switches in all, each with `fan_out` links below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +23,7 @@ impl Regular {
 
     /// The topology. The root complexes are called `root`, the switches of level n from 1 on `level<n>-`, the endpoints `end`, each with its number.
     pub fn topology(&self) -> Topology {
-        let root = Root {
-            name: "root".to_owned(),
-            count: Some(self.roots),
-            memory_mib: super::memory_mib(),
-            read_completion_boundary: super::boundary(),
-            peer_to_peer: PeerToPeer::Refused,
-            spare_ports: 0,
-        };
+        let root = Root { count: Some(self.roots), ..Root::new("root") };
         let node = |name: String, above: &str, count, body| Node {
             name,
             above: above.to_owned(),

@@ -46,12 +46,13 @@ pub fn slot() -> impl Strategy<Value = Slot> {
         in_band_disable: parts[8],
         power_limit,
         present,
+        number: None,
     })
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
     let body = prop_oneof![
-        2 => (0..=2_u8).prop_map(|spare_ports| Body::Switch(Switch { spare_ports })),
+        2 => (0..=2_u8).prop_map(|spare_ports| Body::Switch(Switch { spare_ports, ..Switch::default() })),
         3 => endpoint().prop_map(Body::Endpoint),
     ];
     let slot = proptest::option::weighted(0.2, slot());
@@ -85,12 +86,11 @@ fn assemble(links: Vec<LinkKind>, roots: Vec<(u64, u32, PeerToPeer, u8)>, draws:
     let links = links.into_iter().enumerate().map(|(number, link)| (format!("kind{number}"), link)).collect();
     let roots = roots.into_iter().enumerate().map(
         |(number, (memory_mib, read_completion_boundary, peer_to_peer, spare_ports))| Root {
-            name: format!("root-{number}"),
-            count: None,
             memory_mib,
             read_completion_boundary,
             peer_to_peer,
             spare_ports,
+            ..Root::new(&format!("root-{number}"))
         },
     );
     let roots: Vec<Root> = roots.collect();

@@ -92,7 +92,7 @@ fn wrong_topologies_are_refused() {
         (endpoint("functions = 9"), "topology.nodes.card.endpoint.functions = 9 is out of range: 1 to 8, or with ari 1 to 256"),
         (endpoint("functions = 257, ari = true"), "topology.nodes.card.endpoint.functions = 257 is out of range: 1 to 256"),
         (node("max_payload = 8192\nendpoint = {}"), "topology.nodes.card.max_payload = 8192 is out of range: 128, 256, 512, 1024, 2048 or 4096"),
-        (node("link = \"fast\"\nendpoint = {}"), "topology.nodes.card.link = \"fast\": there's no entry in topology.links of that name"),
+        (node("link = \"fast\"\nendpoint = {}"), "topology.nodes.card.link = \"fast\": there's no kind of link of that name"),
         (node("slot = { power_limit = 240 }\nendpoint = {}"), "topology.nodes.card.slot.power_limit = 240 is out of range: 0 to 239"),
         (node("count = 1025\nendpoint = {}"), "topology.nodes.card.count = 1025 is out of range: 1 to 1024"),
         (node("count = 32\nendpoint = {}"), "topology.roots.host.ports = 32 is out of range: 0 to 31: links below and spare ports"),
@@ -110,8 +110,11 @@ fn wrong_topologies_are_refused() {
     }
     // What the text itself can't be.
     let cases = [
-        (node(""), "topology.nodes.card: neither 'switch' nor 'endpoint', or both"),
-        (node("switch = {}\nendpoint = {}"), "topology.nodes.card: neither 'switch' nor 'endpoint', or both"),
+        (node(""), "node card: one of 'switch', 'endpoint' and 'emulated' must be there, and only one"),
+        (
+            node("switch = {}\nendpoint = {}"),
+            "node card: one of 'switch', 'endpoint' and 'emulated' must be there, and only one",
+        ),
         (node("color = 1\nendpoint = {}"), "unknown field `color`"),
         (endpoint("size = 1"), "unknown field `size`"),
         (format!("{root}[links.a]\nspeed = 1"), "unknown field `speed`"),

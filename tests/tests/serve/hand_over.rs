@@ -36,7 +36,7 @@ struct Watched {
 }
 
 impl Behaviour for Watched {
-    fn description(port: u8) -> Description {
+    fn description(port: u16) -> Description {
         scratch::description(port)
     }
 

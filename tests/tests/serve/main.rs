@@ -22,6 +22,7 @@ use mlx5_twin_harness::backend::Backend;
 use mlx5_twin_harness::devices::{self, Console};
 use mlx5_twin_harness::driver::{Door, Driver};
 use mlx5_twin_harness::emulation::Serving;
+use mlx5_twin_harness::faults::{self, Record};
 use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::Agents;
 use mlx5_twin_harness::serve::{HostOptions, HostOutcome, Options, Report, Schedule, Server};
@@ -32,6 +33,7 @@ struct Rig {
     server: Server,
     profile: Loaded,
     folder: TempDir,
+    faults: Record,
 }
 
 /// The built-in profile, where commands of these names take so many milliseconds.
@@ -59,7 +61,9 @@ impl Rig {
 
     fn start(profile: Loaded, host: Option<HostOptions>, schedule: Schedule) -> Rig {
         let folder = tempfile::tempdir().unwrap();
+        let faults = Record::default();
         let options = Options {
+            faults: faults.clone(),
             profile: profile.clone(),
             seed: 1,
             capture: Some(folder.path().join("c.pcapng")),
@@ -67,7 +71,7 @@ impl Rig {
             schedule,
         };
         let server = Server::start(&folder.path().join("socket"), options).unwrap();
-        Rig { server, profile, folder }
+        Rig { server, profile, folder, faults }
     }
 
     fn connect(&self) -> Arc<ClientDoor> {
@@ -96,7 +100,9 @@ impl Rig {
         // When software has let TLPs of the host wait, only the model knows when their credits came back.
         let agents =
             if report.host.is_some() { &[Agents::RootComplexes][..] } else { &[Agents::RootComplexes, Agents::All] };
-        replays::is_exact(&self.folder.path().join("c.pcapng"), &self.profile, agents);
+        let mut profile = self.profile;
+        profile.profile.faults = faults::parse("record.toml", &self.faults.text().unwrap()).unwrap();
+        replays::is_exact(&self.folder.path().join("c.pcapng"), &profile, agents);
         report
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use mlx5_twin_fw_cmds::opcode::Opcode;
 use mlx5_twin_fw_cmds::status::Status;
 use mlx5_twin_harness::backend::Error;
-use mlx5_twin_harness::profile::Loaded;
+use mlx5_twin_harness::faults;
+use mlx5_twin_harness::profile::{self, Loaded};
 use mlx5_twin_harness::replay::{Agents, Detail, Exact, Options, replay};
 
 use crate::{Rig, start};
@@ -55,6 +56,22 @@ fn a_command_that_the_model_lacks_is_named() {
     assert_eq!(unknown, [(Opcode::QUERY_CONG_STATUS.0, Opcode::QUERY_CONG_STATUS.name().unwrap(), 2, 2)]);
     let text = report.to_string();
     assert!(text.contains("QUERY_CONG_STATUS, answered with BAD_OP 2 times"), "{text}");
+}
+
+/// Which TLPs a rule finds depends on when the client does something; the record says which they were.
+#[test]
+fn faults_by_rule_happen_again() {
+    let rule = "[[faults]]\nkind = 'delay'\nlink = 'mlx5'\ndirection = 'upstream'\nevery = 7\ndelay_ps = [1_000, 2_000_000]\nin_order = true\n";
+    let mut profile = profile::load(None).unwrap();
+    profile.profile.faults = faults::parse("rules.toml", rule).unwrap();
+    let rig = Rig::with_profile(profile, None);
+    let door = rig.connect();
+    let driver = start(&door);
+    driver.shut_down().unwrap();
+    door.hang_up();
+    let report = rig.finish();
+    assert!(report.fired.as_ref().is_some_and(|fired| fired["delay"] > 10), "{report}");
+    assert!(report.to_string().contains("By rule   "), "{report}");
 }
 
 /// Several threads at once, so that accesses meet the device's own traffic.

@@ -53,6 +53,8 @@ pub struct SimDevice {
     device: NodeId,
     found: Vec<Found>,
     links: Vec<(String, String)>,
+    /// By number of an emulated function: the root complex above it.
+    roots: Vec<NodeId>,
 }
 
 impl SimDevice {
@@ -74,7 +76,7 @@ impl SimDevice {
         if ![4096, 16384, 65536].contains(&page_size) {
             return Err(Error::Invalid(format!("a page size of {page_size} bytes: must be 4096, 16384 or 65536")));
         }
-        let Machine { mut simulation, host, dpu, device, links } = machine;
+        let Machine { mut simulation, host, dpu, device, links, functions, .. } = machine;
         let settings = Settings {
             map: AddressMap::default(),
             max_payload: profile.topology.max_payload,
@@ -94,7 +96,7 @@ impl SimDevice {
         let scheduler = Scheduler::new(simulation, dpu, Time::ns(profile.timing.poll_ns));
         let door = SimDoor::new(Arc::clone(&scheduler), &function, page_size)?;
         let driver = Driver::start(Arc::new(door))?;
-        Ok(Arc::new(SimDevice { scheduler, driver, host, dpu, device, found, links }))
+        Ok(Arc::new(SimDevice { scheduler, driver, host, dpu, device, found, links, roots: functions }))
     }
 
     /// Opens a context.
@@ -116,6 +118,11 @@ impl SimDevice {
     /// The host, for its programs.
     pub fn host(&self) -> Host {
         self.with_simulation(|simulation| simulation.host(self.host))
+    }
+
+    /// The root complex above an emulated function, by the function's number. `None` if there's no such function.
+    pub fn root_of(&self, function: u16) -> Option<NodeId> {
+        self.roots.get(usize::from(function)).copied()
     }
 
     /// The host's root complex.

@@ -38,7 +38,7 @@ impl Rule {
 /// A completion that is kept back.
 #[derive(Debug)]
 struct Held {
-    port: u8,
+    port: u16,
     request: u32,
     header: Header,
     payload: Vec<u8>,
@@ -53,12 +53,12 @@ pub struct Faulty<P: ChannelProtocol> {
     plan: Arc<Plan>,
     rules: Vec<Rule>,
     /// What is done to the answers of reads, by port and request.
-    chosen: BTreeMap<(u8, u32), Mistake>,
+    chosen: BTreeMap<(u16, u32), Mistake>,
     /// Writes of Device Control that initiate a function-level reset.
-    resets: Vec<(u8, u32)>,
+    resets: Vec<(u16, u32)>,
     held: Vec<Held>,
     /// By port: the dword of Device Control.
-    device_control: BTreeMap<u8, u16>,
+    device_control: BTreeMap<u16, u16>,
     stopped: bool,
 }
 
@@ -121,7 +121,7 @@ impl<P: ChannelProtocol> Faulty<P> {
     }
 
     /// Sends what was kept back until a function was reset.
-    fn let_go(&mut self, port: u8) -> Result<(), Error> {
+    fn let_go(&mut self, port: u16) -> Result<(), Error> {
         let (now, still) = std::mem::take(&mut self.held).into_iter().partition(|held| held.port == port);
         self.held = still;
         let now: Vec<Held> = now;
@@ -195,7 +195,7 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         Ok(())
     }
 
-    fn detach(&mut self, port: u8) -> Result<(), Error> {
+    fn detach(&mut self, port: u16) -> Result<(), Error> {
         self.held.retain(|held| held.port != port);
         self.inner()?.detach(port)
     }
@@ -238,7 +238,7 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         self.inner.as_ref().is_some_and(|inner| inner.is_stopped())
     }
 
-    fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
+    fn complete(&mut self, port: u16, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         let mistake = self.chosen.get(&(port, request)).copied();
         if is_last(header, payload) {
             self.chosen.remove(&(port, request));
@@ -268,7 +268,7 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         Ok(())
     }
 
-    fn memory_write(&mut self, port: u8, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
+    fn memory_write(&mut self, port: u16, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         let made = self.at(Event::Write);
         let credit = if made.contains(&Mistake::NoCredit) { u32::MAX } else { credit };
         self.inner()?.memory_write(port, credit, header, payload)?;
@@ -282,19 +282,26 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         self.inner()?.flush_credit(credit)
     }
 
-    fn raise_msix(&mut self, port: u8, vector: u16) -> Result<(), Error> {
+    fn raise_msix(&mut self, port: u16, vector: u16) -> Result<(), Error> {
         self.inner()?.raise_msix(port, vector)
     }
 
-    fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error> {
+    fn doorbells(&mut self, port: u16) -> Result<Vec<u32>, Error> {
         self.inner()?.doorbells(port)
     }
 
-    fn query_region(&mut self, port: u8, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+    fn query_region(&mut self, port: u16, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
         self.inner()?.query_region(port, region, offset, len)
     }
 
-    fn modify_region(&mut self, port: u8, region: usize, offset: u64, bytes: &[u8], scope: Scope) -> Result<(), Error> {
+    fn modify_region(
+        &mut self,
+        port: u16,
+        region: usize,
+        offset: u64,
+        bytes: &[u8],
+        scope: Scope,
+    ) -> Result<(), Error> {
         self.inner()?.modify_region(port, region, offset, bytes, scope)
     }
 
@@ -326,7 +333,7 @@ impl<P: ChannelProtocol> ChannelProtocol for Faulty<P> {
         self.inner()?.stand_by()
     }
 
-    fn snooped(&mut self, port: u8) -> Result<Snooped, Error> {
+    fn snooped(&mut self, port: u16) -> Result<Snooped, Error> {
         self.inner()?.snooped(port)
     }
 

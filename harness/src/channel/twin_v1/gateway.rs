@@ -89,7 +89,7 @@ impl Gateway {
     pub(super) fn post(
         &mut self,
         kind: u8,
-        port: u8,
+        port: u16,
         id: u32,
         header: Option<&Header>,
         payload: &[u8],
@@ -107,7 +107,8 @@ impl Gateway {
         self.payload.stage(self.page.as_ref(), payload)?;
         let mut post = [0; gateway_post::SIZE];
         gateway_post::KIND.set(&mut post, u64::from(kind))?;
-        gateway_post::FUNCTION.set(&mut post, u64::from(port))?;
+        gateway_post::FUNCTION.set(&mut post, u64::from(port & 0xff))?;
+        gateway_post::FUNCTION_HIGH.set(&mut post, u64::from(port >> 8))?;
         gateway_post::LENGTH.set(&mut post, payload.len() as u64)?;
         gateway_post::ID.set(&mut post, u64::from(id))?;
         Ok(self.page.store64(POST as usize, post)?)

@@ -69,7 +69,7 @@ impl TwinV1 {
         }
     }
 
-    pub(super) fn query_snooped(&self, port: u8) -> Result<Snooped, Error> {
+    pub(super) fn query_snooped(&self, port: u16) -> Result<Snooped, Error> {
         let object = self.function(port)?.object.ok_or(Error::NoFunction(port))?;
         let context = object.query(self.backend.as_ref(), emulated_function::SIZE)?;
         let number = |field: Field| field.get(&context).map(|value| value as u16);

@@ -43,7 +43,7 @@ pub(super) fn parse(
 ) -> Result<Message, Error> {
     let sequence = tlp_message::SEQUENCE.get(head)?;
     place.check(sequence == u64::from(place.sequence()), "sequence", sequence, "the message's number")?;
-    let port = tlp_message::FUNCTION.get(head)? as u8;
+    let port = tlp_message::FUNCTION.get(head)? as u16;
     let id = tlp_message::REQUEST_ID.get(head)? as u32;
     let kind = tlp_message::KIND.get(head)?;
     match kind as u8 {
@@ -64,7 +64,7 @@ pub(super) fn parse(
     }
 }
 
-fn parse_notice(head: &[u8; MESSAGE_HEAD], port: u8, kind: u8) -> Result<Message, Error> {
+fn parse_notice(head: &[u8; MESSAGE_HEAD], port: u16, kind: u8) -> Result<Message, Error> {
     let number = notice_message::NUMBER.get(head)? as usize;
     let time = Time(notice_message::TIME_PS.get(head)?);
     if kind == message::REGION_WRITTEN {
@@ -77,7 +77,7 @@ fn parse_notice(head: &[u8; MESSAGE_HEAD], port: u8, kind: u8) -> Result<Message
 fn parse_tlp(
     place: Place,
     head: &[u8; MESSAGE_HEAD],
-    port: u8,
+    port: u16,
     id: u32,
     room: usize,
     read_payload: impl FnOnce(&mut [u8]) -> Result<(), backend::Error>,

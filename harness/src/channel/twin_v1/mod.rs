@@ -58,7 +58,7 @@ struct Attached {
 pub struct TwinV1 {
     backend: Arc<dyn Backend>,
     limits: Limits,
-    functions: BTreeMap<u8, Attached>,
+    functions: BTreeMap<u16, Attached>,
     /// Exports so far.
     exports: u64,
     channel: Option<Object>,
@@ -136,12 +136,12 @@ impl TwinV1 {
     }
 
     /// The function that is at a port now.
-    fn function(&self, port: u8) -> Result<&Attached, Error> {
+    fn function(&self, port: u16) -> Result<&Attached, Error> {
         self.functions.get(&port).filter(|found| found.object.is_some()).ok_or(Error::NoFunction(port))
     }
 
     /// Where bytes are that the device keeps of a function.
-    fn place(&self, port: u8, region: usize, offset: u64, len: usize) -> Result<Place, Error> {
+    fn place(&self, port: u16, region: usize, offset: u64, len: usize) -> Result<Place, Error> {
         let found = self.function(port)?;
         let function = found.object.as_ref().ok_or(Error::NoFunction(port))?.id();
         let inside = |kept: &&Region| {
@@ -153,7 +153,7 @@ impl TwinV1 {
     }
 
     /// Whether a message for the function at `port` is of one that was given back.
-    fn is_stale(&self, port: u8, number: u64) -> bool {
+    fn is_stale(&self, port: u16, number: u64) -> bool {
         self.functions.get(&port).is_some_and(|found| found.object.is_none() || number < found.since)
     }
 
@@ -202,7 +202,7 @@ impl ChannelProtocol for TwinV1 {
         Ok(())
     }
 
-    fn detach(&mut self, port: u8) -> Result<(), Error> {
+    fn detach(&mut self, port: u16) -> Result<(), Error> {
         let found = self.functions.get_mut(&port).ok_or(Error::NoFunction(port))?;
         let object = found.object.take().ok_or(Error::NoFunction(port))?;
         if let Err(error) = object.destroy(self.backend.as_ref()) {
@@ -268,11 +268,11 @@ impl ChannelProtocol for TwinV1 {
         self.backend.is_stopped()
     }
 
-    fn complete(&mut self, port: u8, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
+    fn complete(&mut self, port: u16, request: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         self.gateway.post(numbers::gateway::COMPLETION, port, request, Some(header), payload)
     }
 
-    fn memory_write(&mut self, port: u8, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
+    fn memory_write(&mut self, port: u16, credit: u32, header: &Header, payload: &[u8]) -> Result<(), Error> {
         self.gateway.post(numbers::gateway::MEMORY_WRITE, port, credit, Some(header), payload)
     }
 
@@ -280,11 +280,11 @@ impl ChannelProtocol for TwinV1 {
         self.gateway.post(numbers::gateway::FLUSH, 0, credit, None, &[])
     }
 
-    fn raise_msix(&mut self, port: u8, vector: u16) -> Result<(), Error> {
+    fn raise_msix(&mut self, port: u16, vector: u16) -> Result<(), Error> {
         self.gateway.post(numbers::gateway::MSIX, port, u32::from(vector), None, &[])
     }
 
-    fn doorbells(&mut self, port: u8) -> Result<Vec<u32>, Error> {
+    fn doorbells(&mut self, port: u16) -> Result<Vec<u32>, Error> {
         let found = self.function(port)?;
         let count = found.layout.doorbells().count();
         let object = found.object.as_ref().ok_or(Error::NoFunction(port))?;
@@ -292,11 +292,18 @@ impl ChannelProtocol for TwinV1 {
         (0..count).map(|index| Ok(emulated_function::DOORBELL.get(&context, index)? as u32)).collect()
     }
 
-    fn query_region(&mut self, port: u8, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+    fn query_region(&mut self, port: u16, region: usize, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
         self.place(port, region, offset, len)?.query(self.backend.as_ref(), len)
     }
 
-    fn modify_region(&mut self, port: u8, region: usize, offset: u64, bytes: &[u8], scope: Scope) -> Result<(), Error> {
+    fn modify_region(
+        &mut self,
+        port: u16,
+        region: usize,
+        offset: u64,
+        bytes: &[u8],
+        scope: Scope,
+    ) -> Result<(), Error> {
         self.place(port, region, offset, bytes.len())?.modify(self.backend.as_ref(), bytes, scope)
     }
 
@@ -344,7 +351,7 @@ impl ChannelProtocol for TwinV1 {
         self.wait_vacant()
     }
 
-    fn snooped(&mut self, port: u8) -> Result<Snooped, Error> {
+    fn snooped(&mut self, port: u16) -> Result<Snooped, Error> {
         self.query_snooped(port)
     }
 

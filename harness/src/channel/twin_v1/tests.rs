@@ -13,7 +13,7 @@ use crate::backend;
 
 const HOST: Bdf = Bdf(0x0008);
 
-fn layout(port: u8) -> FunctionLayout {
+fn layout(port: u16) -> FunctionLayout {
     FunctionLayout {
         port,
         vectors: 0,

@@ -37,7 +37,7 @@ fn header() -> Type0 {
     }
 }
 
-fn described(port: u8) -> Description {
+fn described(port: u16) -> Description {
     Description::new(port, header())
         .pcie(&PcieCapability::new(PortType::Endpoint))
         .msix(MsixCapability { vectors: 3, table_bar: 0, table_offset: 0x2000, pba_bar: 0, pba_offset: 0x3000 })
@@ -124,7 +124,7 @@ fn functions_share_a_channel_and_a_loop() {
     let mut channel = Channel::open(fake.backend(), &Settings::default()).unwrap();
     let ports = [1, 2, 3].map(|port| channel.claim(&described(port)).unwrap());
     for port in [3, 1, 2, 1] {
-        let read = Header::config_read(ConfigType::Type0, HOST, u16::from(port), ID, 0, 0xf).unwrap();
+        let read = Header::config_read(ConfigType::Type0, HOST, port, ID, 0, 0xf).unwrap();
         fake.device().deliver(port, &read, &[]);
         fake.device().pci_event(port, 1);
     }
@@ -135,7 +135,7 @@ fn functions_share_a_channel_and_a_loop() {
     }
     assert!(channel.is_silent());
     assert_eq!(seen, [3, 1, 2, 1]);
-    let answered: Vec<u8> = fake.device().sent.iter().map(|sent| sent.function).collect();
+    let answered: Vec<u16> = fake.device().sent.iter().map(|sent| sent.function).collect();
     assert_eq!(answered, [3, 1, 2, 1]);
     channel.release(ports[1]).unwrap();
     assert!(channel.config(Port(2)).is_err());

@@ -10,6 +10,8 @@
 //! - Root complexes and devices take what reaches them at once, which gives its credits back. The one exception is an emulated function whose
 //!   software keeps TLPs waiting: their credits come back when software has taken them, and the capture doesn't say when. With
 //!   [`RootComplexes`](super::Agents::RootComplexes) the device's model decides that anew.
+//! - Faults by rule happened to what root complexes and devices sent before it was captured, so that it's played as it came of them. On what switches send they happen
+//!   again: for that the profile has the record of a run's faults, each with its link, direction and number.
 
 mod compare;
 mod play;
@@ -19,6 +21,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use mlx5_twin_model::Machine;
+use mlx5_twin_sim::fabric::rules::{Action, LinkRef, Rule};
+use mlx5_twin_sim::probe::LinkId;
 
 use self::compare::Comparison;
 use self::tape::{About, Tape};
@@ -28,6 +32,21 @@ use crate::capture::{Reader, Shared};
 
 pub(super) use self::play::send;
 
+/// Whether a fault is to happen again in a replay: what happened to TLPs that are played is in the capture as it came of it. A rule that doesn't say on
+/// which lane is about those too, and left out; only a link that goes down has no direction.
+fn is_the_fabrics(rule: &Rule, machine: &Machine, played: &[bool]) -> bool {
+    let link = match &rule.link {
+        Some(LinkRef::Number(number)) => Some(LinkId(*number)),
+        Some(LinkRef::Name(name)) => machine.link_of(name),
+        None => None,
+    };
+    match (link, rule.direction) {
+        (Some(link), Some(direction)) => played.get(tape::lane_of(link, direction)) == Some(&false),
+        (Some(_), None) => matches!(rule.action, Action::LinkDown { .. }),
+        (None, _) => false,
+    }
+}
+
 /// Plays a capture of ours.
 pub(super) fn replay<R: Read>(
     mut reader: Reader<R>,
@@ -36,9 +55,15 @@ pub(super) fn replay<R: Read>(
 ) -> Result<Detail, ReplayError> {
     let about = About::parse(reader.comment(), options.profile);
     let about = about.map_err(|reason| ReplayError::At { offset: 0, reason })?;
-    let machine = Machine::build(&options.profile.profile, about.seed)?;
+    let mut profile = options.profile.profile.clone();
+    let rules = std::mem::take(&mut profile.faults);
+    let mut machine = Machine::build(&profile, about.seed)?;
     let tape = Arc::new(Tape::read(&mut reader, &machine.links, counts, options.progress)?);
     let played = play::played(&machine, options.agents);
+    let rules: Vec<_> = rules.into_iter().filter(|rule| is_the_fabrics(rule, &machine, &played)).collect();
+    if !rules.is_empty() {
+        machine.set_faults(rules, about.seed)?;
+    }
     let mut play = play::prepare(machine, &tape, options.agents);
     let comparison = Shared::new(Comparison::new(&tape));
     play.simulation.fabric_mut().set_probe(Some(Box::new(comparison.clone())));

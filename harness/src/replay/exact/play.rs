@@ -94,8 +94,9 @@ pub(in crate::replay) fn send(core: &mut Core, port: PortId, bytes: &[u8]) {
 /// Who sends what is on each lane: whether it's to be played.
 pub(super) fn played(machine: &Machine, agents: Agents) -> Vec<bool> {
     let fabric = machine.simulation.fabric();
+    let models = |node| node == machine.device || machine.endpoints.iter().any(|(_, endpoint)| *endpoint == node);
     let links = (0..machine.links.len()).filter_map(|link| fabric.ends(LinkId(link as u16)));
-    links.flatten().map(|end| !end.is_switch && (agents == Agents::All || end.node != machine.device)).collect()
+    links.flatten().map(|end| !end.is_switch && (agents == Agents::All || !models(end.node))).collect()
 }
 
 /// A machine whose agents play their parts.
@@ -108,7 +109,7 @@ pub(super) struct Play {
 /// Puts sinks in the place of the agents, and a player in the place of one.
 pub(super) fn prepare(machine: Machine, tape: &Arc<Tape>, agents: Agents) -> Play {
     let played = played(&machine, agents);
-    let Machine { mut simulation, host, dpu, device, .. } = machine;
+    let Machine { mut simulation, host, dpu, device, other_roots, endpoints, .. } = machine;
     let fabric = simulation.fabric_mut();
     let ports: Vec<_> = (0..tape.lanes.len() / 2)
         .filter_map(|link| fabric.ends(LinkId(link as u16)))
@@ -120,9 +121,10 @@ pub(super) fn prepare(machine: Machine, tape: &Arc<Tape>, agents: Agents) -> Pla
     };
     let cues = tape.order.iter().zip(tape.taken_up()).filter_map(cue).collect();
     fabric.replace(host, Box::new(Player { node: host, tape: Arc::clone(tape), cues, next: 0 }));
-    fabric.replace(dpu, Box::new(Sink));
-    if agents == Agents::All {
-        fabric.replace(device, Box::new(Sink));
+    let nodes = |named: Vec<(String, NodeId)>| named.into_iter().map(|(_, node)| node);
+    let models = std::iter::once(device).chain(nodes(endpoints)).filter(|_| agents == Agents::All);
+    for node in std::iter::once(dpu).chain(nodes(other_roots)).chain(models) {
+        fabric.replace(node, Box::new(Sink));
     }
     Play { simulation, player: host }
 }

@@ -29,6 +29,11 @@ pub enum PeerToPeer {
 }
 
 impl PeerToPeer {
+    /// Whether it's an Unsupported Request.
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, PeerToPeer::Refused)
+    }
+
     /// Whether it can be so.
     pub const fn is_valid(self) -> bool {
         match self {

@@ -15,7 +15,7 @@ use super::claimed::{Claimed, Region};
 use super::{Device, Sent};
 
 /// A message that tells of writes: of which function, its kind, and what it's about.
-pub(super) type Source = (u8, u8, u32);
+pub(super) type Source = (u16, u8, u32);
 
 /// The bytes of one function, by region, and what a reset makes of them.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Region {
 
 impl Device {
     /// The host reads or writes bytes that the device keeps.
-    pub(super) fn kept_access(&mut self, function: u8, header: &Header, bar: u8, offset: u64, payload: &[u8]) {
+    pub(super) fn kept_access(&mut self, function: u16, header: &Header, bar: u8, offset: u64, payload: &[u8]) {
         let claimed = self.functions.get_mut(&function).unwrap();
         let (number, found) = claimed.find(bar, offset).unwrap();
         let at = (offset - found.offset) as usize;
@@ -70,7 +70,7 @@ impl Device {
     }
 
     /// Tells of bytes that were written, where the region notifies.
-    fn tell_of(&mut self, function: u8, number: usize, at: usize, written: &[usize]) {
+    fn tell_of(&mut self, function: u16, number: usize, at: usize, written: &[usize]) {
         let claimed = &self.functions[&function];
         let found = &claimed.regions()[number];
         if !found.notify || written.is_empty() {

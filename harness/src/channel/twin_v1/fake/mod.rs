@@ -25,7 +25,7 @@ use crate::backend::{Backend, Event};
 /// What a device sent to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    pub(crate) function: u8,
+    pub(crate) function: u16,
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Sent {
 /// A request that waits: what of it is still to be sent.
 #[derive(Debug)]
 struct Waiting {
-    function: u8,
+    function: u16,
     header: Header,
     payload: Vec<u8>,
     left: u32,
@@ -48,8 +48,8 @@ pub(crate) struct Device {
     /// The capability page; empty if the firmware doesn't know it.
     pub(crate) twin_cap: Vec<u8>,
     channel: Vec<u8>,
-    functions: BTreeMap<u8, Claimed>,
-    handles: BTreeMap<u32, (ObjectType, u8)>,
+    functions: BTreeMap<u16, Claimed>,
+    handles: BTreeMap<u32, (ObjectType, u16)>,
     memory: Arc<Mutex<Vec<u8>>>,
     staged: Vec<u8>,
     /// The next message's number.
@@ -146,7 +146,7 @@ impl Device {
     }
 
     /// A head with what every message has.
-    pub(crate) fn head(kind: u8, function: u8) -> [u8; 64] {
+    pub(crate) fn head(kind: u8, function: u16) -> [u8; 64] {
         let mut head = [0; 64];
         tlp_message::KIND.set(&mut head, u64::from(kind)).unwrap();
         tlp_message::FUNCTION.set(&mut head, u64::from(function)).unwrap();
@@ -220,7 +220,7 @@ impl Device {
     }
 
     /// A head for a TLP.
-    pub(crate) fn tlp_head(function: u8, header: &Header, request: Option<u32>) -> [u8; 64] {
+    pub(crate) fn tlp_head(function: u16, header: &Header, request: Option<u32>) -> [u8; 64] {
         let mut head = Device::head(message::TLP, function);
         let mut bytes = [0; 16];
         let len = header.encode(&mut bytes);
@@ -239,7 +239,7 @@ impl Device {
     }
 
     /// A TLP has reached a function: it's routed by configuration requests, BARs and regions.
-    pub(crate) fn deliver(&mut self, function: u8, header: &Header, payload: &[u8]) {
+    pub(crate) fn deliver(&mut self, function: u16, header: &Header, payload: &[u8]) {
         let Some(claimed) = self.functions.get_mut(&function) else { return };
         let mut at = None;
         if header.kind().is_memory() {
@@ -287,20 +287,20 @@ impl Device {
     }
 
     /// Something happens to a link.
-    pub(crate) fn pci_event(&mut self, function: u8, event: u32) {
+    pub(crate) fn pci_event(&mut self, function: u16, event: u32) {
         let mut head = Device::head(message::PCI_EVENT, function);
         tlp_message::EVENT.set(&mut head, u64::from(event)).unwrap();
         self.push(head, &[]);
     }
 
-    fn end(&mut self, function: u8, request: &Header, status: Status) {
+    fn end(&mut self, function: u16, request: &Header, status: Status) {
         let id = self.functions.get(&function).map_or(Bdf(0), |claimed| claimed.id);
         if let Ok(header) = Header::completion_for(request, id, status) {
             self.sent.push(Sent { function, header, payload: Vec::new() });
         }
     }
 
-    fn msix_access(&mut self, function: u8, header: &Header, bar: u8, offset: u64, payload: &[u8]) {
+    fn msix_access(&mut self, function: u16, header: &Header, bar: u8, offset: u64, payload: &[u8]) {
         let claimed = self.functions.get_mut(&function).unwrap();
         let id = claimed.id;
         let table = claimed.table.as_mut().unwrap();
@@ -320,7 +320,7 @@ impl Device {
         }
     }
 
-    fn send_interrupt(&mut self, function: u8, address: u64, data: u32) {
+    fn send_interrupt(&mut self, function: u16, address: u64, data: u32) {
         let header = Header::mem_write_bytes(self.functions[&function].id, 0, address, 4).unwrap();
         self.sent.push(Sent { function, header, payload: data.to_le_bytes().to_vec() });
     }
@@ -352,7 +352,7 @@ impl Device {
 
     fn post(&mut self, post: &[u8]) -> Result<(), Fault> {
         let kind = gateway_post::KIND.get(post).unwrap() as u8;
-        let function = gateway_post::FUNCTION.get(post).unwrap() as u8;
+        let function = gateway_post::FUNCTION.get(post).unwrap() as u16;
         let length = gateway_post::LENGTH.get(post).unwrap() as usize;
         let id = gateway_post::ID.get(post).unwrap() as u32;
         let most = twin_cap::MAX_RESPONSE_PAYLOAD.get(&self.twin_cap).unwrap() as usize;
@@ -409,7 +409,7 @@ impl Device {
         Ok(())
     }
 
-    fn completion(&mut self, function: u8, id: u32, header: &Header, payload: Vec<u8>) -> Result<(), Fault> {
+    fn completion(&mut self, function: u16, id: u32, header: &Header, payload: Vec<u8>) -> Result<(), Fault> {
         let waiting = self.waiting.get_mut(&id).filter(|waiting| waiting.function == function).ok_or(Fault::Request)?;
         if !header.kind().is_completion() || header.check_strict().is_err() {
             return Err(Fault::Header);
@@ -446,7 +446,7 @@ impl Device {
     }
 
     /// A configuration write has been completed.
-    fn snoop(&mut self, function: u8, request: &Header, payload: &[u8]) {
+    fn snoop(&mut self, function: u16, request: &Header, payload: &[u8]) {
         let claimed = self.functions.get_mut(&function).unwrap();
         let (register, enables) = (request.register(), request.first_be());
         let value = u32::from_le_bytes(*payload.first_chunk().unwrap());
@@ -475,14 +475,14 @@ impl Device {
     }
 
     /// What is the matter with a channel's or function's context, if anything.
-    fn create(&mut self, kind: ObjectType, context: &[u8]) -> Result<u8, CommandStatus> {
+    fn create(&mut self, kind: ObjectType, context: &[u8]) -> Result<u16, CommandStatus> {
         if kind == numbers::TLP_CHANNEL {
             self.channel = context.to_vec();
             self.channel.resize(tlp_channel::SIZE, 0);
             assert_eq!(tlp_channel::VERSION.get(context), Ok(1));
             return Ok(0);
         }
-        let port = emulated_function::PORT.get(context).unwrap() as u8;
+        let port = emulated_function::PORT.get(context).unwrap() as u16;
         if self.functions.contains_key(&port) {
             return Err(CommandStatus::BAD_RES_STATE);
         }
