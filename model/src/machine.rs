@@ -9,7 +9,7 @@ use mlx5_twin_sim::config::{
     Type0,
 };
 use mlx5_twin_sim::fabric::rules::{Rule, RuleError, Rules};
-use mlx5_twin_sim::fabric::{NodeId, PortId, PortIdentity, RootSpec, TopologyError, port_config};
+use mlx5_twin_sim::fabric::{NodeId, PortId, PortIdentity, RootSpec, TopologyError, add_channels, port_config};
 use mlx5_twin_sim::host::Simulation;
 use mlx5_twin_sim::memory::{Memory, MemoryError};
 use mlx5_twin_sim::probe::LinkId;
@@ -242,6 +242,7 @@ fn function_config(firmware: &Firmware, link: &Link) -> Result<ConfigSpace, Conf
     config.add(&msix_capability(firmware.bar0(), device.msix_vectors))?;
     config.add(&vsc::capability())?;
     config.add(&AerCapability::default())?;
+    add_channels(&mut config, &link.virtual_channels, false)?;
     Ok(config)
 }
 

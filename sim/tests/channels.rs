@@ -8,7 +8,7 @@ use common::channels::{
 };
 use common::credits::SMALLEST;
 use common::plant::{Plant, Recorder, Shape, configure, plant, single, trees};
-use mlx5_twin_sim::config::{PortType, VcCapability};
+use mlx5_twin_sim::config::PortType;
 use mlx5_twin_sim::endpoint::MultiShape;
 use mlx5_twin_sim::fabric::{
     Core, Device, ErrorKind, MultiFunction, MultiInbound, PeerToPeer, PortId, PortIdentity, RootSpec, TlpId,
@@ -18,6 +18,7 @@ use mlx5_twin_sim::host::{Host, Settings, Simulation};
 use mlx5_twin_sim::memory::Memory;
 use mlx5_twin_sim::profile::{Credits, Timing};
 use mlx5_twin_sim::tlp::{Bdf, Header};
+use mlx5_twin_sim::topology::Topology;
 use mlx5_twin_sim::{Fabric, Time};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -49,6 +50,54 @@ fn channels_are_pending_until_both_ends_have_them() {
         assert_eq!(steps, [[0, 0], [0b010, 0], [0, 0], [0, 0b010], [0b010, 0b110]], "exact: {exact}");
         plant.settle();
         assert!(plant.fabric().is_at_rest());
+    }
+}
+
+/// What a topology's text says of a link, both ends have, whatever device is there.
+#[test]
+fn endpoints_of_a_topology_have_the_channels_of_their_links() {
+    for data_link in ["rated", "exact"] {
+        let text = format!(
+            r#"
+            [links.default]
+            data_link = "{data_link}"
+            virtual_channels = {{ low_priority = 1, phases = 32, credits = [{{ posted_headers = 1, posted_data = 32, nonposted_headers = 1,
+                nonposted_data = 8, completion_headers = 0, completion_data = 0 }}] }}
+            [[roots]]
+            name = "host"
+            [[nodes]]
+            name = "plain"
+            above = "host"
+            endpoint = {{}}
+            [[nodes]]
+            name = "several"
+            above = "host"
+            endpoint = {{ functions = 2, virtual_functions = 1, ari = true }}
+            "#
+        );
+        let topology: Topology = toml::from_str(&text).unwrap();
+        let settings = Settings { map: Default::default(), max_payload: 512, max_read_request: 512 };
+        let mut running = topology.build(common::TIMING, 1).unwrap().enumerate(settings, 1).unwrap();
+        let ports: Vec<Bdf> = running.functions("host").iter().map(|port| port.id).collect();
+        for (port, name) in ports.into_iter().zip(["plain", "several"]) {
+            let functions: Vec<Bdf> = running.functions(name).iter().map(|function| function.id).collect();
+            let root = running.part("host").unwrap().node;
+            let host = running.simulation.host(root);
+            let seen = running.simulation.run(async move {
+                let mut seen = Vec::new();
+                for &function in &functions {
+                    seen.push(capability(&host, function).await.is_some());
+                }
+                set(&host, port, 1, 1, 0x02).await;
+                let before = pending(&host, port, 2).await;
+                set(&host, functions[0], 1, 1, 0x02).await;
+                host.sleep(Time::us(5)).await;
+                (seen, before, [pending(&host, port, 2).await, pending(&host, functions[0], 2).await])
+            });
+            let (seen, before, after) = seen.unwrap();
+            let own: Vec<bool> = (0..seen.len()).map(|function| function == 0).collect();
+            assert_eq!((seen, before, after), (own, 0b10, [0, 0]), "{name} on {data_link} links");
+        }
     }
 }
 
@@ -157,8 +206,9 @@ fn function_0_of_several_has_the_channels() {
         peer_to_peer: PeerToPeer::Refused,
         ports: vec![port_config(identity, PortType::RootPort, 0, &link).unwrap()],
     });
-    let mut specs = MultiShape { functions: 2, ari: false, ..MultiShape::default() }.specs().unwrap();
-    specs[0].config.add(&VcCapability { extended: 1, low_priority: 0, phases: 0, arbitrates_ports: false }).unwrap();
+    let virtual_channels = link.virtual_channels;
+    let shape = MultiShape { functions: 2, ari: false, virtual_channels, ..MultiShape::default() };
+    let specs = shape.specs().unwrap();
     let device = fabric.plug(root, &link, |_, port| Box::new(Pair(MultiFunction::new(port, specs).unwrap()))).unwrap();
     let mut simulation = Simulation::new(fabric);
     let host = simulation.host(root);

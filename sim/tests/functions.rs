@@ -11,6 +11,7 @@ use mlx5_twin_sim::fabric::{
 };
 use mlx5_twin_sim::host::{AccessError, EnumerationError, Found, Host, Settings, Simulation, enumerate_virtual};
 use mlx5_twin_sim::memory::Memory;
+use mlx5_twin_sim::profile::VirtualChannels;
 use mlx5_twin_sim::tlp::{Bdf, Header};
 use mlx5_twin_sim::{Fabric, Time};
 
@@ -72,6 +73,7 @@ const SHAPE: MultiShape = MultiShape {
     ari: false,
     max_payload: 512,
     link: (4, 8),
+    virtual_channels: VirtualChannels::NONE,
 };
 
 /// What enumeration finds: functions, ARI, virtual functions of each, asked for; and the IDs of all, on the bus 3 and further ones.

@@ -7,9 +7,10 @@ use crate::config::{
 };
 use crate::fabric::{
     Core, Detected, Device, FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, PortEvent, PortId,
-    TlpId, VirtualSpec,
+    TlpId, VirtualSpec, add_channels,
 };
 use crate::memory::Memory;
+use crate::profile::VirtualChannels;
 use crate::tlp::{Kind, Status};
 
 /// What a [`MultiEndpoint`] is made of.
@@ -31,6 +32,8 @@ pub struct MultiShape {
     pub max_payload: u32,
     /// Generation and lanes of the link that it can have.
     pub link: (u8, u8),
+    /// The virtual channels beyond VC0 that the link has.
+    pub virtual_channels: VirtualChannels,
 }
 
 impl Default for MultiShape {
@@ -45,6 +48,7 @@ impl Default for MultiShape {
             ari: true,
             max_payload: 512,
             link: (5, 16),
+            virtual_channels: VirtualChannels::NONE,
         }
     }
 }
@@ -86,6 +90,9 @@ impl MultiShape {
             link_width: self.link.1,
             ..PcieCapability::new(PortType::Endpoint)
         })?;
+        if number == 0 {
+            add_channels(&mut config, &self.virtual_channels, false)?;
+        }
         if self.ari {
             let next = if number + 1 < self.functions { number as u8 + 1 } else { 0 };
             config.add(&AriCapability { next_function: next })?;

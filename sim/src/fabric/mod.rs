@@ -46,7 +46,7 @@ pub use error::{Detected, ErrorKind};
 pub use exact::{Fate, FrameKind, LinkCounters, Noise};
 pub use function::{Function, Inbound, answer_read};
 pub use multi::{FunctionKey, MultiError, MultiFunction, MultiInbound, PhysicalSpec, VirtualSpec};
-pub use ports::{PortIdentity, hot_plug_port_config, msi_port_config, port_config, slot_port_config};
+pub use ports::{PortIdentity, add_channels, hot_plug_port_config, msi_port_config, port_config, slot_port_config};
 pub use requester::{Outcome, Requester};
 pub use root::{PeerToPeer, RootSpec, SystemError, Ticket};
 

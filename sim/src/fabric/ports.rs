@@ -4,7 +4,7 @@ use crate::config::{
     Acs, AcsCapability, AerCapability, ConfigError, ConfigSpace, DpcCapability, MsiCapability, PcieCapability,
     PortType, PowerCapability, Slot, Type1, VcCapability,
 };
-use crate::profile::Link;
+use crate::profile::{Link, VirtualChannels};
 
 /// What a port says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,12 +107,7 @@ fn build(
     let root_port = port == PortType::RootPort;
     let downstream_facing = root_port || port == PortType::Downstream;
     config.add(&AerCapability { downstream_facing, root_port, ..AerCapability::default() })?;
-    let channels = &link.virtual_channels;
-    if !channels.is_empty() {
-        let (extended, low_priority) = (channels.credits().len() as u8, channels.low_priority());
-        let phases = channels.phases();
-        config.add(&VcCapability { extended, low_priority, phases, arbitrates_ports: true })?;
-    }
+    add_channels(&mut config, &link.virtual_channels, true)?;
     if msi {
         config.add(&MsiCapability)?;
     }
@@ -123,4 +118,22 @@ fn build(
         config.add(&DpcCapability { root_port, interrupt_message: 0 })?;
     }
     Ok(config)
+}
+
+/// Gives a function the registers of these virtual channels of its link, if there are any beyond VC0. Of a device it's function 0 that has them
+/// (base specification 7.9.1). Ports that arbitrate among other ports, as those of switches do, say so.
+///
+/// # Errors
+/// There's no room in the configuration space.
+pub fn add_channels(
+    config: &mut ConfigSpace,
+    channels: &VirtualChannels,
+    arbitrates_ports: bool,
+) -> Result<(), ConfigError> {
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let (extended, low_priority) = (channels.credits().len() as u8, channels.low_priority());
+    config.add(&VcCapability { extended, low_priority, phases: channels.phases(), arbitrates_ports })?;
+    Ok(())
 }

@@ -314,6 +314,7 @@ impl<M: FnMut(&Seat<'_>) -> Option<Box<dyn Device>>> Builder<'_, M> {
             ari: endpoint.ari,
             max_payload: node.max_payload.unwrap_or(identity.max_payload),
             link: (link.generation, link.lanes),
+            virtual_channels: link.virtual_channels,
         };
         let id = self.built.fabric.reserve();
         let port = self.built.fabric.attach(id, above, &link).map_err(connect_error(part))?;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use mlx5_twin_sim::config::{PortType, VcCapability};
+use mlx5_twin_sim::config::PortType;
 use mlx5_twin_sim::fabric::{
-    Faults, NodeId, PeerToPeer, PortIdentity, RootSpec, hot_plug_port_config, msi_port_config, port_config,
+    Faults, NodeId, PeerToPeer, PortIdentity, RootSpec, add_channels, hot_plug_port_config, msi_port_config,
+    port_config,
 };
 use mlx5_twin_sim::host::{Found, Host, Settings, Simulation, enumerate};
 use mlx5_twin_sim::memory::Memory;
@@ -82,13 +83,7 @@ fn grow(fabric: &mut Fabric, above: NodeId, shape: &Shape, spec: &Spec, agents: 
         Shape::Agent | Shape::HotPlug => {
             let make = |node, port| -> Box<dyn mlx5_twin_sim::fabric::Device> {
                 let mut agent = Agent::new(node, port, spec.tags, timeout);
-                let (extended, low_priority) =
-                    (link.virtual_channels.credits().len() as u8, link.virtual_channels.low_priority());
-                if extended > 0 {
-                    let phases = link.virtual_channels.phases();
-                    let channels = VcCapability { extended, low_priority, phases, arbitrates_ports: false };
-                    agent.function.config_mut().add(&channels).unwrap();
-                }
+                add_channels(agent.function.config_mut(), &link.virtual_channels, false).unwrap();
                 Box::new(agent)
             };
             agents.push(fabric.plug(above, &link, make).unwrap());
