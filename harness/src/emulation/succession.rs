@@ -305,8 +305,8 @@ mod tests {
         assert_eq!(receive(&ours, STATE).expect("a frame"), b"abc");
         send(&theirs, CLAIMED, &[]).expect("room");
         let error = receive(&ours, PRIMARY).expect_err("another kind").to_string();
-        assert_eq!(error, "frame 2 of 0 bytes came, frame 4 of at most 1048576 is due");
-        (&theirs).write_all(&[STATE, 0xff, 0, 0, 0]).expect("room");
+        assert_eq!(error, format!("frame 2 of 0 bytes came, frame 4 of at most {LONGEST} is due"));
+        (&theirs).write_all(&[STATE, 2, 0, 0, 1]).expect("room");
         assert!(receive(&ours, STATE).is_err());
         assert!(send(&theirs, STATE, &vec![0; LONGEST + 1]).is_err());
         drop(theirs);

@@ -163,7 +163,7 @@ fn no_toml_and_missing_sections() {
     assert!(error("[device]\nvendor_id = = 1\n").starts_with("test.toml:2: "));
     assert!(error("[timing]\n[timing]\n").starts_with("test.toml:2: "));
     assert!(parse("empty", "empty.toml", "").is_ok(), "each section has defaults");
-    let known = "there is no section \"weather\", only device, port, ethernet, capabilities, pages, firmware_timing, timeouts, topology, timing, faults";
+    let known = "there is no section \"weather\", only device, port, ethernet, capabilities, pages, firmware_timing, timeouts, topology, fabric, timing, faults";
     assert_eq!(error("[timing]\npoll_ns = 0\n[weather]\n"), format!("test.toml:3: {known}"));
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(error(&deep).starts_with("test.toml:1: "));

@@ -303,7 +303,7 @@ fn the_first_dies_in_the_middle() {
     let config = channel.save(port).expect("is there").to_bytes();
     let registers = function.registers.to_bytes();
     let part = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
-    send(&stream, STATE, &[&[0][..], &part(&config), &part(&registers)].concat());
+    send(&stream, STATE, &[&[0, 0][..], &part(&config), &part(&registers)].concat());
     drop(channel);
     drop(stream);
     let host = plant.host();

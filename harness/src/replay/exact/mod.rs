@@ -10,10 +10,12 @@
 //! - Root complexes and devices take what reaches them at once, which gives its credits back. The one exception is an emulated function whose
 //!   software keeps TLPs waiting: their credits come back when software has taken them, and the capture doesn't say when. With
 //!   [`RootComplexes`](super::Agents::RootComplexes) the device's model decides that anew.
-//! - Faults by rule happened to what root complexes and devices sent before it was captured, so that it's played as it came of them. On what switches send they happen
-//!   again: for that the profile has the record of a run's faults, each with its link, direction and number.
+//! - Faults by rule happened to what root complexes and devices sent before it was captured, so that it's played as it came of them; where they may have held a
+//!   transmitter up, a TLP is handed over when its first symbol left. On what switches send they happen again: for that the profile has the record of a
+//!   run's faults, each with its link, direction and number.
 
 mod compare;
+mod faults;
 mod play;
 mod tape;
 
@@ -21,31 +23,15 @@ use std::io::Read;
 use std::sync::Arc;
 
 use mlx5_twin_model::Machine;
-use mlx5_twin_sim::fabric::rules::{Action, LinkRef, Rule};
-use mlx5_twin_sim::probe::LinkId;
 
 use self::compare::Comparison;
+use self::faults::Faults;
 use self::tape::{About, Tape};
 use super::report::{Counts, Detail, Exact};
 use super::{Options, PROGRESS_STEPS, Progress, ReplayError};
 use crate::capture::{Reader, Shared};
 
 pub(super) use self::play::send;
-
-/// Whether a fault is to happen again in a replay: what happened to TLPs that are played is in the capture as it came of it. A rule that doesn't say on
-/// which lane is about those too, and left out; only a link that goes down has no direction.
-fn is_the_fabrics(rule: &Rule, machine: &Machine, played: &[bool]) -> bool {
-    let link = match &rule.link {
-        Some(LinkRef::Number(number)) => Some(LinkId(*number)),
-        Some(LinkRef::Name(name)) => machine.link_of(name),
-        None => None,
-    };
-    match (link, rule.direction) {
-        (Some(link), Some(direction)) => played.get(tape::lane_of(link, direction)) == Some(&false),
-        (Some(_), None) => matches!(rule.action, Action::LinkDown { .. }),
-        (None, _) => false,
-    }
-}
 
 /// Plays a capture of ours.
 pub(super) fn replay<R: Read>(
@@ -60,11 +46,11 @@ pub(super) fn replay<R: Read>(
     let mut machine = Machine::build(&profile, about.seed)?;
     let tape = Arc::new(Tape::read(&mut reader, &machine.links, counts, options.progress)?);
     let played = play::played(&machine, options.agents);
-    let rules: Vec<_> = rules.into_iter().filter(|rule| is_the_fabrics(rule, &machine, &played)).collect();
-    if !rules.is_empty() {
-        machine.set_faults(rules, about.seed)?;
+    let faults = Faults::new(rules, &machine, &played);
+    if !faults.again.is_empty() {
+        machine.set_faults(faults.again, about.seed)?;
     }
-    let mut play = play::prepare(machine, &tape, options.agents);
+    let mut play = play::prepare(machine, &tape, options.agents, &faults.met);
     let comparison = Shared::new(Comparison::new(&tape));
     play.simulation.fabric_mut().set_probe(Some(Box::new(comparison.clone())));
     play.begin();

@@ -106,8 +106,9 @@ pub(super) struct Play {
     player: NodeId,
 }
 
-/// Puts sinks in the place of the agents, and a player in the place of one.
-pub(super) fn prepare(machine: Machine, tape: &Arc<Tape>, agents: Agents) -> Play {
+/// Puts sinks in the place of the agents, and a player in the place of one. What was sent on a lane that `met` faults by rule is handed over when its first
+/// symbol left, since they may have kept the wire idle before that.
+pub(super) fn prepare(machine: Machine, tape: &Arc<Tape>, agents: Agents, met: &[bool]) -> Play {
     let played = played(&machine, agents);
     let Machine { mut simulation, host, dpu, device, other_roots, endpoints, .. } = machine;
     let fabric = simulation.fabric_mut();
@@ -115,11 +116,15 @@ pub(super) fn prepare(machine: Machine, tape: &Arc<Tape>, agents: Agents) -> Pla
         .filter_map(|link| fabric.ends(LinkId(link as u16)))
         .flat_map(|ends| ends.map(|end| end.port))
         .collect();
-    let cue = |(&(lane, number), at)| {
-        let port = *ports.get(usize::from(lane)).filter(|_| played.get(usize::from(lane)) == Some(&true))?;
-        Some(Cue { at, port, lane, number })
+    let cue = |(&(lane, number), taken_up)| {
+        let place = usize::from(lane);
+        let port = *ports.get(place).filter(|_| played.get(place) == Some(&true))?;
+        let left = tape.get(place, u64::from(number)).filter(|_| met.get(place) == Some(&true));
+        Some(Cue { at: left.map_or(taken_up, |recorded| recorded.time), port, lane, number })
     };
-    let cues = tape.order.iter().zip(tape.taken_up()).filter_map(cue).collect();
+    let mut cues: Vec<_> = tape.order.iter().zip(tape.taken_up()).filter_map(cue).collect();
+    // At one time in the order of the file.
+    cues.sort_by_key(|cue| cue.at);
     fabric.replace(host, Box::new(Player { node: host, tape: Arc::clone(tape), cues, next: 0 }));
     let nodes = |named: Vec<(String, NodeId)>| named.into_iter().map(|(_, node)| node);
     let models = std::iter::once(device).chain(nodes(endpoints)).filter(|_| agents == Agents::All);
