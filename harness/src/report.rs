@@ -334,10 +334,14 @@ impl Report {
         let name = |row: &LinkRow| format!("{} - {}", row.upper, row.lower);
         let width = self.links.iter().map(|row| name(row).len()).max().unwrap_or(0).max(20) + 2;
         writeln!(f, "{:<width$}{:>12}{:>14}{:>12}{:>14}", "Links", "TLPs down", "bytes", "TLPs up", "bytes")?;
-        for row in &self.links {
+        let (used, idle): (Vec<_>, Vec<_>) = self.links.iter().partition(|row| row.down_tlps + row.up_tlps > 0);
+        for row in used {
             let columns = [row.down_tlps, row.down_bytes, row.up_tlps, row.up_bytes].map(grouped);
             let [down, down_bytes, up, up_bytes] = &columns;
             writeln!(f, "  {:<w$}{down:>12}{down_bytes:>14}{up:>12}{up_bytes:>14}", name(row), w = width - 2)?;
+        }
+        if !idle.is_empty() {
+            writeln!(f, "  {} more that carried nothing", grouped(idle.len() as u64))?;
         }
         writeln!(f)
     }
@@ -418,14 +422,16 @@ mod tests {
             other_hosts: Vec::new(),
             emulation: Summary { reads: 2000, resets: 1, ..Summary::default() },
             tlps: vec![row("MWr32"), row("FetchAdd64")],
-            links: vec![LinkRow {
-                upper: "switch".to_owned(),
-                lower: "function 0".to_owned(),
-                down_tlps: 12_345_678,
-                down_bytes: 1_234_567_890,
-                up_tlps: 12_345_678,
-                up_bytes: 1_234_567_890,
-            }],
+            links: [("function 0", 12_345_678, 1_234_567_890), ("function 1", 0, 0), ("function 2", 0, 0)]
+                .map(|(lower, tlps, bytes)| LinkRow {
+                    upper: "switch".to_owned(),
+                    lower: lower.to_owned(),
+                    down_tlps: tlps,
+                    down_bytes: bytes,
+                    up_tlps: tlps,
+                    up_bytes: bytes,
+                })
+                .into(),
             faults: Faults { unsupported_request: 31, malformed: 1, ..Faults::default() }.into(),
             mistakes: None,
             fired: Some([("drop".to_owned(), 12), ("link-down".to_owned(), 1)].into()),
@@ -448,6 +454,7 @@ mod tests {
             "2,000 reads answered, 0 writes taken, 0 interrupts raised, 1 resets\n",
             "FetchAdd64 1,234,567    105.250 ns    999.999 us     50.000 ms\n",
             "Faults    31 unsupported requests, 1 malformed TLPs\nBy rule   12 drop, 1 link-down\n",
+            " 12,345,678 1,234,567,890\n  2 more that carried nothing\n\n",
             "Time      3.400 ms simulated in 25.000 ms; the host was done after 2.500 ms\n",
             "Capture   a.pcapng: 1,234 TLPs on links, 99,000 bytes\n",
         ] {
