@@ -9,10 +9,12 @@
 mod acs;
 mod arbiter;
 mod arena;
+mod assembly;
 mod channels;
 mod clock;
 mod containment;
 mod core;
+mod cpus;
 mod credits;
 pub mod dll;
 mod dma;
@@ -40,6 +42,7 @@ use std::fmt;
 
 pub use self::core::{Core, Faults, NodeId, PortId};
 pub use arena::{MAX_PAYLOAD, TlpId};
+pub use assembly::{LinkEnd, TopologyError};
 pub use dma::{Dma, DmaError, Progress};
 pub use downstream::PortEvent;
 pub use error::{Detected, ErrorKind};
@@ -51,20 +54,16 @@ pub use requester::{Outcome, Requester};
 pub use root::{PeerToPeer, RootSpec, SystemError, Ticket};
 
 use self::core::{Event, Owner};
-use self::exact::Exact;
 use self::link::Transmitter;
 use self::reset::Links;
 use self::root::RootComplex;
 use self::switch::Switch;
-use crate::config::ConfigSpace;
 use crate::event::EventQueue;
-use crate::host::{Access, AccessError, Data};
-use crate::memory::Memory;
-use crate::probe::{LinkId, Probe};
+use crate::probe::Probe;
 use crate::profile;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::tlp::{Bdf, Header, Route, Status};
+use crate::tlp::{Bdf, Header, Status};
 
 /// Something that is plugged into the fabric: it consumes the TLPs that reach its ports, and sends its own.
 pub trait Device: Send {
@@ -105,31 +104,6 @@ enum Node {
     Reserved,
 }
 
-/// What's wrong with a topology.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TopologyError {
-    /// The node above has no port left, or can't have one.
-    #[error("node {0} has no free port for another link")]
-    NoPort(u16),
-    /// There's no link of that number.
-    #[error("the fabric has no link {0}")]
-    NoLink(u16),
-    /// There are too many links.
-    #[error("a fabric has at most 16384 links")]
-    TooManyLinks,
-}
-
-/// One end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkEnd {
-    /// The node there.
-    pub node: NodeId,
-    /// Its port: what is sent from it goes over the link.
-    pub port: PortId,
-    /// Whether the node is a switch.
-    pub is_switch: bool,
-}
-
 /// Links, nodes, and the events between them.
 pub struct Fabric {
     core: Core,
@@ -158,139 +132,6 @@ impl Fabric {
             rng: Rng::stream(seed, "links"),
             ever_held: false,
         }
-    }
-
-    fn add_node(&mut self, node: Node) -> NodeId {
-        self.nodes.push(node);
-        NodeId(self.nodes.len() as u16 - 1)
-    }
-
-    /// Adds a root complex.
-    pub fn add_root(&mut self, spec: RootSpec) -> NodeId {
-        let id = NodeId(self.nodes.len() as u16);
-        let root = RootComplex::new(id, spec, &self.timing);
-        self.add_node(Node::Root(Box::new(root)))
-    }
-
-    /// Makes room for a device with several ports: it's connected by [`Fabric::attach`], and put in place by [`Fabric::install`].
-    pub fn reserve(&mut self) -> NodeId {
-        self.add_node(Node::Reserved)
-    }
-
-    /// Puts a device in the place that was reserved for it.
-    pub fn install(&mut self, node: NodeId, device: Box<dyn Device>) {
-        if let Some(place @ Node::Reserved) = self.nodes.get_mut(usize::from(node.0)) {
-            *place = Node::Device(device);
-        }
-    }
-
-    /// Puts a device in the place of a root complex or of another device, which is dropped. Links and latencies stay as they are: so can what a
-    /// node once sent be sent again without it. `false` if there's no such node, or it's a switch.
-    pub fn replace(&mut self, node: NodeId, device: Box<dyn Device>) -> bool {
-        match self.nodes.get_mut(usize::from(node.0)) {
-            None | Some(Node::Switch(_)) => false,
-            Some(place) => {
-                *place = Node::Device(device);
-                true
-            }
-        }
-    }
-
-    /// The two ends of a link, the one nearer to the root complex first. `None` if there's no such link.
-    pub fn ends(&self, link: LinkId) -> Option<[LinkEnd; 2]> {
-        let upper = link.0.checked_mul(2)?;
-        self.core.transmitters.get(usize::from(upper))?;
-        Some([upper, upper + 1].map(PortId).map(|port| {
-            let node = self.core.owner(port).node;
-            let is_switch = matches!(self.nodes.get(usize::from(node.0)), Some(Node::Switch(_)));
-            LinkEnd { node, port, is_switch }
-        }))
-    }
-
-    /// Adds a switch below `above`, with the configuration spaces of its upstream and its downstream ports.
-    ///
-    /// # Errors
-    /// No free port above, or too many links.
-    pub fn add_switch(
-        &mut self,
-        above: NodeId,
-        link: &profile::Link,
-        upstream: ConfigSpace,
-        downstream: Vec<ConfigSpace>,
-    ) -> Result<NodeId, TopologyError> {
-        let id = NodeId(self.nodes.len() as u16);
-        let port = self.connect(above, id, link, self.timing.switch_ns)?;
-        Ok(self.add_node(Node::Switch(Box::new(Switch::new(port, upstream, downstream)))))
-    }
-
-    /// Connects a device to the next free port of `above`: gives the device's end of the link.
-    ///
-    /// # Errors
-    /// No free port above, or too many links.
-    pub fn attach(&mut self, device: NodeId, above: NodeId, link: &profile::Link) -> Result<PortId, TopologyError> {
-        self.connect(above, device, link, self.timing.endpoint_ns)
-    }
-
-    /// Plugs a device with one port in below `above`: `make` makes it for its node and its end of the link.
-    ///
-    /// # Errors
-    /// No free port above, or too many links.
-    pub fn plug(
-        &mut self,
-        above: NodeId,
-        link: &profile::Link,
-        make: impl FnOnce(NodeId, PortId) -> Box<dyn Device>,
-    ) -> Result<NodeId, TopologyError> {
-        let id = NodeId(self.nodes.len() as u16);
-        let port = self.connect(above, id, link, self.timing.endpoint_ns)?;
-        Ok(self.add_node(Node::Device(make(id, port))))
-    }
-
-    fn connect(
-        &mut self,
-        above: NodeId,
-        below: NodeId,
-        link: &profile::Link,
-        below_ns: u64,
-    ) -> Result<PortId, TopologyError> {
-        let upper = u16::try_from(self.core.transmitters.len()).map_err(|_| TopologyError::TooManyLinks)?;
-        if upper >= 1 << 15 {
-            return Err(TopologyError::TooManyLinks);
-        }
-        let (upper, lower) = (PortId(upper), PortId(upper + 1));
-        let no_port = TopologyError::NoPort(above.0);
-        let (number, up, above_ns) = match self.nodes.get_mut(usize::from(above.0)).ok_or(no_port)? {
-            // What reads memory is acted upon when the memory has been read.
-            Node::Root(root) => {
-                let ns = self.timing.root_complex_ns;
-                root.connect(upper).map(|(number, up)| (number, up, [ns, ns + self.timing.memory_read_ns, ns]))
-            }
-            Node::Switch(switch) => switch.connect(upper).map(|(number, up)| (number, up, [self.timing.switch_ns; 3])),
-            _ => None,
-        }
-        .ok_or(no_port)?;
-        let mut transmitter = |receiver: Owner, reaction_ns: [u64; 3]| {
-            let flight = Time(self.rng.range(link.propagation.min_ps, link.propagation.max_ps));
-            let reaction = reaction_ns.map(Time::ns);
-            let mut transmitter = Transmitter::new(receiver, link, flight, reaction, &self.timing);
-            if link.data_link == profile::DataLink::Exact {
-                transmitter.make_special().exact = Some(Box::new(Exact::new(link, flight, reaction)));
-            }
-            transmitter
-        };
-        let pair = [
-            transmitter(Owner { node: below, number: Owner::UPWARDS }, [below_ns; 3]),
-            transmitter(Owner { node: above, number }, above_ns),
-        ];
-        self.core.transmitters.extend(pair);
-        self.links.add(up);
-        if up {
-            self.core.exact_link_up(lower);
-        }
-        if self.core.rules.is_some() {
-            self.watch();
-        }
-        Ok(lower)
     }
 
     /// Lets `probe` see every TLP from now on.
@@ -434,96 +275,6 @@ impl Fabric {
             Node::Device(device) => device.as_any().downcast_mut().map(|device| call(device, &mut self.core)),
             _ => None,
         }
-    }
-
-    fn root(&self, node: NodeId) -> Option<&RootComplex> {
-        match self.nodes.get(usize::from(node.0))? {
-            Node::Root(root) => Some(root),
-            _ => None,
-        }
-    }
-
-    fn root_mut(&mut self, node: NodeId) -> Option<(&mut RootComplex, &mut Core)> {
-        match self.nodes.get_mut(usize::from(node.0))? {
-            Node::Root(root) => Some((root, &mut self.core)),
-            _ => None,
-        }
-    }
-
-    /// The memory of a root complex. `None` if the node is none.
-    pub fn memory(&self, root: NodeId) -> Option<&Memory> {
-        self.root(root).map(RootComplex::memory)
-    }
-
-    /// The memory of a root complex. `None` if the node is none.
-    pub fn memory_mut(&mut self, root: NodeId) -> Option<&mut Memory> {
-        self.root_mut(root).map(|(root, _)| root.memory_mut())
-    }
-
-    /// Makes the memory of a root complex bad from address `first` to `last`: who reads there over the bus gets poisoned data, whatever is written
-    /// there afterwards. `false` if the node is no root complex.
-    pub fn poison_memory(&mut self, root: NodeId, first: u64, last: u64) -> bool {
-        self.root_mut(root).map(|(root, _)| root.poison(first, last)).is_some()
-    }
-
-    /// Begins an access of a CPU of `root`. Its result will be had by [`Fabric::next_result`].
-    ///
-    /// # Errors
-    /// What's wrong with the access itself, before any TLP is sent.
-    pub fn access(&mut self, root: NodeId, access: Access) -> Result<Ticket, AccessError> {
-        let no_root = AccessError::UnsupportedRequest(0);
-        let (root, core) = self.root_mut(root).ok_or(no_root)?;
-        root.access(core, access)
-    }
-
-    /// Broadcasts a message from a root complex to all that is below it. `false`, and nothing is sent, if the node is no root complex or
-    /// the header no message of that routing.
-    pub fn broadcast(&mut self, root: NodeId, header: Header, payload: &[u8]) -> bool {
-        match self.root_mut(root) {
-            Some((root, core)) if header.kind().is_message() && header.route() == Route::Broadcast => {
-                root.broadcast(core, header, payload);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// What the clock of a root complex's cores and of their requests shows: it's the fabric's, less the time for which it was held.
-    #[inline]
-    pub fn own_time(&self, root: NodeId) -> Time {
-        if !self.ever_held {
-            return self.core.now;
-        }
-        self.root(root).map_or(self.core.now, |root| root.own_time(self.core.now))
-    }
-
-    /// When on the fabric's clock a root complex's own will show `own`, if it isn't held until then. `None` while it's held.
-    pub(crate) fn fabric_time(&self, root: NodeId, own: Time) -> Option<Time> {
-        self.root(root).map_or(Some(own), |root| root.fabric_time(own))
-    }
-
-    /// Holds the clock of a root complex's cores, and of the time limits of their requests, or lets it run again.
-    pub(crate) fn hold_clock(&mut self, root: NodeId, hold: bool) {
-        self.ever_held |= hold;
-        if let Some((root, core)) = self.root_mut(root) {
-            root.hold_clock(core, hold);
-        }
-    }
-
-    /// Whether there's a result or an interrupt message that `root` hasn't been asked for.
-    #[inline]
-    pub(crate) fn has_news(&self, root: NodeId) -> bool {
-        self.root(root).is_some_and(RootComplex::has_news)
-    }
-
-    /// The next result of an access that was begun at `root`.
-    pub fn next_result(&mut self, root: NodeId) -> Option<(Ticket, Result<Data, AccessError>)> {
-        self.root_mut(root)?.0.next_result()
-    }
-
-    /// The next interrupt message that reached `root`: its data.
-    pub fn next_interrupt(&mut self, root: NodeId) -> Option<u32> {
-        self.root_mut(root)?.0.next_interrupt()
     }
 
     /// Sees that [`Fabric::next_woken`] gives `sleeper` at `at`.

@@ -6,7 +6,8 @@
 //! A port knows no clock and no wire. Its owner asks [`Port::next`] whenever the wire is free, puts the frame on it, and tells the port at the other end
 //! when it has come. [`Port::due`] says when to ask again if nothing is said.
 
-use std::collections::VecDeque;
+mod receiving;
+mod sending;
 
 use super::accept::{Acceptor, Integrity, Verdict};
 use super::channel::Channel;
@@ -101,13 +102,6 @@ pub enum Frame<T> {
     Dllp(Dllp),
 }
 
-/// A TLP that is to be sent, and has its credits.
-#[derive(Clone, Copy, Debug)]
-struct Outgoing<T> {
-    item: T,
-    bytes: u32,
-}
-
 /// One end of a link.
 #[derive(Clone, Debug)]
 pub struct Port<T> {
@@ -117,7 +111,6 @@ pub struct Port<T> {
     channels: Vec<Channel>,
     retry: Retry<T>,
     acceptor: Acceptor,
-    outgoing: VecDeque<Outgoing<T>>,
     /// When features are repeated.
     say_at: Time,
     /// The link is retrained until then: nothing is sent.
@@ -164,7 +157,6 @@ impl<T: Copy> Port<T> {
             channels,
             retry,
             acceptor: Acceptor::new(),
-            outgoing: VecDeque::new(),
             say_at: Time::ZERO,
             held_until: Time::ZERO,
             max_payload: 128,
@@ -220,13 +212,11 @@ impl<T: Copy> Port<T> {
         }
     }
 
-    /// The link is down: all that waits for the wire or for an Ack is given out, the oldest first, with its sequence number if it has been
-    /// sent: whether the other end has it, that one knows.
-    pub fn link_down(&mut self, mut lost: impl FnMut(Option<Sequence>, T)) {
+    /// The link is down: all that waits for an Ack is given out with its sequence number, the oldest first. Whether the other end has it, that one knows.
+    pub fn link_down(&mut self, mut lost: impl FnMut(Sequence, T)) {
         self.state = LinkState::Inactive;
-        self.retry.unacknowledged().for_each(|entry| lost(Some(entry.sequence), entry.item));
+        self.retry.unacknowledged().for_each(|entry| lost(entry.sequence, entry.item));
         self.retry = Retry::new(self.settings.replay_bytes, Time::ZERO);
-        self.outgoing.drain(..).for_each(|outgoing| lost(None, outgoing.item));
     }
 
     /// The receiver of TLPs: it keeps its state after the link is down, until it's up again.
@@ -299,19 +289,9 @@ impl<T: Copy> Port<T> {
         open && gate.is_some_and(|gate| gate.take(need))
     }
 
-    /// A TLP that has its credits goes as soon as its turn comes.
-    pub fn send(&mut self, item: T, bytes: u32) {
-        self.outgoing.push_back(Outgoing { item, bytes });
-    }
-
-    /// Whether nothing waits for the wire or for an Ack.
+    /// Whether nothing waits for an Ack.
     pub fn is_quiet(&self) -> bool {
-        self.outgoing.is_empty() && self.retry.unacknowledged().len() == 0
-    }
-
-    /// Whether a new TLP of up to so many bytes would go if [`Port::next`] gives nothing now: the link is up, and the replay buffer has room.
-    pub fn takes_tlp(&self, bytes: u32, now: Time) -> bool {
-        self.state == LinkState::Active && now >= self.held_until && self.retry.may_send(bytes)
+        self.retry.unacknowledged().len() == 0
     }
 
     /// Until when nothing is sent since the link is retrained; a time gone by if it isn't.
@@ -324,139 +304,12 @@ impl<T: Copy> Port<T> {
         self.retry.unacknowledged().map(|entry| (entry.sequence, entry.item))
     }
 
-    /// A TLP that has its credits begins on the wire, which takes `wire` for it: [`Port::takes_tlp`], and [`Port::next`] gave nothing.
-    #[inline]
-    pub fn start(&mut self, item: T, bytes: u32, now: Time, wire: Time) -> Frame<T> {
-        Frame::Tlp { sequence: self.retry.send(item, bytes, now + wire), item, bytes, again: false }
-    }
-
     /// Notes the size of a payload that passes: limits go by the Max_Payload_Size that it shows.
     pub fn note_payload(&mut self, bytes: u32) {
         if bytes > self.max_payload {
             self.max_payload = bytes.next_power_of_two().min(4096);
             let limit = self.replay_limit();
             self.retry.set_limit(limit);
-        }
-    }
-
-    /// The next frame for the wire, which is free now, in the order that 3.5.2.1 recommends. `wire` gives the time that a frame of so many bytes, framing
-    /// included, takes. `None` if nothing is to be sent now.
-    pub fn next(&mut self, now: Time, tlp_time: impl Fn(u32) -> Time) -> Option<Frame<T>> {
-        if now < self.held_until {
-            return None;
-        }
-        match self.state {
-            LinkState::Inactive => None,
-            LinkState::Feature => (now >= self.say_at).then(|| {
-                self.say_at = now + INIT_REPEAT;
-                Frame::Dllp(self.features.next())
-            }),
-            LinkState::Init => self.next_init(1, now).map(Frame::Dllp),
-            LinkState::Active => self.next_active(now, tlp_time),
-        }
-    }
-
-    /// The next InitFC of the first `count` channels, if it's its time.
-    #[inline]
-    fn next_init(&mut self, count: usize, now: Time) -> Option<Dllp> {
-        let any = self.channels.iter().any(Channel::is_being_initialized);
-        if any { self.initialize(count, now) } else { None }
-    }
-
-    /// The same, if any channel is being initialized. A sequence of three that has begun isn't broken off by another channel's.
-    #[inline(never)]
-    fn initialize(&mut self, count: usize, now: Time) -> Option<Dllp> {
-        let due = |channel: &&mut Channel| channel.init_due().is_some_and(|due| due <= now);
-        let all = self.channels.iter_mut().take(count).filter(due);
-        let channel = all.min_by_key(|channel| (!channel.init.has_begun(), channel.say_at))?;
-        let dllp = channel.init.next(&channel.ledgers);
-        channel.say_at = now + INIT_REPEAT;
-        self.after_init(now);
-        dllp
-    }
-
-    fn next_active(&mut self, now: Time, tlp_time: impl Fn(u32) -> Time) -> Option<Frame<T>> {
-        if self.acceptor.due().is_some_and(|due| due <= now) {
-            return Some(Frame::Dllp(self.acceptor.take()));
-        }
-        if let Some(update) = self.next_update(now) {
-            return Some(Frame::Dllp(update));
-        }
-        // Other virtual channels are initialized while TLPs go.
-        if let Some(init) = self.next_init(usize::MAX, now) {
-            return Some(Frame::Dllp(init));
-        }
-        if let Some(entry) = self.retry.next_replay().copied() {
-            self.retry.replay_sent(now + tlp_time(entry.bytes));
-            return Some(Frame::Tlp { sequence: entry.sequence, item: entry.item, bytes: entry.bytes, again: true });
-        }
-        let first = self.outgoing.front().filter(|first| self.retry.may_send(first.bytes))?;
-        let Outgoing { item, bytes } = *first;
-        self.outgoing.pop_front();
-        Some(self.start(item, bytes, now, tlp_time(bytes)))
-    }
-
-    /// The next UpdateFC, if it's the time of one.
-    fn next_update(&mut self, now: Time) -> Option<Dllp> {
-        for channel in self.channels.iter_mut().filter(|channel| channel.enabled) {
-            let parts = channel.updates.iter_mut().zip(&channel.ledgers).zip(&mut channel.uncertain);
-            for (class, ((timer, ledger), uncertain)) in Class::ALL.into_iter().zip(parts) {
-                let repeat = *uncertain && timer.repeat_due() <= now;
-                if repeat || timer.owed().is_some_and(|owed| owed <= now) {
-                    timer.sent(now);
-                    *uncertain = false;
-                    let (headers, data) = (ledger.headers.field(), ledger.data.field());
-                    let channel = channel.init.channel();
-                    return Some(Dllp::FlowControl { stage: FcStage::Update, class, channel, headers, data });
-                }
-            }
-        }
-        None
-    }
-
-    /// When to ask for the next frame if nothing happens until then. `None` if nothing is going to be sent. Regular UpdateFCs that would tell nothing new
-    /// are left out: a link at rest stays at rest.
-    pub fn due(&self) -> Option<Time> {
-        let due = match self.state {
-            LinkState::Inactive => None,
-            LinkState::Feature => Some(self.say_at),
-            LinkState::Init => self.channels.first().and_then(Channel::init_due),
-            LinkState::Active => self.active_due(),
-        };
-        due.map(|due| due.max(self.held_until))
-    }
-
-    fn active_due(&self) -> Option<Time> {
-        let sends = self.retry.next_replay().is_some()
-            || self.outgoing.front().is_some_and(|first| self.retry.may_send(first.bytes));
-        if sends {
-            return Some(Time::ZERO);
-        }
-        let enabled = self.channels.iter().filter(|channel| channel.enabled);
-        let inits = enabled.clone().filter_map(Channel::init_due);
-        let updates = enabled.flat_map(|channel| {
-            channel
-                .updates
-                .iter()
-                .zip(&channel.uncertain)
-                .filter_map(|(timer, uncertain)| if *uncertain { Some(timer.due()) } else { timer.owed() })
-        });
-        updates.chain(self.acceptor.due()).chain(inits).chain(self.retry.timer()).min()
-    }
-
-    /// REPLAY_TIMER may have expired: what follows from that.
-    pub fn check_timer(&mut self, now: Time) -> Reaction {
-        if self.retry.timer().is_none_or(|at| at > now) {
-            return Reaction::NOTHING;
-        }
-        if now < self.held_until {
-            // It doesn't run while the link is retrained.
-            return Reaction::NOTHING;
-        }
-        match self.retry.expired() {
-            None => Reaction::NOTHING,
-            Some(Replay::Begins) => Reaction::error(LinkError::ReplayTimeout),
-            Some(Replay::AfterRetraining) => Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) },
         }
     }
 
@@ -467,138 +320,6 @@ impl<T: Copy> Port<T> {
             && let Some(uncertain) = channel.uncertain.get_mut(class as usize)
         {
             *uncertain = true;
-        }
-    }
-
-    /// A TLP has come, which takes `amount` of a class of receive buffer `number`; that is looked at only if it's the next one. If no channel is
-    /// enabled for that buffer, it's dropped without an error of the link's.
-    pub fn receive_tlp(
-        &mut self,
-        sequence: Sequence,
-        integrity: Integrity,
-        number: u8,
-        class: Class,
-        amount: Amount,
-        now: Time,
-    ) -> Reaction {
-        if self.state < LinkState::Init {
-            return Reaction::NOTHING;
-        }
-        if integrity == Integrity::Good && sequence == self.acceptor.next_sequence() {
-            self.note_payload(amount.data * 16);
-        }
-        let latency = self.latency();
-        let verdict = self.acceptor.receive(sequence, integrity, now, latency);
-        if verdict.is_bad() {
-            return Reaction::error(LinkError::BadTlp);
-        }
-        if verdict != Verdict::Taken {
-            return Reaction::NOTHING;
-        }
-        // The link has done its part: what there's no room for is acknowledged all the same.
-        let Some(state) = self.channels.get_mut(usize::from(number)).filter(|state| state.enabled) else {
-            return Reaction { dropped: true, ..Reaction::NOTHING };
-        };
-        let opened = state.init.receive_tlp();
-        let class = class as usize % 3;
-        if state.ledgers[class].receive(amount).is_err() {
-            return Reaction { dropped: true, ..Reaction::error(LinkError::ReceiverOverflow) };
-        }
-        let counted = state.finite(class, amount);
-        state.held[class].headers += counted.headers;
-        state.held[class].data += counted.data;
-        if opened {
-            self.after_init(now);
-        }
-        Reaction { taken: true, credits: opened, ..Reaction::NOTHING }
-    }
-
-    /// What a TLP took of receive buffer `number` is free again.
-    pub fn free(&mut self, number: u8, class: Class, amount: Amount, now: Time) {
-        let latency = self.latency();
-        let largest = Amount { headers: 1, data: self.max_payload.div_ceil(16) };
-        let Some(channel) = self.channels.get_mut(usize::from(number)) else { return };
-        let class = class as usize % 3;
-        let amount = channel.finite(class, amount);
-        let (held, stale) = (&mut channel.held[class], &mut channel.stale[class]);
-        held.headers = held.headers.saturating_sub(amount.headers);
-        held.data = held.data.saturating_sub(amount.data);
-        // What was there before the link was down isn't given back.
-        let (headers, data) = (stale.headers.min(amount.headers), stale.data.min(amount.data));
-        stale.headers -= headers;
-        stale.data -= data;
-        let amount = Amount { headers: amount.headers - headers, data: amount.data - data };
-        let ledger = &mut channel.ledgers[class];
-        if self.state < LinkState::Init || ledger.is_infinite() || amount == Amount::default() {
-            return;
-        }
-        let within = if ledger.is_short(largest) { Time::ZERO } else { latency };
-        ledger.free(amount);
-        channel.updates[class].freed(now, within);
-    }
-
-    /// A DLLP has come, and its check is right.
-    pub fn receive_dllp(&mut self, dllp: &Dllp, now: Time, mut purge: impl FnMut(T)) -> Reaction {
-        if self.state == LinkState::Inactive {
-            return Reaction::NOTHING;
-        }
-        if self.state == LinkState::Feature && self.features.receive(dllp) {
-            self.say_at = now;
-            self.after_features(now);
-        }
-        match *dllp {
-            Dllp::Ack(named) => self.acknowledged(named, false, now, &mut purge),
-            Dllp::Nak(named) => self.acknowledged(named, true, now, &mut purge),
-            Dllp::FlowControl { stage, class, channel, headers, data } => {
-                let latency = self.latency();
-                let Some(state) = self.with_id_mut(channel) else { return Reaction::NOTHING };
-                if state.init.state() == InitState::Done {
-                    if stage != FcStage::Update {
-                        // The other end hasn't heard that this one is ready: any UpdateFC tells it so.
-                        state.updates[class as usize % 3].freed(now, latency);
-                        return Reaction::NOTHING;
-                    }
-                    let gate = state.gates.as_mut().and_then(|gates| gates.get_mut(class as usize));
-                    return match gate.map(|gate| gate.update(headers, data)) {
-                        Some(Err(_)) => Reaction::error(LinkError::FlowControlProtocol),
-                        _ => Reaction { credits: true, ..Reaction::NOTHING },
-                    };
-                }
-                // Values count until FC_INIT1 is over, UpdateFCs from then on.
-                if stage == FcStage::Update
-                    && let Some(gate) = state.gates.as_mut().and_then(|gates| gates.get_mut(class as usize))
-                    && gate.update(headers, data).is_err()
-                {
-                    return Reaction::error(LinkError::FlowControlProtocol);
-                }
-                let changed = state.init.receive(stage, class, headers, data);
-                if state.gates.is_none() {
-                    state.gates = state.init.gates();
-                }
-                if changed {
-                    self.after_init(now);
-                }
-                Reaction { credits: changed, ..Reaction::NOTHING }
-            }
-            Dllp::Feature { .. } | Dllp::Power(_) | Dllp::Vendor(_) | Dllp::Nop => Reaction::NOTHING,
-        }
-    }
-
-    /// Goes on to DL_Active when virtual channel 0 is initialized.
-    fn after_init(&mut self, now: Time) {
-        if self.state == LinkState::Init && self.is_open(0) {
-            self.state = LinkState::Active;
-            self.say_at = now;
-        }
-    }
-
-    fn acknowledged(&mut self, named: Sequence, is_nak: bool, now: Time, purge: &mut impl FnMut(T)) -> Reaction {
-        match self.retry.acknowledge(named, is_nak, now, |entry| purge(entry.item)) {
-            Err(_) => Reaction::error(LinkError::DataLinkProtocol),
-            Ok(done) if done.replay == Some(Replay::AfterRetraining) => {
-                Reaction { retrain: true, ..Reaction::error(LinkError::ReplayRollover) }
-            }
-            Ok(_) => Reaction::NOTHING,
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::super::flow::{Scale, Unit};
 use super::*;
 use crate::rng::Rng;
@@ -91,18 +93,11 @@ impl Line {
             self.react(end, reaction);
         }
         for end in 0..2 {
-            while let Some(&item) = self.waiting[end].front() {
-                let amount = Amount::of_payload(item.payload);
-                if !self.ports[end].take_credits(item.channel, item.class, amount) {
-                    break;
-                }
-                self.waiting[end].pop_front();
-                self.ports[end].send(item, 16 + item.payload);
-            }
             if self.busy[end] > self.now {
                 continue;
             }
-            let Some(frame) = self.ports[end].next(self.now, tlp_time) else { continue };
+            let frame = self.ports[end].next(self.now, tlp_time).or_else(|| self.start(end, tlp_time));
+            let Some(frame) = frame else { continue };
             self.frames += 1;
             let bytes = match frame {
                 Frame::Tlp { bytes, .. } => bytes,
@@ -122,6 +117,19 @@ impl Line {
             }
             self.schedule(self.busy[end] + FLIGHT, 1 - end, What::Frame(frame, fate));
         }
+    }
+
+    /// The next new TLP, if it has its credits.
+    fn start(&mut self, end: usize, tlp_time: impl Fn(u32) -> Time) -> Option<Frame<Item>> {
+        let item = *self.waiting[end].front()?;
+        let bytes = 16 + item.payload;
+        let port = &mut self.ports[end];
+        let goes = port.takes_tlp(bytes, self.now)
+            && port.take_credits(item.channel, item.class, Amount::of_payload(item.payload));
+        goes.then(|| {
+            self.waiting[end].pop_front();
+            port.start(item, bytes, self.now, tlp_time(bytes))
+        })
     }
 
     fn arrive(&mut self, end: usize, what: What) {
@@ -158,7 +166,9 @@ impl Line {
             let mut next = self.plan.keys().next().map(|(at, _)| *at);
             for end in 0..2 {
                 let ready = self.ports[end].due().map(|due| due.max(self.busy[end]));
-                next = [next, ready].into_iter().flatten().min();
+                // What waits for the wire goes when that's free; if it is, it waits for something to come.
+                let free = Some(self.busy[end]).filter(|busy| *busy > self.now && !self.waiting[end].is_empty());
+                next = [next, ready, free].into_iter().flatten().min();
             }
             let Some(next) = next else { break };
             self.now = self.now.max(next);
@@ -378,7 +388,6 @@ fn what_goes_first() {
     assert_eq!(port.due(), Some(now + limit), "there's no hurry");
     let item = Item { number: 0, channel: 0, class: Class::Posted, payload: 0 };
     assert!(port.take_credits(0, Class::Posted, Amount { headers: 1, data: 0 }));
-    port.send(item, 12);
     for _ in 0..6 {
         port.receive_tlp(Sequence::new(9), Integrity::Bad, 0, Class::Posted, amount, now);
     }
@@ -387,6 +396,8 @@ fn what_goes_first() {
     while let Some(frame) = port.next(later, |_| Time::ZERO) {
         order.push(frame);
     }
+    assert!(port.takes_tlp(12, later));
+    order.push(port.start(item, 12, later, Time::ZERO));
     let headers = port.channels[0].ledgers[0].headers.field();
     let data = port.channels[0].ledgers[0].data.field();
     let update = Dllp::FlowControl { stage: FcStage::Update, class: Class::Posted, channel: 0, headers, data };

@@ -34,19 +34,18 @@ impl Core {
             let Some(exact) = self.exact(end) else { return unsent };
             exact.dead = exact.flying.len();
             exact.marked.clear();
-            let (mut lost, mut waited) = (Vec::new(), Vec::new());
-            exact.port.link_down(|sequence, tlp| match sequence {
-                Some(sequence) if other.has_taken(sequence) => {}
-                Some(_) => lost.push(tlp),
-                None => waited.push(tlp),
+            let mut lost = Vec::new();
+            exact.port.link_down(|sequence, tlp| {
+                if !other.has_taken(sequence) {
+                    lost.push(tlp);
+                }
             });
             let transmitter = &mut self.transmitters[usize::from(end.0)];
             for channel in 0..transmitter.channel_count() {
-                waited.extend(transmitter.take_all_of(&mut self.arena, channel));
-            }
-            for tlp in waited {
-                let nonposted = self.arena.slot(tlp).weight.class == Class::NonPosted;
-                if end == port && nonposted { unsent.push(tlp) } else { lost.push(tlp) }
+                for tlp in transmitter.take_all_of(&mut self.arena, channel) {
+                    let nonposted = self.arena.slot(tlp).weight.class == Class::NonPosted;
+                    if end == port && nonposted { unsent.push(tlp) } else { lost.push(tlp) }
+                }
             }
             for tlp in lost {
                 self.lose_exactly(end, tlp);
