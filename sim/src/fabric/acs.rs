@@ -2,8 +2,9 @@
 //!
 //! A port without any service turned on never comes here: the tables that route say so ([`Gate`](super::routing::Gate)).
 
-use super::core::{Core, PortId};
+use super::core::Core;
 use super::error::ErrorKind;
+use super::ids::PortId;
 use super::switch::{Next, Switch};
 use crate::config::{Acs, ConfigSpace};
 use crate::fabric::TlpId;

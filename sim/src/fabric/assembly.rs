@@ -1,7 +1,7 @@
 //! A fabric is put together: root complexes, switches and devices, and the links between them.
 
-use super::core::Owner;
 use super::exact::Exact;
+use super::ids::Owner;
 use super::link::Transmitter;
 use super::root::{RootComplex, RootSpec};
 use super::switch::Switch;

@@ -6,9 +6,10 @@
 
 use super::arbiter::Arbiter;
 use super::arena::{Arena, TlpId, Weight};
-use super::core::{Core, Event, Left, PortId};
+use super::core::{Core, Event, Left};
 use super::credits::Credits;
 use super::exact::Pair;
+use super::ids::PortId;
 use super::link::{Transmitter, Turn};
 use super::special::Special;
 use super::waiting::Waiting;

@@ -1,8 +1,8 @@
 //! Downstream Port Containment: a port whose link goes down on an error, and stays down until software lets it come up (base specification
 //! 6.2.10). And links that go down by themselves.
 
-use super::core::{NodeId, Owner, PortId};
 use super::error::{Detected, ErrorKind};
+use super::ids::{NodeId, Owner, PortId};
 use super::{Fabric, Node};
 use crate::config::{DpcReason, ErrorMessage, Reset};
 use crate::probe::LinkId;

@@ -1,6 +1,7 @@
 //! A port with a link below it, of a root complex or of a switch: the state of its link and of its slot.
 
-use super::core::{Core, PortId};
+use super::core::Core;
+use super::ids::PortId;
 use crate::config::{Changed, ConfigSpace, Indicator, Reset};
 use crate::time::Time;
 use crate::tlp::Bdf;

@@ -2,8 +2,9 @@
 
 use super::answer_dword;
 use super::arena::TlpId;
-use super::core::{Core, PortId};
+use super::core::Core;
 use super::error::{self, Detected, ErrorKind, Role};
+use super::ids::PortId;
 use super::inspect::{Look, look_by_payload};
 use crate::config::{BarKind, BarRange, Changed, ConfigSpace, ErrorMessage};
 use crate::tlp::{Bdf, Class, Header, Kind, Route, Status};

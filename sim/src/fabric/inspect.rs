@@ -1,8 +1,8 @@
 //! What a port of a switch or root complex looks for in the few TLPs that have it: more data than it takes, poisoned data, a digest,
 //! prefixes.
 
-use super::core::{Owner, PortId};
 use super::error::{ErrorKind, Role};
+use super::ids::{Owner, PortId};
 use super::{Fabric, Node};
 use crate::config::ConfigSpace;
 use crate::fabric::{Core, TlpId};

@@ -2,9 +2,9 @@
 
 use super::arena::{Arena, TlpId, Weight};
 use super::channels::{Channels, credits_of};
-use super::core::Owner;
 use super::credits::Credits;
 use super::exact::Exact;
+use super::ids::Owner;
 use super::special::Special;
 use super::waiting::{LOOK_BACK, Waiting, passes_all};
 use crate::profile;

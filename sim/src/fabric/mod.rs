@@ -22,6 +22,7 @@ mod downstream;
 pub mod error;
 mod exact;
 mod function;
+mod ids;
 mod inspect;
 mod link;
 mod multi;
@@ -40,7 +41,8 @@ mod waiting;
 
 use std::fmt;
 
-pub use self::core::{Core, Faults, NodeId, PortId};
+pub use self::core::{Core, Faults};
+pub use self::ids::{NodeId, PortId};
 pub use arena::{MAX_PAYLOAD, TlpId};
 pub use assembly::{LinkEnd, TopologyError};
 pub use dma::{Dma, DmaError, Progress};
@@ -53,7 +55,8 @@ pub use ports::{PortIdentity, add_channels, hot_plug_port_config, msi_port_confi
 pub use requester::{Outcome, Requester};
 pub use root::{PeerToPeer, RootSpec, SystemError, Ticket};
 
-use self::core::{Event, Owner};
+use self::core::Event;
+use self::ids::Owner;
 use self::link::Transmitter;
 use self::reset::Links;
 use self::root::RootComplex;

@@ -6,9 +6,10 @@
 
 use super::answer_dword;
 use super::arena::TlpId;
-use super::core::{Core, PortId};
+use super::core::Core;
 use super::error::Detected;
 use super::function::{Function, answer_read, extent};
+use super::ids::PortId;
 use crate::config::{BarKind, Changed, ConfigError, ConfigSpace, Reset, SriovCapability};
 use crate::tlp::{Bdf, Header, Kind, Route, Status};
 

@@ -1,9 +1,10 @@
 //! Poisoned TLPs at bridges: what the status registers of the two bridges of a switch show as one passes through (base specification 7.5.1.1.4 and
 //! 7.5.1.3.7), and Poisoned TLP Egress Blocking, by which a port with a link below sends none out (2.7.2.1).
 
-use super::core::{Core, Owner, PortId};
+use super::core::Core;
 use super::downstream::DownstreamPort;
 use super::error::{Detected, ErrorKind};
+use super::ids::{Owner, PortId};
 use super::switch::{Next, Switch};
 use super::{Fabric, Node};
 use crate::config::{ConfigSpace, Status as Legacy, UncorrectableError};

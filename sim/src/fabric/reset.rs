@@ -5,8 +5,9 @@
 //! nothing for it, so that requests are Unsupported ([`Gate`](super::routing::Gate)), and so are non-posted ones that waited for it
 //! ([`Fabric::end_unsent`]); what else waits for its transmitters or is on the wire is lost when it arrives, which gives the credits back. It isn't up again before all of that has arrived.
 
-use super::core::{Core, NodeId, PortId};
+use super::core::Core;
 use super::downstream::{Affair, DownstreamPort, LinkState, PortEvent};
+use super::ids::{NodeId, PortId};
 use super::{Fabric, Node};
 use crate::config::{ConfigSpace, DpcReason, MsiMessage, Reset, SlotEvent};
 use crate::probe::LinkId;

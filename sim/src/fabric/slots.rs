@@ -1,7 +1,8 @@
 //! What befalls slots and what is in them: devices that come, go and are pulled out, faults of the power, latches, indicators.
 
-use super::core::{Core, NodeId, PortId};
+use super::core::Core;
 use super::downstream::{Affair, DownstreamPort, LinkState, PortEvent};
+use super::ids::{NodeId, PortId};
 use super::{Fabric, TopologyError};
 use crate::config::SlotEvent;
 use crate::probe::LinkId;

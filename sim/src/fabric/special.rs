@@ -3,8 +3,9 @@
 
 use super::arena::{TlpId, Weight};
 use super::channels::Channels;
-use super::core::{Core, PortId};
+use super::core::Core;
 use super::exact::Exact;
+use super::ids::PortId;
 use crate::time::Time;
 
 /// What a port has beyond the plain path.

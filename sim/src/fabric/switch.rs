@@ -1,8 +1,9 @@
 //! A switch: an upstream port, downstream ports, and a virtual bus between them. It routes TLPs and never splits them.
 
-use super::core::{Core, Owner, PortId};
+use super::core::Core;
 use super::downstream::{Affair, DownstreamPort};
 use super::error::{self, Detected, ErrorKind, Found, Role};
+use super::ids::{Owner, PortId};
 use super::routing::{Gate, Routes};
 use super::{ConfigTarget, answer_dword};
 use crate::config::{Changed, ConfigSpace, Reset, Status as Legacy};

@@ -5,8 +5,9 @@
 //! request can't be answered any more).
 
 use super::arena::{Arena, TlpId, Weight};
-use super::core::{Core, Owner, PortId};
+use super::core::Core;
 use super::error::{Detected, ErrorKind};
+use super::ids::{Owner, PortId};
 use super::link::Transmitter;
 use super::{Fabric, Node};
 use crate::config::MAX_CHANNELS;

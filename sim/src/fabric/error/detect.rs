@@ -2,7 +2,8 @@
 
 use super::{ErrorKind, Found, Role};
 use crate::config::TlpLog;
-use crate::fabric::core::{Core, NodeId, PortId};
+use crate::fabric::core::Core;
+use crate::fabric::ids::{NodeId, PortId};
 use crate::fabric::{Faults, TlpId};
 use crate::tlp::{Bdf, Class, Header, Prefixes};
 

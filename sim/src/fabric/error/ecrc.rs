@@ -1,7 +1,8 @@
 //! Digests: made by who sends a TLP, checked by who receives it, if AER's control says so (base specification 2.7.1).
 
 use crate::fabric::TlpId;
-use crate::fabric::core::{Core, PortId};
+use crate::fabric::core::Core;
+use crate::fabric::ids::PortId;
 use crate::tlp::{Header, Prefixes, ecrc};
 
 impl Core {

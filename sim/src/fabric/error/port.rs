@@ -3,7 +3,7 @@
 
 use super::{Detected, forward, message, record, signal};
 use crate::config::{DpcReason, ErrorMessage};
-use crate::fabric::core::{NodeId, Owner};
+use crate::fabric::ids::{NodeId, Owner};
 use crate::fabric::{Fabric, Node, SystemError};
 use crate::tlp::Bdf;
 

@@ -1,8 +1,9 @@
 //! What becomes of frames on their way: errors that are planned, and those that come by chance.
 
 use super::super::arena::TlpId;
-use super::super::core::{Core, PortId};
+use super::super::core::Core;
 use super::super::dll::{Dllp, FcStage, Frame};
+use super::super::ids::PortId;
 use super::{Exact, Marked};
 use crate::rng::Rng;
 

@@ -2,8 +2,9 @@
 
 use super::super::Fabric;
 use super::super::arena::TlpId;
-use super::super::core::{Core, PortId};
+use super::super::core::Core;
 use super::super::dll::{Amount, Dllp, Frame};
+use super::super::ids::PortId;
 use super::{Exact, Fate, FrameKind, LinkCounters, NO_CHANNEL, Noise, Pair};
 use crate::config::MAX_CHANNELS;
 use crate::tlp::Class;

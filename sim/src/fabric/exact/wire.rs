@@ -1,9 +1,10 @@
 //! TLPs and DLLPs on the wire of exact links: from the queue at one end to the buffer at the other and back.
 
 use super::super::arena::{NO_PORT, NO_TICKET, TlpId, Weight};
-use super::super::core::{Core, Event, PortId};
+use super::super::core::{Core, Event};
 use super::super::dll::{BadDllp, Dllp, Frame, Integrity, LinkError, LinkState, Reaction};
 use super::super::error::Detected;
+use super::super::ids::PortId;
 use super::fate::{Fate, broken};
 use super::{Flying, LARGEST, LinkAffair, RECOVERY};
 use crate::event::EventQueue;
