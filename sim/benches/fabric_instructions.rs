@@ -1,7 +1,7 @@
 //! Instructions of the fabric, counted by valgrind: `cargo bench -p mlx5-twin-sim --bench fabric_instructions`.
 //! Fails if a TLP from end to end through one switch takes more than 800, or a push and a pop of the event queue more than 200. The goal for a
 //! TLP is 400 in the long run. Fails, too, if it isn't flat: with credits that are plentiful, and again with credits that are short, the most that a TLP
-//! takes must lie within 1.2 times the least, from 1 to 1,000 endpoints and from 32 to 100,000 outstanding requests.
+//! takes must lie within 1.2 times the least, from 1 to 1,000 endpoints and from 64 to 100,000 outstanding requests.
 //! Needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
 
 #![allow(missing_docs, reason = "gungraun's macros make undocumented items")]
@@ -87,7 +87,7 @@ fn waiting_tlp(mut load: Load) -> Load {
 }
 
 #[library_benchmark]
-#[bench::plentiful_1(args = (1, 1, 32), setup = plentiful)]
+#[bench::plentiful_1(args = (1, 1, 64), setup = plentiful)]
 #[bench::plentiful_4(args = (1, 4, 256), setup = plentiful)]
 fn plentiful_tlp(mut load: Load) -> Load {
     black_box(load.run(TURNS));
