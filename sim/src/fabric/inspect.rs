@@ -20,6 +20,7 @@ pub(super) enum Look {
 }
 
 /// Looks at a TLP as the receiver with these registers.
+#[inline]
 pub(super) fn look(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
     look_by_payload(core, config, config.max_payload(), tlp)
 }
@@ -27,15 +28,19 @@ pub(super) fn look(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
 /// As [`look`], of a receiver whose `Max_Payload_Size` another function decides.
 #[inline]
 pub(super) fn look_by_payload(core: &Core, config: &ConfigSpace, max_payload: u32, tlp: TlpId) -> Look {
-    let header = core.header(tlp);
-    if core.is_only_large(tlp) {
-        let fits = header.check_max_payload(max_payload).is_ok();
-        return if fits { Look::Good } else { Look::Bad(ErrorKind::MalformedTlp) };
+    if core.header(tlp).check_max_payload(max_payload).is_err() {
+        return Look::Bad(ErrorKind::MalformedTlp);
     }
+    if core.is_only_large(tlp) { Look::Good } else { look_closely(core, config, tlp) }
+}
+
+/// Looks at what else there may be about a TLP than its size.
+#[cold]
+fn look_closely(core: &Core, config: &ConfigSpace, tlp: TlpId) -> Look {
+    let header = core.header(tlp);
     let digest = core.digest_is_right(tlp);
     let prefixes = Prefixes::parse(core.prefixes(tlp));
-    let too_large = header.check_max_payload(max_payload);
-    if too_large.is_err() || prefixes.is_err() || header.td() != digest.is_some() {
+    if prefixes.is_err() || header.td() != digest.is_some() {
         return Look::Bad(ErrorKind::MalformedTlp);
     }
     if digest == Some(false) && config.checks_ecrc() {
