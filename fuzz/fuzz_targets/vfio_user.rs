@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
+use mlx5_twin_harness::faults::Record;
 use mlx5_twin_harness::profile;
 use mlx5_twin_harness::serve::{Options, Schedule, Server};
 use tempfile::TempDir;
@@ -25,7 +26,8 @@ struct Served {
 static SERVED: LazyLock<Mutex<Served>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = profile::load(None).expect("the built-in profile");
-    let options = Options { profile, seed: 1, capture: None, host: None, schedule: Schedule::default() };
+    let faults = Record::default();
+    let options = Options { profile, seed: 1, capture: None, host: None, schedule: Schedule::default(), faults };
     let server = Server::start(&folder.path().join("socket"), options).expect("a server");
     Mutex::new(Served { server, folder, files: Files::new() })
 });
