@@ -8,6 +8,7 @@ mod common;
 mod driver;
 mod ends;
 mod link_layers;
+mod links;
 mod mistakes;
 mod processes;
 mod recovery;
