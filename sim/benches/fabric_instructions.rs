@@ -59,15 +59,7 @@ fn starve(credits: &mut Credits) {
 
 /// Infinite credits.
 fn plentiful(roots: u16, endpoints: u8, tags: u16) -> Load {
-    let none = Credits {
-        posted_headers: 0,
-        posted_data: 0,
-        nonposted_headers: 0,
-        nonposted_data: 0,
-        completion_headers: 0,
-        completion_data: 0,
-    };
-    Load::with_credits(Size::of(roots, endpoints, tags), |credits| *credits = none)
+    Load::with_credits(Size::of(roots, endpoints, tags), |credits| *credits = Credits::INFINITE)
 }
 
 fn sized(roots: u16, endpoints: u8, tags: u16) -> Load {

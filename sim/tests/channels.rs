@@ -3,8 +3,8 @@
 mod common;
 
 use common::channels::{
-    MAX_PAYLOAD, TRANSIT, capability, channels, classes, enable_all, exact_credits, pending, perform, set, spec, step,
-    with_data_link, write,
+    MAX_PAYLOAD, TRANSIT, capability, channels, classes, enable_all, exact_credits, four_of_each, pending, perform,
+    set, spec, step, with_data_link, write,
 };
 use common::credits::SMALLEST;
 use common::plant::{Plant, Recorder, Shape, configure, plant, single, trees};
@@ -108,15 +108,7 @@ fn a_starved_channel_stops_no_other() {
     let free = Credits::INFINITE;
     let mut plant = single(&spec(&[SMALLEST, free], 1, timing, 1));
     enable_all(&mut plant, &[0xfd, 0x02], false);
-    let me = plant.function(0).0;
-    let recorder = Recorder::default();
-    plant.fabric().set_probe(Some(Box::new(recorder.clone())));
-    for number in 0..4 {
-        plant.send(0, write(me, number * 128, 128, 0), &[0; 128]);
-        plant.send(0, write(me, 0x1000 + number * 128, 128, 1), &[1; 128]);
-    }
-    plant.settle();
-    assert_eq!(classes(&recorder, &mut plant), [0, 1, 1, 1, 1, 0, 0, 0]);
+    assert_eq!(four_of_each(&mut plant), [0, 1, 1, 1, 1, 0, 0, 0]);
     assert_eq!(plant.faults(), Default::default());
 }
 

@@ -5,8 +5,8 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::channels::{
-    ENABLE, MAX_PAYLOAD, capability, channels, classes, enable_all, exact_credits, pending, perform, set, spec, step,
-    with_data_link, write,
+    ENABLE, MAX_PAYLOAD, capability, channels, classes, enable_all, exact_credits, four_of_each, pending, perform, set,
+    spec, step, with_data_link, write,
 };
 use common::credits::SMALLEST;
 use common::plant::{MEMORY, Plant, Recorder, plant, single, trees};
@@ -154,16 +154,8 @@ fn a_starved_channel_stops_no_other() {
     let mut plant = exact(&[SMALLEST, Credits::INFINITE]);
     enable_all(&mut plant, &[0xfd, 0x02], false);
     let [switch, _] = ports(&mut plant);
-    let me = plant.function(0).0;
-    let recorder = Recorder::default();
-    plant.fabric().set_probe(Some(Box::new(recorder.clone())));
     assert!(plant.fabric().meddle(switch, FrameKind::UpdateFc, 0, Fate::Lost));
-    for number in 0..4 {
-        plant.send(0, write(me, number * 128, 128, 0), &[0; 128]);
-        plant.send(0, write(me, 0x1000 + number * 128, 128, 1), &[1; 128]);
-    }
-    plant.settle();
-    assert_eq!(classes(&recorder, &mut plant), [0, 1, 1, 1, 1, 0, 0, 0]);
+    assert_eq!(four_of_each(&mut plant), [0, 1, 1, 1, 1, 0, 0, 0]);
     assert_eq!(plant.faults(), Default::default());
 }
 

@@ -89,6 +89,21 @@ pub(crate) fn write(me: Bdf, address: u64, len: u32, tc: u8) -> Header {
     header
 }
 
+/// Four writes of the first agent of each of TC0 and TC1, in turn: gives the traffic classes in the order in which they went.
+pub(crate) fn four_of_each(plant: &mut Plant) -> Vec<u8> {
+    let me = plant.function(0).0;
+    let recorder = Recorder::default();
+    plant.fabric().set_probe(Some(Box::new(recorder.clone())));
+    for number in 0..4 {
+        for tc in [0, 1] {
+            let address = u64::from(tc) * 0x1000 + number * 128;
+            plant.send(0, write(me, address, 128, tc), &[tc; 128]);
+        }
+    }
+    plant.settle();
+    classes(&recorder, plant)
+}
+
 /// The traffic classes of what the first agent sent, in the order of its link.
 pub(crate) fn classes(recorder: &Recorder, plant: &mut Plant) -> Vec<u8> {
     let log = recorder.take();
