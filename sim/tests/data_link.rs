@@ -2,51 +2,22 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
+use common::frames::{Frames, LOWER};
 use common::plant::{Plant, Shape, Spec, plant, single};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::dll::{Dllp, FcStage, LinkError, Sequence, ack_latency, latency_symbols, replay_timeout};
 use mlx5_twin_sim::fabric::{Core, Fate, FrameKind, LinkCounters, Noise, PortId};
-use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire, Probe, Transmit};
+use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire};
 use mlx5_twin_sim::profile::{Credits, DataLink, Link, Range, Timing};
 use mlx5_twin_sim::rng::Rng;
 use mlx5_twin_sim::tlp::{Class, Header};
 
-/// The link between the switch and the agent of [`single`].
-const LOWER: LinkId = LinkId(1);
 const FLIGHT: Time = Time::ns(2);
 
 fn spec(generation: u8, lanes: u8) -> Spec {
     let propagation = Range { min_ps: FLIGHT.0, max_ps: FLIGHT.0 };
     let link = Link { propagation, data_link: DataLink::Exact, ..common::link(generation, lanes) };
     Spec { link, ..Spec::default() }
-}
-
-/// Sees the frames of one link.
-#[derive(Clone, Default)]
-struct Frames(Arc<Mutex<Vec<LinkFrame>>>);
-
-impl Probe for Frames {
-    fn transmit(&mut self, _: &Transmit<'_>) {}
-
-    fn frame(&mut self, frame: &LinkFrame) {
-        if frame.link == LOWER {
-            self.0.lock().unwrap().push(*frame);
-        }
-    }
-}
-
-impl Frames {
-    fn of(plant: &mut Plant) -> Frames {
-        let frames = Frames::default();
-        plant.fabric().set_probe(Some(Box::new(frames.clone())));
-        frames
-    }
-
-    fn take(&self) -> Vec<LinkFrame> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
 }
 
 /// The agent's end of its link, and the switch's.

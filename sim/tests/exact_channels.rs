@@ -2,27 +2,24 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
 use common::channels::{
     ENABLE, MAX_PAYLOAD, capability, channels, classes, enable_all, exact_credits, four_of_each, pending, perform, set,
     spec, step, with_data_link, write,
 };
 use common::credits::SMALLEST;
+use common::frames::{Frames, LOWER};
 use common::plant::{MEMORY, Plant, Recorder, plant, single, trees};
 use mlx5_twin_sim::Time;
 use mlx5_twin_sim::fabric::dll::{Dllp, FcStage};
 use mlx5_twin_sim::fabric::rules::{Action, Rule, Rules};
 use mlx5_twin_sim::fabric::{Fate, FrameKind, Noise, PortId};
 use mlx5_twin_sim::host::Host;
-use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire, Probe, Transmit};
+use mlx5_twin_sim::probe::{Direction, LinkFrame, LinkId, OnWire};
 use mlx5_twin_sim::profile::{Credits, Range};
 use mlx5_twin_sim::tlp::{Bdf, Class};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// The link between the switch and the agent of [`single`].
-const LOWER: LinkId = LinkId(1);
 /// Longer than any TLP is on its way, replays included.
 const LONG: Time = Time::ms(1);
 
@@ -47,20 +44,6 @@ async fn disable(host: &Host, id: Bdf, number: u16) {
     host.config_write(id, at / 4, 0).await.unwrap();
 }
 
-/// Sees the frames of one link, and the TLPs' traffic classes in between.
-#[derive(Clone, Default)]
-struct Frames(Arc<Mutex<Vec<LinkFrame>>>);
-
-impl Probe for Frames {
-    fn transmit(&mut self, _: &Transmit<'_>) {}
-
-    fn frame(&mut self, frame: &LinkFrame) {
-        if frame.link == LOWER {
-            self.0.lock().unwrap().push(*frame);
-        }
-    }
-}
-
 /// What an end says to initialize a channel, in order.
 fn said(frames: &[LinkFrame], direction: Direction, id: u8) -> Vec<(FcStage, Class)> {
     let all = frames.iter().filter(|frame| frame.direction == direction);
@@ -83,8 +66,7 @@ fn a_channel_begins_beside_traffic() {
     plant.run(move |host| async move { set(&host, below, 2, 3, 0x02).await });
     plant.settle();
     assert!(plant.fabric().set_noise(switch, Noise { lost_dllps: 500_000, ..Noise::default() }, 1));
-    let frames = Frames::default();
-    plant.fabric().set_probe(Some(Box::new(frames.clone())));
+    let frames = Frames::of(&mut plant);
     for number in 0..2_000 {
         plant.send(0, write(me, number * 128, 128, 0), &[1; 128]);
     }
@@ -94,7 +76,7 @@ fn a_channel_begins_beside_traffic() {
         assert_eq!([pending(&host, above, 3).await, pending(&host, below, 3).await], [0, 0]);
     });
     plant.settle();
-    let frames = std::mem::take(&mut *frames.0.lock().unwrap());
+    let frames = frames.take();
     for direction in [Direction::Upstream, Direction::Downstream] {
         let all = said(&frames, direction, 3);
         let three = |stage| Class::ALL.map(|class| (stage, class));

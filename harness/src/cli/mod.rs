@@ -25,7 +25,7 @@ mod serve;
 mod share;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -132,10 +132,7 @@ struct RuleArguments {
 impl RuleArguments {
     /// Puts the rules in the place of the profile's, if there are any.
     fn apply(&self, profile: &mut Profile) -> Result<(), Failure> {
-        if let Some(path) = &self.rules {
-            profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
-        }
-        Ok(())
+        take_rules(self.rules.as_deref(), profile)
     }
 
     /// Writes what happened, if that was asked for.
@@ -143,6 +140,14 @@ impl RuleArguments {
         let Some(path) = &self.fired else { return Ok(()) };
         record.write(path).map_err(|error| Failure::Run(error.to_string()))
     }
+}
+
+/// Puts the rules of a file in the place of the profile's, if there's one.
+fn take_rules(path: Option<&Path>, profile: &mut Profile) -> Result<(), Failure> {
+    if let Some(path) = path {
+        profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Which functions an emulation program serves.

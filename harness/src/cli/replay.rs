@@ -5,8 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Failure, ReplayArguments, print, print_json};
-use crate::faults;
+use super::{Failure, ReplayArguments, print, print_json, take_rules};
 use crate::profile;
 use crate::replay::{self, Agents, FileReport, Options, Progress, Report};
 use crate::report::ProfileId;
@@ -18,9 +17,7 @@ const LONG: u64 = 1 << 20;
 pub(super) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let mut loaded =
         profile::load(arguments.profile.path.as_deref()).map_err(|error| Failure::Input(error.to_string()))?;
-    if let Some(path) = &arguments.faults {
-        loaded.profile.faults = faults::load(path).map_err(|error| Failure::Input(error.to_string()))?;
-    }
+    take_rules(arguments.faults.as_deref(), &mut loaded.profile)?;
     let agents = if arguments.model { Agents::RootComplexes } else { Agents::All };
     let play = |path: &Path| -> Result<FileReport, Failure> {
         let bar = bar(path);

@@ -10,7 +10,6 @@ use super::error::{Detected, ErrorKind};
 use super::ids::{Owner, PortId};
 use super::link::Transmitter;
 use super::{Fabric, Node};
-use crate::config::MAX_CHANNELS;
 use crate::time::Time;
 use crate::tlp::{Bdf, Class, Status};
 
@@ -18,7 +17,7 @@ impl Transmitter {
     /// Takes the non-posted requests out that wait for credits, of all virtual channels.
     fn take_nonposted(&mut self, arena: &mut Arena) -> Vec<TlpId> {
         let mut taken = Vec::new();
-        for channel in 0..MAX_CHANNELS {
+        for channel in 0..self.channel_count() {
             let (_, waiting) = self.channel(channel);
             taken.extend(waiting.take_class(arena, Class::NonPosted));
         }

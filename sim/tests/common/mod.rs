@@ -5,6 +5,7 @@
 pub(crate) mod agent;
 pub(crate) mod channels;
 pub(crate) mod credits;
+pub(crate) mod frames;
 pub(crate) mod nettlp;
 pub(crate) mod plant;
 pub(crate) mod registers;

@@ -320,20 +320,26 @@ impl RootComplex {
         }
     }
 
+    /// The completion of a read from a DW of it on, as long as Max_Payload_Size and the Read Completion Boundary allow.
+    #[inline]
+    fn part(&self, request: &Header, from: u32, max_payload: u64) -> Option<Header> {
+        let address = request.address() + u64::from(from) * 4;
+        let left = u64::from(request.length_dw() - from) * 4;
+        let len = Header::completion_len(address, left, max_payload, self.boundary);
+        Header::completion_part(request, self.id, Status::Successful, from, (len / 4) as u32).ok()
+    }
+
     #[inline(never)]
     fn read_in_parts(&mut self, core: &mut Core, port: PortId, number: usize, tlp: TlpId, request: &Header) {
         let config = self.ports.get(number).map(|root_port| &root_port.config);
         let max_payload = config.map_or(128, |config| u64::from(config.max_payload()));
         let digest = config.is_some_and(ConfigSpace::generates_ecrc);
-        let (start, total) = (request.address(), request.length_dw());
         let mut from = 0;
-        while from < total {
-            let address = start + u64::from(from) * 4;
-            let len = Header::completion_len(address, u64::from(total - from) * 4, max_payload, self.boundary);
-            let length_dw = (len / 4) as u32;
-            let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
-            let Ok(mut completion) = made else { break };
-            let last = address + len - 1;
+        while from < request.length_dw() {
+            let Some(mut completion) = self.part(request, from, max_payload) else { break };
+            let length_dw = completion.length_dw();
+            let address = request.address() + u64::from(from) * 4;
+            let last = address + u64::from(length_dw) * 4 - 1;
             if self.poisoned.iter().any(|&(first, end)| first <= last && address <= end) {
                 completion.set_ep(true);
                 if config.is_some_and(|config| poison::blocks(core, port, config, &completion)) {

@@ -435,15 +435,10 @@ impl RootComplex {
             None => {}
         }
         let (max_payload, digest) = (u64::from(root_port.config.max_payload()), root_port.config.generates_ecrc());
-        let (start, total) = (request.address(), request.length_dw());
         let mut from = 0;
-        while from < total {
-            let address = start + u64::from(from) * 4;
-            let len = Header::completion_len(address, u64::from(total - from) * 4, max_payload, self.boundary);
-            let length_dw = (len / 4) as u32;
-            let made = Header::completion_part(request, self.id, Status::Successful, from, length_dw);
-            let Ok(mut completion) = made else { return };
-            let end = from + length_dw;
+        while from < request.length_dw() {
+            let Some(mut completion) = self.part(request, from, max_payload) else { return };
+            let end = from + completion.length_dw();
             let data = read.data.get(from as usize * 4..end as usize * 4).unwrap_or_default();
             let is_poisoned = read.poisoned.iter().any(|&(first, after)| first < end && from < after);
             completion.set_ep(is_poisoned);
